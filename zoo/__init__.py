@@ -1,0 +1,22 @@
+"""Pretraining techniques as LightningModules; names are imported when first used."""
+
+from importlib import import_module
+from typing import Any
+
+_EXPORTS = {
+    "AutoencoderModule": "zoo.modules.autoencoder",
+    "ZooModule": "zoo.base",
+    "load_encoder": "zoo.export",
+    "save_encoder": "zoo.export",
+}
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,80 @@
+"""What every module of the zoo shares: steps around ``loss``, randomness that repeats, checkpoints that know their owner."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from zoo.batch import as_mapping
+from zoo.checkpoint import check_identity, identity
+
+
+class ZooModule(pl.LightningModule):
+    """Define ``loss(batch) -> (loss, dict to log)`` and ``configure_optimizers``, and it trains.
+
+    ``monitor`` names the metric that chooses the best checkpoint; ``monitor_mode`` says whether "min" or "max" is best.
+    Every step seeds torch's generator from (seed, epoch, batch, rank), so a resumed run repeats the unbroken one.
+    """
+
+    monitor = "val/loss"
+    monitor_mode = "min"
+    divergence_hint = "try a lower lr (--model.lr), --trainer.gradient_clip_val 1, or --trainer.precision 32-true"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seed = torch.initial_seed() % 2**31
+        self._sums: dict[str, Tensor] = {}  # since the last record, on the device: reading them would stall a GPU
+        self._steps = 0
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The technique: a batch to the scalar to minimise, and scalars to log beside it."""
+        raise NotImplementedError(f"{type(self).__name__} must define loss(batch) -> (loss, dict to log)")
+
+    def seed_step(self, epoch: int, batch_idx: int) -> None:
+        """Make everything random in this step a function of its place in the run."""
+        place = hash((self._seed, epoch, batch_idx, self.global_rank)) % 2**63
+        cuda = self.device.type == "cuda"
+        (torch.cuda.default_generators[self.device.index or 0] if cuda else torch.default_generator).manual_seed(place)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.seed_step(self.current_epoch, batch_idx)
+        loss, logs = self.loss(as_mapping(batch))
+        for name, value in {"loss": loss, **logs}.items():
+            self._sums[name] = self._sums.get(name, 0) + value.detach()
+        self._steps += 1
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self._record()
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self._record()
+
+    def _record(self) -> None:
+        means = {f"train/{name}": total / self._steps for name, total in self._sums.items()}
+        self._sums, self._steps = {}, 0
+        if means and not torch.isfinite(means["train/loss"]):
+            raise ValueError(f"the loss became {means['train/loss'].item()}: {self.divergence_hint}")
+        self.log_dict(means, prog_bar=True)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate("val", batch, batch_idx)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate("test", batch, batch_idx)
+
+    def _evaluate(self, stage: str, batch: Any, batch_idx: int) -> None:
+        self.seed_step(-1, batch_idx)  # the same noise at every evaluation: epochs are compared on equal terms
+        batch = as_mapping(batch)
+        loss, logs = self.loss(batch)
+        size = len(next(iter(batch.values())))
+        values = {f"{stage}/{name}": value for name, value in {"loss": loss, **logs}.items()}
+        self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=size)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["zoo"] = {"seed": self._seed, **identity(self)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_identity(self, checkpoint)
+        self._seed = checkpoint["zoo"]["seed"]

@@ -1,0 +1,56 @@
+"""Checkpoints that know which module they belong to, and are read without running what is in them."""
+
+import inspect
+import pickle
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+
+def lineage(module: pl.LightningModule) -> list[str]:
+    """Import paths of the module's class and of its parents down to, not including, ``LightningModule`` itself."""
+    classes = type(module).__mro__
+    return [f"{c.__module__}.{c.__qualname__}" for c in classes[: classes.index(pl.LightningModule)]]
+
+
+def identity(module: pl.LightningModule) -> dict[str, Any]:
+    """What a checkpoint says of its owner: its classes, and the arguments that no checkpoint can hold (objects)."""
+    arguments = inspect.signature(type(module)).parameters
+    return {"classes": lineage(module), "objects": [name for name in arguments if name not in module.hparams]}
+
+
+def check_identity(module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another technique, or one that was made with an object not given now.
+
+    Raises:
+        ValueError: in both cases, naming both sides.
+    """
+    origin = checkpoint.get("zoo", {"classes": [], "objects": []})
+    shared = set(origin["classes"]) & set(lineage(module)) - {"zoo.base.ZooModule"}
+    if not shared:
+        owner = origin["classes"][0].rpartition(".")[2] if origin["classes"] else "another program"
+        raise ValueError(f"this checkpoint was written by {owner}, not by {type(module).__name__}")
+    for name in set(origin["objects"]) & set(module.hparams):
+        raise ValueError(f"this checkpoint was made with an object as {name!r}; load it with {name}=<that object>")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's tensors and plain values onto the CPU; nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no checkpoint, is damaged, or holds more than tensors and plain values.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} is not loaded: it is no checkpoint, or holds objects that would run code") from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is damaged or no checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ValueError(f"{path} is not a Lightning checkpoint: it has no state_dict")
+    return checkpoint

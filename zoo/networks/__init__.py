@@ -1,0 +1,43 @@
+"""Networks by spec: a name, or a mapping ``{"name": ..., plain keyword values}``; an ``nn.Module`` is taken as it is.
+
+A trunk maps (B, *input_shape) to features (B, F); a decoder maps latents (B, D) to (B, *output_shape).
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from zoo.networks.conv import ConvDecoder, ConvTrunk
+from zoo.networks.mlp import MLPDecoder, MLPTrunk
+
+Spec = str | dict[str, Any]
+
+TRUNKS: dict[str, Callable[..., nn.Module]] = {"mlp": MLPTrunk, "conv": ConvTrunk}
+DECODERS: dict[str, Callable[..., nn.Module]] = {"mlp": MLPDecoder, "conv": ConvDecoder}
+
+
+def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]], **given: Any) -> nn.Module:
+    """Make the network that ``spec`` describes.
+
+    Args:
+        spec: a name in ``known``, a mapping with ``name`` and the network's own keywords, or a finished module.
+        known: ``TRUNKS`` or ``DECODERS``.
+        given: what the caller knows and the spec need not say (shapes).
+
+    Raises:
+        ValueError: an unknown name (the nearest is proposed) or a keyword that the network does not have.
+    """
+    if isinstance(spec, nn.Module):
+        return spec
+    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = options.pop("name", None)
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"unknown network {name!r}{hint}; there are: {', '.join(known)}")
+    try:
+        return known[name](**given, **options)
+    except TypeError as error:
+        raise ValueError(f"network {name!r}: {error}") from error

@@ -1,0 +1,70 @@
+"""Plain convolutional networks for pictures of any size: each stage halves the sides and doubles the channels."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+_SMALLEST_SIDE = 4  # stop halving here: what is left is flattened
+
+
+def _plan(shape: Sequence[int], width: int, stages: int | None) -> tuple[list[int], list[tuple[int, int]]]:
+    """Channels and (height, width) after each stage, the input's first; sides are halved and rounded up."""
+    if len(shape) != 3:
+        raise ValueError(f"network 'conv' takes pictures (channels, height, width); got {tuple(shape)}: use 'mlp'")
+    channels, sides = [shape[0]], [(shape[1], shape[2])]
+    while len(channels) - 1 < (stages or 2) or (stages is None and min(sides[-1]) > _SMALLEST_SIDE):
+        channels.append(width * min(8, 2 ** (len(channels) - 1)))
+        sides.append(((sides[-1][0] + 1) // 2, (sides[-1][1] + 1) // 2))
+    return channels, sides
+
+
+class ConvTrunk(nn.Sequential):
+    """(B, C, H, W) to features (B, F): 3 x 3 convolutions of stride 2, group norm, SiLU.
+
+    Args:
+        input_shape: (C, H, W).
+        width: channels of the first stage; later ones double, up to 8 times this. A multiple of 8.
+        stages: how often the sides are halved; None halves until the shorter is at most 4, at least twice.
+
+    Raises:
+        ValueError: ``input_shape`` is not of a picture.
+    """
+
+    def __init__(self, input_shape: Sequence[int], width: int = 32, stages: int | None = None) -> None:
+        channels, sides = _plan(input_shape, width, stages)
+        super().__init__(
+            *(
+                nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.SiLU())
+                for a, b in zip(channels, channels[1:], strict=False)
+            ),
+            nn.Flatten(),
+        )
+        self.feature_dim = channels[-1] * sides[-1][0] * sides[-1][1]
+
+
+class ConvDecoder(nn.Module):
+    """Latents (B, latent_dim) to pictures (B, C, H, W), unbounded: the mirror of ``ConvTrunk``, sizes exact.
+
+    Args:
+        latent_dim: D.
+        output_shape: (C, H, W).
+        width, stages: as given to the trunk.
+    """
+
+    def __init__(
+        self, latent_dim: int, output_shape: Sequence[int], width: int = 32, stages: int | None = None
+    ) -> None:
+        super().__init__()
+        channels, sides = _plan(output_shape, width, stages)
+        self.start_shape = (channels[-1], *sides[-1])
+        self.start = nn.Linear(latent_dim, channels[-1] * sides[-1][0] * sides[-1][1])
+        layers: list[nn.Module] = []
+        for stage in reversed(range(1, len(channels))):
+            layers += [nn.GroupNorm(8, channels[stage]), nn.SiLU()]
+            # A stage maps side s to 2s - 1 + output_padding; an even target needs the 1, an odd one does not.
+            extra = (1 - sides[stage - 1][0] % 2, 1 - sides[stage - 1][1] % 2)
+            layers.append(nn.ConvTranspose2d(channels[stage], channels[stage - 1], 3, 2, 1, output_padding=extra))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(self.start(z).unflatten(1, self.start_shape))

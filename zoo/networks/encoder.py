@@ -1,0 +1,57 @@
+"""The part of a network that is kept after pretraining."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.networks import TRUNKS, Spec, build
+
+
+class Encoder(nn.Module):
+    """A trunk by spec and, if wanted, a linear head: (B, *input_shape) to (B, D). It knows what input it expects.
+
+    Args:
+        spec: of the trunk (see ``zoo.networks``).
+        input_shape: of one sample.
+        output_dim: D of the head; None leaves the trunk's features as they are.
+        normalisation: {"mean": per channel, "std": per channel} that was applied to inputs in [0, 1]; None is 0 and 1.
+    """
+
+    def __init__(
+        self,
+        spec: Spec | nn.Module,
+        input_shape: Sequence[int],
+        output_dim: int | None = None,
+        normalisation: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = spec if isinstance(spec, str | dict) else None
+        self.input_shape = tuple(input_shape)
+        self.output_dim = output_dim
+        self.normalisation = normalisation
+        self.trunk = build(spec, TRUNKS, input_shape=self.input_shape)
+        self.feature_dim = getattr(self.trunk, "feature_dim", None) or self._measure()
+        self.head = nn.Linear(self.feature_dim, output_dim) if output_dim else nn.Identity()
+
+    @torch.no_grad()
+    def _measure(self) -> int:
+        """F of a trunk that does not say it."""
+        training = self.trunk.training
+        features = self.trunk.eval()(torch.zeros(1, *self.input_shape))
+        self.trunk.train(training)
+        if features.ndim != 2:
+            raise ValueError(f"a trunk must map (B, *input_shape) to (B, F); this one gave {tuple(features.shape)}")
+        return features.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(x))
+
+    def preprocess(self, x: Tensor) -> Tensor:
+        """Pictures (B, C, H, W), uint8 or floats in [0, 1], to what the encoder was trained on."""
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        if self.normalisation is None:
+            return x
+        mean, std = (torch.tensor(self.normalisation[key], device=x.device).view(-1, 1, 1) for key in ("mean", "std"))
+        return (x - mean) / std
