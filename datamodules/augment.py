@@ -1,0 +1,43 @@
+"""Augmentation of whole batches on their device, with parameters of its own for every sample.
+
+Pictures are (B, C, H, W) floats in [0, 1], and are left alone: a new batch is returned.
+"""
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+
+def random_shift(x: Tensor, pixels: int, generator: Generator | None = None) -> Tensor:
+    """Pad by reflection, then crop a window of the old size at a random place (He et al. 2016, section 4.2).
+
+    Args:
+        x: (B, C, H, W).
+        pixels: the padding; less than H and W.
+        generator: on ``x``'s device.
+    """
+    b, c, h, w = x.shape
+    if not 0 <= pixels < min(h, w):
+        raise ValueError(f"a crop of {pixels} pixels does not fit pictures of {h} x {w}")
+    padded = F.pad(x, [pixels] * 4, mode="reflect")
+    offset = torch.randint(0, 2 * pixels + 1, (2, b, 1), device=x.device, generator=generator)
+    rows = offset[0] + torch.arange(h, device=x.device)  # (B, H)
+    columns = offset[1] + torch.arange(w, device=x.device)  # (B, W)
+    sample = torch.arange(b, device=x.device)[:, None, None, None]
+    channel = torch.arange(c, device=x.device)[None, :, None, None]
+    return padded[sample, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def random_flip(x: Tensor, generator: Generator | None = None) -> Tensor:
+    """Mirror every second picture, left to right, by chance."""
+    flipped = torch.rand(len(x), 1, 1, 1, device=x.device, generator=generator) < 0.5
+    return torch.where(flipped, x.flip(3), x)
+
+
+def random_jitter(x: Tensor, strength: float, generator: Generator | None = None) -> Tensor:
+    """Multiply contrast (about the picture's mean) and brightness by factors within 1 +- ``strength``; clipped to [0, 1]."""
+    if not 0 <= strength <= 1:
+        raise ValueError(f"jitter must be 0 to 1; got {strength}")
+    factor = 1 + strength * (2 * torch.rand(2, len(x), 1, 1, 1, device=x.device, generator=generator) - 1)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return (torch.lerp(mean, x, factor[0]) * factor[1]).clamp_(0, 1)

@@ -1,0 +1,144 @@
+"""What all sources of pictures share: splits, label budgets, loaders, and the work on whole batches on the device."""
+
+from typing import Any, Literal, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch import Generator, Tensor
+
+from datamodules.augment import random_flip, random_jitter, random_shift
+from datamodules.labels import keep_labels
+from datamodules.loader import ShardedSampler, StreamLoader, TensorLoader
+
+_FITS_ON_DEVICE = 2 * 2**30  # bytes: more than this stays in the computer's memory
+
+
+class Split(NamedTuple):
+    """Pictures (N, C, H, W) uint8, or a source that reads them in batches, and labels (N,) long or None."""
+
+    images: Any
+    labels: Tensor | None
+
+
+class ImageData(pl.LightningDataModule):
+    """Pictures in batches ``{"input": (B, C, H, W) float, "label": (B,) long}``; a label of -1 means unlabelled.
+
+    A subclass defines ``read() -> {"train" | "val" | "test": Split}``, ``input_shape``, ``num_classes`` and the
+    pixels' ``mean`` and ``std``.
+
+    Args:
+        batch_size: B, on each rank.
+        normalise: "unit" leaves pixels in [0, 1]; "standard" subtracts the mean and divides by the deviation.
+        crop: training pictures are shifted by up to so many pixels.
+        flip: training pictures are mirrored left to right by chance.
+        jitter: training pictures' contrast and brightness vary by up to this share, 0 to 1.
+        labels_per_class: keep so many training labels of each class and forget the rest; None keeps all.
+        label_seed: chooses which.
+        labelled_only: train on the labelled samples alone; otherwise the unlabelled rest takes part.
+        val_fraction: share of the training pictures set aside for validation where the source has no such part.
+        seed: of shuffling, augmentation and splitting.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    input_shape: tuple[int, ...]
+    num_classes: int | None
+    num_workers = 0
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        normalise: Literal["unit", "standard"] = "unit",
+        crop: int = 0,
+        flip: bool = False,
+        jitter: float = 0.0,
+        labels_per_class: int | None = None,
+        label_seed: int = 0,
+        labelled_only: bool = False,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more; got {batch_size}")
+        if not 0 <= jitter <= 1:
+            raise ValueError(f"jitter must be 0 to 1; got {jitter}")
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
+        if labelled_only and labels_per_class is None:
+            raise ValueError("labelled_only needs labels_per_class")
+        self.batch_size, self.normalise = batch_size, normalise
+        self.crop, self.flip, self.jitter = crop, flip, jitter
+        self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
+        self.val_fraction, self.seed = val_fraction, seed
+        self.splits: dict[str, Split] = {}
+
+    def read(self) -> dict[str, Split]:
+        """All splits of the source."""
+        raise NotImplementedError(f"{type(self).__name__} must define read() -> {{'train': Split, ...}}")
+
+    @property
+    def normalisation(self) -> dict[str, list[float]] | None:
+        """What is done to pixels in [0, 1], a value for each channel; None where nothing is."""
+        return {"mean": list(self.mean), "std": list(self.std)} if self.normalise == "standard" else None
+
+    def setup(self, stage: str | None = None) -> None:
+        if not self.splits:
+            self.splits = self._with_budget(self.read())
+
+    def _with_budget(self, splits: dict[str, Split]) -> dict[str, Split]:
+        if self.labels_per_class is None:
+            return splits
+        images, labels = splits["train"]
+        if labels is None:
+            raise ValueError("labels_per_class needs labels, and these pictures have none")
+        labels = keep_labels(labels, self.labels_per_class, self.label_seed)
+        if self.labelled_only:
+            kept = (labels >= 0).nonzero().squeeze(1)
+            images, labels = images[kept], labels[kept]
+        return {**splits, "train": Split(images, labels)}
+
+    def _loader(self, name: str, shuffle: bool = False) -> TensorLoader | StreamLoader:
+        images, labels = self.splits[name]
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = ShardedSampler(images, rank, world_size, shuffle, self.seed)
+        if not isinstance(images, Tensor):
+            return StreamLoader(images, self.batch_size, sampler, self.num_workers)
+        tensors = {"input": images} if labels is None else {"input": images, "label": labels}
+        if self.trainer and images.nbytes <= _FITS_ON_DEVICE:
+            tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
+        return TensorLoader(tensors, self.batch_size, sampler)
+
+    def train_dataloader(self) -> TensorLoader | StreamLoader:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> TensorLoader | StreamLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> TensorLoader | StreamLoader:
+        return self._loader("test")
+
+    def predict_dataloader(self) -> TensorLoader | StreamLoader:
+        return self._loader("test")
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """uint8 pictures to normalised floats, augmented while training, as one batch on the device."""
+        x = batch["input"].float().mul_(1 / 255)
+        if self.trainer is not None and self.trainer.training:
+            x = self._augment(x, batch["seed"])
+        if self.normalise == "standard":
+            mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
+            x = (x - mean) / std
+        rest = {key: value for key, value in batch.items() if key not in ("input", "seed")}
+        return {"input": x, **rest}
+
+    def _augment(self, x: Tensor, seed: int) -> Tensor:
+        if not (self.crop or self.flip or self.jitter):
+            return x
+        generator = Generator(x.device).manual_seed(seed)
+        x = random_shift(x, self.crop, generator) if self.crop else x
+        x = random_flip(x, generator) if self.flip else x
+        return random_jitter(x, self.jitter, generator) if self.jitter else x

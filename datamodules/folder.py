@@ -1,0 +1,201 @@
+"""Any folder of pictures: nested or flat, labelled by sub-folders or not at all, of any sizes and kinds."""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from datamodules.base import ImageData, Split
+from datamodules.formats import read_image
+from datamodules.labels import split
+
+log = logging.getLogger(__name__)
+
+_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+_PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+
+
+def find_images(root: Path) -> list[Path]:
+    """All picture files under ``root``, however deep, sorted; hidden ones are left out."""
+    files = (path for path in root.rglob("*") if path.suffix.lower() in _ENDINGS and path.is_file())
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
+
+
+class ImageFiles:
+    """Pictures that are read when asked for.
+
+    Args:
+        paths: of the files.
+        labels: (N,) long, or None.
+        size, channels: of the tensors.
+        strict: stop at a file that cannot be read, instead of leaving it out.
+    """
+
+    def __init__(self, paths: Sequence[Path], labels: Tensor | None, size: int, channels: int, strict: bool) -> None:
+        self.paths, self.labels = list(paths), labels
+        self.size, self.channels, self.strict = size, channels, strict
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, indices: Tensor) -> "ImageFiles":
+        labels = None if self.labels is None else self.labels[indices]
+        return ImageFiles([self.paths[i] for i in indices.tolist()], labels, self.size, self.channels, self.strict)
+
+    def try_read(self, index: int) -> Tensor | None:
+        """One picture (C, size, size), or None where its file cannot be read.
+
+        Raises:
+            ValueError: it cannot be read, and ``strict``.
+        """
+        try:
+            return read_image(self.paths[index], self.size, self.channels)
+        except ValueError:
+            if self.strict:
+                raise
+            return None
+
+    def read(self, indices: Sequence[int]) -> dict[str, Any]:
+        """A batch of those that can be read, with the names of the others under ``unreadable``."""
+        images = [(i, self.try_read(i)) for i in indices]
+        good = [i for i, image in images if image is not None]
+        if not good:
+            raise ValueError(f"not one of {len(images)} pictures could be read, {self.paths[indices[0]]} among them")
+        batch: dict[str, Any] = {"input": torch.stack([image for _, image in images if image is not None])}
+        if self.labels is not None:
+            batch["label"] = self.labels[good]
+        return {**batch, "unreadable": [str(self.paths[i]) for i, image in images if image is None]}
+
+
+class Folder(ImageData):
+    """Pictures under one folder.
+
+    Sub-folders ``train``, ``val`` and ``test`` are the parts where they exist (no ``test``: validation is used for it);
+    otherwise a tenth each is set aside for validation and testing. The first level of sub-folders names the classes;
+    pictures beside each other without sub-folders are unlabelled.
+
+    Args:
+        root: the folder.
+        size: pictures become ``size`` x ``size``: shorter side resized, middle cropped.
+        channels: 3 for colour, 1 for grey.
+        strict: stop at a file that cannot be read; otherwise it is left out, counted and named.
+        in_memory: decode once and keep all; "auto" does so up to 2 GiB of pixels. Otherwise workers decode every epoch.
+        num_workers: processes (or threads, where kept in memory) that decode.
+        options: those of ``ImageData``.
+
+    Raises:
+        FileNotFoundError: no such folder, or no pictures in it.
+        ValueError: an argument out of its range; a file that cannot be read, if ``strict``.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        size: int = 64,
+        channels: Literal[1, 3] = 3,
+        strict: bool = False,
+        in_memory: bool | Literal["auto"] = "auto",
+        num_workers: int = 2,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if size < 1:
+            raise ValueError(f"size must be 1 or more; got {size}")
+        self.root = Path(root).expanduser()
+        self.size, self.channels, self.strict = size, channels, strict
+        self.in_memory, self.num_workers = in_memory, num_workers
+        # ImageNet's, as is customary: the true ones would need every picture decoded first.
+        self.mean, self.std = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if channels == 3 else ((0.449,), (0.226,))
+        self._named: set[str] = set()
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
+        """(channels, size, size)"""
+        return (self.channels, self.size, self.size)
+
+    @cached_property
+    def parts(self) -> dict[str, list[Path]]:
+        """Files by part; one part, "train", where the folder is not divided."""
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"no folder {self.root}")
+        folders = {part: next((self.root / n for n in names if (self.root / n).is_dir()), None) for part, names in _PARTS.items()}
+        if folders["train"] is None:
+            folders = {"train": self.root}
+        found = {part: find_images(folder) for part, folder in folders.items() if folder is not None}
+        if not found["train"]:
+            raise FileNotFoundError(f"no pictures under {self._top('train')} ({', '.join(sorted(_ENDINGS))})")
+        return {part: paths for part, paths in found.items() if paths}
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Of the labels, in their order; empty where there are none (a single sub-folder distinguishes nothing)."""
+        top = self._top("train")
+        names = sorted({path.relative_to(top).parts[0] for path in self.parts["train"] if path.parent != top})
+        return names if len(names) > 1 else []
+
+    @property
+    def num_classes(self) -> int | None:  # type: ignore[override]
+        """How many sub-folders; None without labels."""
+        return len(self.class_names) or None
+
+    def read(self) -> dict[str, Split]:
+        parts = {part: self._files(part) for part in self.parts}
+        kept = self._keep_in_memory()
+        splits = {part: self._decode(files) if kept else Split(files, files.labels) for part, files in parts.items()}
+        if "val" not in splits and "test" not in splits:
+            splits["train"], splits["test"] = self._divide(splits["train"])
+        if "val" not in splits:
+            splits["train"], splits["val"] = self._divide(splits["train"])
+        return {"test": splits["val"], **splits}
+
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Say once of each file that a worker could not read it."""
+        self._report(batch.get("unreadable", []), len(batch["input"]))
+        return {key: value for key, value in batch.items() if key != "unreadable"}
+
+    def _top(self, part: str) -> Path:
+        names = _PARTS[part]
+        return next((self.root / n for n in names if (self.root / n).is_dir()), self.root)
+
+    def _files(self, part: str) -> ImageFiles:
+        paths, top = self.parts[part], self._top(part)
+        labels = None
+        if self.class_names:
+            number = {name: i for i, name in enumerate(self.class_names)}
+            # A picture outside all class folders is unlabelled.
+            labels = torch.tensor([number.get(path.relative_to(top).parts[0], -1) for path in paths])
+        return ImageFiles(paths, labels, self.size, self.channels, self.strict)
+
+    def _keep_in_memory(self) -> bool:
+        count = sum(map(len, self.parts.values()))
+        return count * self.channels * self.size**2 <= 2 * 2**30 if self.in_memory == "auto" else self.in_memory
+
+    def _decode(self, files: ImageFiles) -> Split:
+        with ThreadPoolExecutor(max(1, self.num_workers)) as pool:  # PIL decodes outside the interpreter's lock
+            images = list(pool.map(files.try_read, range(len(files))))
+        good = [i for i, image in enumerate(images) if image is not None]
+        self._report([str(files.paths[i]) for i, image in enumerate(images) if image is None], len(good))
+        if not good:
+            raise ValueError(f"not one of the {len(files)} pictures under {self.root} could be read")
+        labels = None if files.labels is None else files.labels[good]
+        return Split(torch.stack([image for image in images if image is not None]), labels)
+
+    def _report(self, unreadable: list[str], readable: int) -> None:
+        new = [name for name in unreadable if name not in self._named]
+        if new:
+            self._named.update(new)
+            total = len(unreadable) + readable
+            log.warning("left out %d of %d pictures that cannot be read: %s", len(new), total, ", ".join(new))
+
+    def _divide(self, source: Split) -> tuple[Split, Split]:
+        images, labels = source
+        if len(images) < 2:
+            raise ValueError(f"{self.root} holds {len(images)} picture(s): too few to set any aside for validation")
+        groups = torch.zeros(len(images), dtype=torch.long) if labels is None else labels
+        first, second = split(groups, self.val_fraction, self.seed)
+        return tuple(Split(images[i], None if labels is None else labels[i]) for i in (first, second))  # type: ignore[return-value]

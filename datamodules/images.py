@@ -1,0 +1,151 @@
+"""Well-known sets of small pictures, each held as one uint8 tensor."""
+
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+from datamodules.base import ImageData, Split
+from datamodules.formats import read_cifar, read_idx
+from datamodules.labels import split
+
+
+def _part(images: Tensor, labels: Tensor, fraction: float, seed: int) -> tuple[Split, Split]:
+    first, second = split(labels, fraction, seed)
+    return Split(images[first], labels[first]), Split(images[second], labels[second])
+
+
+class Digits(ImageData):
+    """1,797 scans of handwritten digits, 8 x 8, bundled with scikit-learn: no download.
+
+    A fifth is for testing, stratified and the same whatever the seed.
+    """
+
+    mean, std = (0.3053,), (0.3764,)
+    input_shape = (1, 8, 8)
+    num_classes = 10
+
+    def read(self) -> dict[str, Split]:
+        from sklearn.datasets import load_digits  # takes a second to import: only who uses it waits
+
+        digits = load_digits()
+        images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # 17 grey levels
+        rest, test = _part(images, torch.from_numpy(digits.target).long(), 0.2, seed=0)
+        train, val = _part(*rest, self.val_fraction, self.seed)
+        return {"train": train, "val": val, "test": test}
+
+
+class StoredImages(ImageData):
+    """A set that is read from a folder, and downloaded into it where it is missing.
+
+    Args:
+        root: the folder; files already there are read as they are.
+        options: those of ``ImageData``.
+
+    Raises:
+        FileNotFoundError: the files are neither there nor to be had from the internet.
+    """
+
+    folders: tuple[str, ...] = ()  # where under the root the files may lie
+
+    def __init__(self, root: str = "data", **options: Any) -> None:
+        super().__init__(**options)
+        self.root = Path(root).expanduser()
+
+    def find(self) -> Path | None:
+        """The folder that holds all files, if there is one."""
+        candidates = [self.root / folder for folder in self.folders]
+        return next((folder for folder in candidates if self.complete(folder)), None)
+
+    def complete(self, folder: Path) -> bool:
+        """Whether all files are in ``folder``."""
+        raise NotImplementedError
+
+    def download(self) -> None:
+        """Fetch the files from their official place into ``self.root``."""
+        raise NotImplementedError
+
+    def prepare_data(self) -> None:
+        if self.find():
+            return
+        try:
+            self.download()
+        except (URLError, RuntimeError, OSError) as error:
+            looked = ", ".join(str(self.root / folder) for folder in self.folders)
+            raise FileNotFoundError(
+                f"{type(self).__name__} is not there (looked in {looked}) and could not be downloaded "
+                f"({str(error).splitlines()[0]}): put its files into one of these folders, or name another with "
+                "--data.root DIR"
+            ) from error
+
+    def _folder(self) -> Path:
+        folder = self.find()
+        if folder is None:
+            raise FileNotFoundError(f"{type(self).__name__} is not under {self.root}: call prepare_data() first")
+        return folder
+
+
+class MNIST(StoredImages):
+    """70,000 handwritten digits, 28 x 28 (LeCun et al. 1998)."""
+
+    mean, std = (0.1307,), (0.3081,)
+    input_shape = (1, 28, 28)
+    num_classes = 10
+    folders = ("MNIST/raw", "raw", ".")
+
+    def complete(self, folder: Path) -> bool:
+        return all(self._file(folder, part, kind) for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+
+    def download(self) -> None:
+        from torchvision import datasets
+
+        getattr(datasets, type(self).__name__)(self.root, download=True)
+
+    def read(self) -> dict[str, Split]:
+        folder = self._folder()
+        train, val = _part(*self._read_part(folder, "train"), self.val_fraction, self.seed)
+        return {"train": train, "val": val, "test": self._read_part(folder, "t10k")}
+
+    @staticmethod
+    def _file(folder: Path, part: str, kind: str) -> Path | None:
+        names = (folder / f"{part}-{kind}-ubyte{end}" for end in ("", ".gz"))
+        return next((path for path in names if path.is_file()), None)
+
+    def _read_part(self, folder: Path, part: str) -> Split:
+        images, labels = (self._file(folder, part, kind) for kind in ("images-idx3", "labels-idx1"))
+        assert images and labels  # find() saw them
+        return Split(read_idx(images).unsqueeze(1), read_idx(labels).long())
+
+
+class FashionMNIST(MNIST):
+    """70,000 pictures of clothes, 28 x 28 (Xiao et al. 2017)."""
+
+    mean, std = (0.2860,), (0.3530,)
+    folders = ("FashionMNIST/raw", "raw", ".")
+
+
+class CIFAR10(StoredImages):
+    """60,000 photographs of ten kinds of things, 3 x 32 x 32 (Krizhevsky 2009), from the binary records."""
+
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    input_shape = (3, 32, 32)
+    num_classes = 10
+    folders = ("cifar-10-batches-bin", "CIFAR10/cifar-10-batches-bin", "CIFAR10-subset/cifar-10-batches-bin", ".")
+    _train = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
+    _url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+    _md5 = "c32a1d4ab5d03f1284b67883e8d87530"
+
+    def complete(self, folder: Path) -> bool:
+        return all((folder / name).is_file() for name in (*self._train, "test_batch.bin"))
+
+    def download(self) -> None:
+        from torchvision.datasets.utils import download_and_extract_archive
+
+        download_and_extract_archive(self._url, self.root, md5=self._md5, remove_finished=True)
+
+    def read(self) -> dict[str, Split]:
+        folder = self._folder()
+        train, val = _part(*read_cifar([folder / name for name in self._train]), self.val_fraction, self.seed)
+        return {"train": train, "val": val, "test": Split(*read_cifar([folder / "test_batch.bin"]))}

@@ -1,0 +1,55 @@
+"""Stratified, reproducible choices by label. A label of -1 is of an unlabelled sample."""
+
+import torch
+from torch import Tensor
+
+
+def _shuffled(members: Tensor, seed: int) -> Tensor:
+    return members[torch.randperm(len(members), generator=torch.Generator().manual_seed(seed))]
+
+
+def split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Part samples in two, each class in the same proportion.
+
+    Args:
+        labels: (N,) long.
+        fraction: share of the second part; each class of two or more gives at least one, and keeps at least one.
+        seed: of the choice.
+
+    Returns:
+        The sorted indices of both parts.
+    """
+    second = []
+    for label in labels.unique():
+        members = (labels == label).nonzero().squeeze(1)
+        count = min(max(1, round(len(members) * fraction)), len(members) - 1) if fraction > 0 else 0
+        second.append(_shuffled(members, seed)[:count])
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    chosen[torch.cat(second)] = True
+    return (~chosen).nonzero().squeeze(1), chosen.nonzero().squeeze(1)
+
+
+def keep_labels(labels: Tensor, per_class: int, seed: int) -> Tensor:
+    """Forget all labels but ``per_class`` of each class.
+
+    Args:
+        labels: (N,) long.
+        per_class: how many stay.
+        seed: of the choice; a larger budget of the same seed contains the smaller one.
+
+    Returns:
+        (N,) long, -1 where forgotten.
+
+    Raises:
+        ValueError: a class has fewer samples than that, or the number is not positive.
+    """
+    if per_class < 1:
+        raise ValueError(f"labels_per_class must be 1 or more; got {per_class}")
+    kept = torch.full_like(labels, -1)
+    for label in labels[labels >= 0].unique():
+        members = (labels == label).nonzero().squeeze(1)
+        if len(members) < per_class:
+            raise ValueError(f"labels_per_class is {per_class}, but class {int(label)} has only {len(members)} samples")
+        chosen = _shuffled(members, seed)[:per_class]
+        kept[chosen] = label
+    return kept

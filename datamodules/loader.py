@@ -1,0 +1,153 @@
+"""Loaders that serve whole batches, each rank its shard, and can go on in the middle of an epoch."""
+
+from collections.abc import Iterator, Sized
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler
+
+
+class ShardedSampler(DistributedSampler):
+    """One seeded permutation an epoch, of which rank r of R takes every R-th index.
+
+    As torch's own, a few indices are repeated where the ranks would get unequal numbers; one process repeats none.
+
+    Args:
+        data: what is sampled; only its length is used.
+        rank, world_size: of this process, and how many there are.
+        shuffle: permute anew every epoch; otherwise in order.
+        seed: of the permutations.
+    """
+
+    def __init__(self, data: Sized, rank: int = 0, world_size: int = 1, shuffle: bool = False, seed: int = 0) -> None:
+        super().__init__(data, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+
+    def indices(self) -> Tensor:
+        """This epoch's and this rank's indices, (ceil(N / R),) long."""
+        total = len(self.dataset)  # type: ignore[arg-type]
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(total, generator=generator) if self.shuffle else torch.arange(total)
+        return order.repeat(1 + (self.total_size - 1) // total)[self.rank : self.total_size : self.num_replicas]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices().tolist())
+
+    def batch_seed(self, position: int) -> int:
+        """For what is random in this epoch's batch number ``position`` on this rank."""
+        return hash((self.seed, self.epoch, position, self.rank)) % 2**63
+
+
+class _Resumable:
+    """Position within the epoch as a loader's state, in the form that Lightning stores and restores."""
+
+    _start = 0  # batches to skip in the next iteration
+    _position = 0  # batches given out in this one
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self._position % max(1, len(self))}  # type: ignore[arg-type]
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._start = state["position"]
+
+    def _take_start(self) -> int:
+        start, self._start = self._start, 0
+        self._position = start
+        return start
+
+
+class TensorLoader(_Resumable):
+    """Batches from tensors that are already in memory: one ``index_select`` a tensor, nothing a sample.
+
+    Args:
+        tensors: names to tensors of one length N.
+        batch_size: B; the last batch of an epoch may be smaller.
+        sampler: gives the order.
+
+    Yields:
+        {name: (B, ...)} and ``seed``, an int for the batch's augmentation.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], batch_size: int, sampler: ShardedSampler) -> None:
+        self.tensors = tensors
+        self.batch_size = batch_size
+        self.sampler = sampler
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        start = self._take_start()
+        device = next(iter(self.tensors.values())).device
+        chunks = self.sampler.indices().to(device).split(self.batch_size)
+        for position in range(start, len(chunks)):
+            self._position = position + 1
+            batch: dict[str, Any] = {name: t.index_select(0, chunks[position]) for name, t in self.tensors.items()}
+            batch["seed"] = self.sampler.batch_seed(position)
+            yield batch
+
+
+class _Batches:
+    """Lists of indices, each led by the batch's seed, from a given batch on."""
+
+    def __init__(self, sampler: ShardedSampler, batch_size: int) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.start = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        chunks = self.sampler.indices().split(self.batch_size)
+        for position in range(self.start, len(chunks)):
+            yield [self.sampler.batch_seed(position), *chunks[position].tolist()]
+
+
+class _WholeBatches:
+    """A dataset as ``DataLoader`` wants it, over one that reads a whole batch: ``read(indices) -> dict``."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitems__(self, seed_and_indices: list[int]) -> dict[str, Any]:
+        seed, *indices = seed_and_indices
+        return {**self.source.read(indices), "seed": seed}
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
+class StreamLoader(_Resumable, DataLoader):
+    """Batches that worker processes read from ``source`` as they are needed.
+
+    Args:
+        source: has a length and ``read(indices) -> {name: (B, ...)}``.
+        batch_size: B; the last batch of an epoch may be smaller.
+        sampler: gives the order.
+        num_workers: processes that read; 0 reads in this one.
+
+    Yields:
+        what ``TensorLoader`` does.
+    """
+
+    def __init__(self, source: Any, batch_size: int, sampler: ShardedSampler, num_workers: int) -> None:
+        super().__init__(
+            _WholeBatches(source),  # type: ignore[arg-type]
+            batch_sampler=_Batches(sampler, batch_size),  # type: ignore[arg-type]
+            collate_fn=_same,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self.batch_sampler.start = self._take_start()  # type: ignore[union-attr]
+        for batch in super().__iter__():
+            self._position += 1
+            yield batch
+
