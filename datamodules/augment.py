@@ -35,7 +35,7 @@ def random_flip(x: Tensor, generator: Generator | None = None) -> Tensor:
 
 
 def random_jitter(x: Tensor, strength: float, generator: Generator | None = None) -> Tensor:
-    """Multiply contrast (about the picture's mean) and brightness by factors within 1 +- ``strength``; clipped to [0, 1]."""
+    """Multiply contrast (about the mean) and brightness by factors within 1 +- ``strength``; clipped to [0, 1]."""
     if not 0 <= strength <= 1:
         raise ValueError(f"jitter must be 0 to 1; got {strength}")
     factor = 1 + strength * (2 * torch.rand(2, len(x), 1, 1, 1, device=x.device, generator=generator) - 1)

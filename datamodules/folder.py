@@ -123,7 +123,10 @@ class Folder(ImageData):
         """Files by part; one part, "train", where the folder is not divided."""
         if not self.root.is_dir():
             raise FileNotFoundError(f"no folder {self.root}")
-        folders = {part: next((self.root / n for n in names if (self.root / n).is_dir()), None) for part, names in _PARTS.items()}
+        folders = {
+            part: next((self.root / n for n in names if (self.root / n).is_dir()), None)
+            for part, names in _PARTS.items()
+        }
         if folders["train"] is None:
             folders = {"train": self.root}
         found = {part: find_images(folder) for part, folder in folders.items() if folder is not None}

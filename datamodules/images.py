@@ -5,14 +5,15 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-from torch import Tensor
 
 from datamodules.base import ImageData, Split
 from datamodules.formats import read_cifar, read_idx
 from datamodules.labels import split
 
 
-def _part(images: Tensor, labels: Tensor, fraction: float, seed: int) -> tuple[Split, Split]:
+def _part(whole: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    images, labels = whole
+    assert labels is not None
     first, second = split(labels, fraction, seed)
     return Split(images[first], labels[first]), Split(images[second], labels[second])
 
@@ -32,8 +33,8 @@ class Digits(ImageData):
 
         digits = load_digits()
         images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # 17 grey levels
-        rest, test = _part(images, torch.from_numpy(digits.target).long(), 0.2, seed=0)
-        train, val = _part(*rest, self.val_fraction, self.seed)
+        rest, test = _part(Split(images, torch.from_numpy(digits.target).long()), 0.2, seed=0)
+        train, val = _part(rest, self.val_fraction, self.seed)
         return {"train": train, "val": val, "test": test}
 
 
@@ -96,7 +97,9 @@ class MNIST(StoredImages):
     folders = ("MNIST/raw", "raw", ".")
 
     def complete(self, folder: Path) -> bool:
-        return all(self._file(folder, part, kind) for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+        return all(
+            self._file(folder, part, kind) for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+        )
 
     def download(self) -> None:
         from torchvision import datasets
@@ -105,7 +108,7 @@ class MNIST(StoredImages):
 
     def read(self) -> dict[str, Split]:
         folder = self._folder()
-        train, val = _part(*self._read_part(folder, "train"), self.val_fraction, self.seed)
+        train, val = _part(self._read_part(folder, "train"), self.val_fraction, self.seed)
         return {"train": train, "val": val, "test": self._read_part(folder, "t10k")}
 
     @staticmethod
@@ -147,5 +150,5 @@ class CIFAR10(StoredImages):
 
     def read(self) -> dict[str, Split]:
         folder = self._folder()
-        train, val = _part(*read_cifar([folder / name for name in self._train]), self.val_fraction, self.seed)
+        train, val = _part(Split(*read_cifar([folder / n for n in self._train])), self.val_fraction, self.seed)
         return {"train": train, "val": val, "test": Split(*read_cifar([folder / "test_batch.bin"]))}

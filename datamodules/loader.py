@@ -150,4 +150,3 @@ class StreamLoader(_Resumable, DataLoader):
         for batch in super().__iter__():
             self._position += 1
             yield batch
-

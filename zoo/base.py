@@ -1,4 +1,4 @@
-"""What every module of the zoo shares: steps around ``loss``, randomness that repeats, checkpoints that know their owner."""
+"""What every module shares: steps around ``loss``, randomness that repeats, checkpoints that know their owner."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +14,13 @@ from zoo.checkpoint import check_identity, identity
 class ZooModule(pl.LightningModule):
     """Define ``loss(batch) -> (loss, dict to log)`` and ``configure_optimizers``, and it trains.
 
-    ``monitor`` names the metric that chooses the best checkpoint; ``monitor_mode`` says whether "min" or "max" is best.
+    ``monitor`` names the metric that chooses the best checkpoint, the one with the least ("min") or the most ("max").
     Every step seeds torch's generator from (seed, epoch, batch, rank), so a resumed run repeats the unbroken one.
     """
 
     monitor = "val/loss"
     monitor_mode = "min"
+    hparams: Any  # plain values; Lightning declares a mapping, but it has attributes too
     divergence_hint = "try a lower lr (--model.lr), --trainer.gradient_clip_val 1, or --trainer.precision 32-true"
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class ZooModule(pl.LightningModule):
         for name, value in {"loss": loss, **logs}.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
         self._steps += 1
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._record()
         return loss
 

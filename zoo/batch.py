@@ -37,4 +37,6 @@ def require(batch: Mapping[str, Any], key: str, module: object) -> Any:
     """``batch[key]``, or a ``ValueError`` that names the module, the key, and the keys that are there."""
     if key in batch:
         return batch[key]
-    raise ValueError(f"{type(module).__name__} needs {key!r} in the batch, which has only: {', '.join(map(repr, batch))}")
+    raise ValueError(
+        f"{type(module).__name__} needs {key!r} in the batch, which has only: {', '.join(map(repr, batch))}"
+    )

@@ -7,6 +7,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from zoo.files import write_whole
 
 
 def lineage(module: pl.LightningModule) -> list[str]:
@@ -54,3 +57,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path} is not a Lightning checkpoint: it has no state_dict")
     return checkpoint
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are whole or not there, and that are read without running what is in them.
+
+    Lightning's own writes to the system's temporary folder first, which may be on another disk: a copy, not a rename.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        try:
+            write_whole(path, lambda beside: torch.save(checkpoint, beside))
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            reason = str(error).splitlines()[0]
+            raise OSError(f"could not write {path} ({reason}); what was saved before is untouched") from error
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if "://" in str(path):
+            return super().load_checkpoint(path, *args, **{**kwargs, "weights_only": True})
+        return read_checkpoint(path)

@@ -40,7 +40,9 @@ def save_encoder(encoder: Encoder, directory: str | Path, provenance: dict[str, 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     directory = Path(directory)
     write_whole(directory / "encoder.safetensors", lambda path: save_file(tensors, path))
-    write_whole(directory / "encoder.json", lambda path: Path(path).write_text(json.dumps(description, indent=2) + "\n"))
+    write_whole(
+        directory / "encoder.json", lambda path: Path(path).write_text(json.dumps(description, indent=2) + "\n")
+    )
     return directory
 
 

@@ -16,8 +16,8 @@ def write_whole(path: str | Path, write: Callable[[str], object]) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(str(beside))
-        with open(beside, "rb") as file:
+        with beside.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -52,4 +52,7 @@ def adamw(module: pl.LightningModule, lr: float, weight_decay: float, schedule: 
     steps = module.trainer.estimated_stepping_batches
     if math.isinf(steps):
         raise ValueError("schedule 'cosine' needs an end: give --trainer.max_epochs or --trainer.max_steps")
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup_cosine(optimizer, int(steps)), "interval": "step"}}
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": warmup_cosine(optimizer, int(steps)), "interval": "step"},
+    }

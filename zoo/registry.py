@@ -27,7 +27,7 @@ MODULES = {
 }
 
 DATA = {
-    "digits": Source("datamodules.images.Digits", "1,797 scans of handwritten digits, 8 x 8, bundled with scikit-learn"),
+    "digits": Source("datamodules.images.Digits", "1,797 scans of handwritten digits, 8 x 8, bundled: no download"),
     "mnist": Source("datamodules.images.MNIST", "70,000 handwritten digits, 28 x 28"),
     "fashion_mnist": Source("datamodules.images.FashionMNIST", "70,000 pictures of clothes, 28 x 28"),
     "cifar10": Source("datamodules.images.CIFAR10", "60,000 colour photographs in 10 classes, 32 x 32"),

@@ -89,7 +89,9 @@ def corrupt(x: Tensor, kind: Corruption, level: float, generator: Generator | No
         ValueError: an unknown kind, or a level out of range.
     """
     if level < 0 or (kind != "gaussian" and level > 1):
-        raise ValueError(f"corruption level of {kind!r} must be {'0 or more' if kind == 'gaussian' else '0 to 1'}: {level}")
+        raise ValueError(
+            f"corruption level of {kind!r} must be {'0 or more' if kind == 'gaussian' else '0 to 1'}: {level}"
+        )
     if kind == "gaussian":
         return x + level * torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
     hit = torch.rand(x.shape, device=x.device, generator=generator)

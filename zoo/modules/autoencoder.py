@@ -129,7 +129,7 @@ class AutoencoderModule(ZooModule):
         """
         if self.hparams.variant != "vae":
             raise ValueError(f"variant {self.hparams.variant!r} has no prior to sample from; use variant='vae'")
-        return self.decode(torch.randn(n, self.hparams.latent_dim, device=self.device, dtype=self.dtype))
+        return self.decode(torch.randn(n, self.hparams.latent_dim, device=self.device))
 
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
         """From inputs (B, *input_shape) to others, along a line between codes: (B, steps, *input_shape)."""

@@ -32,9 +32,9 @@ def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]],
     if isinstance(spec, nn.Module):
         return spec
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
-    name = options.pop("name", None)
+    name = str(options.pop("name", None))
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
+        near = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(f"unknown network {name!r}{hint}; there are: {', '.join(known)}")
     try:

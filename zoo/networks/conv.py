@@ -1,6 +1,7 @@
 """Plain convolutional networks for pictures of any size: each stage halves the sides and doubles the channels."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -35,7 +36,7 @@ class ConvTrunk(nn.Sequential):
         super().__init__(
             *(
                 nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.SiLU())
-                for a, b in zip(channels, channels[1:], strict=False)
+                for a, b in pairwise(channels)
             ),
             nn.Flatten(),
         )
