@@ -51,14 +51,14 @@ class LatentMap(PictureCallback):
     def _figure(self, place: Tensor, labels: Tensor, share: float) -> Figure:
         figure = Figure(figsize=(7, 6), layout="constrained")
         axes = figure.add_subplot()
+        x, y = place.unbind(1)
         unknown = labels < 0
-        axes.scatter(*place[unknown].T.numpy(), s=6, color="0.7", linewidths=0)
+        axes.scatter(x[unknown], y[unknown], s=6, color="0.7", linewidths=0)
         if not unknown.all():
-            colours = "tab10" if labels.max() < 10 else "nipy_spectral"
-            known = axes.scatter(
-                *place[~unknown].T.numpy(), s=8, c=labels[~unknown].numpy(), cmap=colours, linewidths=0
-            )
-            axes.legend(*known.legend_elements(num=None if labels.max() < 20 else 10), title="label", fontsize=8)
+            few = labels.max() < 10
+            colours = "tab10" if few else "nipy_spectral"
+            known = axes.scatter(x[~unknown], y[~unknown], s=8, c=labels[~unknown], cmap=colours, linewidths=0)
+            axes.legend(*known.legend_elements(num=None if few else 10), title="label", fontsize=8)  # type: ignore[arg-type]
         axes.set_title(
             f"latent space: {len(place)} inputs, first two components ({share:.0%} of the variance)", fontsize=10
         )

@@ -71,6 +71,7 @@ class TensorLoader(_Resumable):
     def __init__(self, tensors: dict[str, Tensor], batch_size: int, sampler: ShardedSampler) -> None:
         self.tensors = tensors
         self.batch_size = batch_size
+        self.batch_sampler = None  # Lightning asks every loader that has a sampler
         self.sampler = sampler
 
     def __len__(self) -> int:

@@ -1,10 +1,10 @@
-"""Short names for the command line. Strings only, so that listing them imports nothing."""
+"""Short names for the command line. Strings and numbers only, so that listing them imports nothing."""
 
 from typing import NamedTuple
 
 
 class Technique(NamedTuple):
-    """A module by its import path, the short name of the data it is first tried on, and what it is."""
+    """A module's import path, the short name of the data it is first tried on, and what it is."""
 
     path: str
     data: str
@@ -12,9 +12,10 @@ class Technique(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A datamodule by its import path, and what it is."""
+    """A datamodule's import path, how many epochs ``--module`` trains on it unless told, and what it is."""
 
     path: str
+    epochs: int
     summary: str
 
 
@@ -27,16 +28,22 @@ MODULES = {
 }
 
 DATA = {
-    "digits": Source("datamodules.images.Digits", "1,797 scans of handwritten digits, 8 x 8, bundled: no download"),
-    "mnist": Source("datamodules.images.MNIST", "70,000 handwritten digits, 28 x 28"),
-    "fashion_mnist": Source("datamodules.images.FashionMNIST", "70,000 pictures of clothes, 28 x 28"),
-    "cifar10": Source("datamodules.images.CIFAR10", "60,000 colour photographs in 10 classes, 32 x 32"),
-    "folder": Source("datamodules.folder.Folder", "any folder of images: --data.root DIR"),
+    "digits": Source("datamodules.images.Digits", 100, "1,797 scans of handwritten digits, 8 x 8; no download"),
+    "mnist": Source("datamodules.images.MNIST", 10, "70,000 handwritten digits, 28 x 28"),
+    "fashion_mnist": Source("datamodules.images.FashionMNIST", 10, "70,000 pictures of clothes, 28 x 28"),
+    "cifar10": Source("datamodules.images.CIFAR10", 10, "60,000 colour photographs in 10 classes, 32 x 32"),
+    "folder": Source("datamodules.folder.Folder", 50, "any folder of pictures: --data.root DIR"),
 }
 
-# Watchers that every run gets; each is idle with a module that lacks what it needs.
-# The key is also the option's name: --sample_grid.rows 4.
+# Watchers that every run gets, by the name of their options (--sample_grid.rows 2); each is idle with a module that
+# lacks what it needs.
 CALLBACKS = {
     "sample_grid": "callbacks.sample_grid.SampleGrid",
     "latent_map": "callbacks.latent_map.LatentMap",
 }
+
+
+def short_name(path: str, table: dict[str, Technique] | dict[str, Source]) -> str:
+    """The name under which ``table`` has this import path, or else the class's own name in lower case."""
+    known = {entry.path: name for name, entry in table.items()}
+    return known.get(path) or path.rpartition(".")[2].removesuffix("Module").lower()

@@ -1,0 +1,271 @@
+"""Lightning's CLI with this project's defaults: a folder for each run, pictures, an export and a final table."""
+
+import importlib
+import json
+import logging
+import os
+import platform
+import re
+import shlex
+import sys
+import time
+import traceback
+import warnings
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+from rich.table import Table
+
+from zoo.checkpoint import WholeCheckpointIO
+from zoo.cli import nearest
+from zoo.export import save_encoder
+from zoo.networks.encoder import Encoder
+from zoo.registry import CALLBACKS, DATA, MODULES, short_name
+
+RUN_DIR = "ZOO_RUN_DIR"  # tells the processes that DDP starts where the first one put the run
+
+
+def _import(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+class ZooParser(LightningArgumentParser):
+    """One line for a mistake, with the nearest option there is."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Print the line and exit with status 2."""
+        print(f"error: {explain_usage(message, self)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def explain_usage(message: str, parser: LightningArgumentParser) -> str:
+    """The innermost of jsonargparse's nested explanations, with the nearest option where one is unknown."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
+    unknown = re.search(
+        r"(?:Option|Key|key) ['\"]?([\w.]+)['\"]? is not (?:accepted|expected)|Unrecognized arguments: --(\S+)", message
+    )
+    text = lines[-1] if lines else message
+    if not unknown:
+        return text
+    name = (unknown.group(1) or unknown.group(2)).partition("=")[0]
+    options = [action.dest for action in parser._actions]
+    return f"unknown option {name!r}{nearest(name, options)}"
+
+
+class ZooCLI(LightningCLI):
+    """``fit``, ``validate``, ``test`` and ``predict`` as Lightning documents them, for any module and datamodule.
+
+    Added: a run's folder ``runs/<module>-<data>/<n>/``; checkpoints ``best`` and ``last``; the registry's callbacks;
+    after ``fit`` a test of the best checkpoint, the exported encoder, and a table.
+    """
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        kwargs.setdefault("dump_header", [f"lightning.pytorch=={pl.__version__}"])
+        parser = ZooParser(**kwargs)
+        parser.add_argument("-c", "--config", action="config", help="A YAML file with any of these options.")
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        for name, path in CALLBACKS.items():
+            parser.add_lightning_class_args(_import(path), name)
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.filename": "best",
+                "checkpoint.save_last": True,
+                "checkpoint.enable_version_counter": False,
+                "checkpoint.auto_insert_metric_name": False,
+            }
+        )
+        for name in ("input_shape", "num_classes", "vocab_size", "normalisation"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """The checkpoint's hyperparameters are already among the arguments, before the user's: see ``expand_argv``."""
+
+    def before_instantiate_classes(self) -> None:
+        self.started = time.perf_counter()
+        config = self.config[self.subcommand]
+        paths = (config.model.class_path, config.data.class_path if config.get("data") else "none")
+        self.names = short_name(paths[0], MODULES), short_name(paths[1], DATA)
+        model_class = _import(paths[0])
+        if config.checkpoint.monitor is None and hasattr(model_class, "monitor"):
+            config.checkpoint.monitor = model_class.monitor
+            config.checkpoint.mode = model_class.monitor_mode
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        config = self._get(self.config_init, "trainer", default={})
+        if config.get("logger") is None and not config.get("fast_dev_run"):
+            folder = run_folder(Path(config.get("default_root_dir") or "runs") / "-".join(self.names))
+            kwargs["logger"] = CSVLogger(folder.parent.parent, folder.parent.name, folder.name)
+        plugins = config.get("plugins") or []
+        plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs["plugins"] = [*plugins, WholeCheckpointIO()]
+        kwargs["callbacks"] = [*_as_list(config.get("callbacks")), *self._watchers(config)]
+        return super().instantiate_trainer(**kwargs)
+
+    def _watchers(self, config: dict[str, Any]) -> list[pl.Callback]:
+        callbacks: list[pl.Callback] = [_import("callbacks.interrupt.Interrupt")(self._resume_hint())]
+        own_bar = any(isinstance(c, pl.callbacks.ProgressBar) for c in _as_list(config.get("callbacks")))
+        if config.get("enable_progress_bar") is not False and not own_bar:
+            callbacks.append(_import("callbacks.progress.Progress")())
+        return callbacks
+
+    def _resume_hint(self) -> str:
+        folder = os.environ.get(RUN_DIR)
+        prog = self.parser.prog
+        return f"to go on: {prog} fit --config {folder}/config.yaml --ckpt_path {{path}}"
+
+    def before_fit(self) -> None:
+        """A line that says what begins."""
+        count = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        self._say(f"{self.names[0]} on {self.names[1]}: {count:,} parameters, results in {self._folder()}")
+
+    def after_fit(self) -> None:
+        """Test the best checkpoint, export the encoder, print the table."""
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        metrics: dict[str, Any] = {}
+        if self.datamodule is not None and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            found = self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False)
+            metrics = dict(found[0]) if found else {}
+        if self.trainer.is_global_zero:
+            self._finish(best, metrics)
+
+    def _finish(self, best: str, metrics: dict[str, Any]) -> None:
+        folder = self._folder()
+        rows = [(name, f"{value:.5g}") for name, value in metrics.items()]
+        if best:
+            rows.append(
+                (
+                    "best checkpoint",
+                    str(Path(best).relative_to(Path.cwd())) if Path(best).is_relative_to(Path.cwd()) else best,
+                )
+            )
+        encoder = getattr(self.model, "encoder", None)
+        if isinstance(encoder, Encoder) and encoder.spec is not None and folder and self.trainer.logger:
+            save_encoder(encoder, folder / "encoder", self._provenance(best, metrics))
+            rows.append(("encoder", f"{folder}/encoder/"))
+        pictures = sorted(path.name for path in folder.glob("*.png")) if folder else []
+        if pictures:
+            rows.append(("pictures", "\n".join(f"{folder}/{name}" for name in pictures)))
+        rows.append(("time", f"{time.perf_counter() - self.started:.0f} s"))
+        table = Table("result", "", title=f"{self.names[0]} on {self.names[1]}", show_header=False)
+        for row in rows:
+            table.add_row(*row)
+        Console(soft_wrap=True).print(table)
+
+    def after_test(self) -> None:
+        """Where the results are."""
+        self._say(f"results in {self._folder()}")
+
+    def _provenance(self, best: str, metrics: dict[str, Any]) -> dict[str, Any]:
+        config = self.config[self.subcommand]
+        data = json.loads(json.dumps(config.data.as_dict(), default=str)) if config.get("data") else None
+        versions = {"python": platform.python_version(), "torch": torch.__version__, "lightning": pl.__version__}
+        return {
+            "module": config.model.class_path,
+            "data": data,
+            "seed": config.seed_everything,
+            "checkpoint": best,
+            "epochs": self.trainer.current_epoch,
+            "steps": self.trainer.global_step,
+            "test": metrics,
+            "command": shlex.join([self.parser.prog, *sys.argv[1:]]),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "versions": versions,
+        }
+
+    def _folder(self) -> Path:
+        return Path(self.trainer.log_dir or self.trainer.default_root_dir)
+
+    def _say(self, text: str) -> None:
+        if self.trainer.is_global_zero:
+            print(text, flush=True)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+
+
+def run_folder(parent: Path) -> Path:
+    """Make the next free ``parent/<n>``; two runs started at once get two. DDP's later processes share the first's."""
+    if RUN_DIR in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
+        return Path(os.environ[RUN_DIR])
+    parent.mkdir(parents=True, exist_ok=True)
+    number = max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0)
+    while True:
+        number += 1
+        try:
+            (parent / str(number)).mkdir()
+        except FileExistsError:
+            continue
+        os.environ[RUN_DIR] = str(parent / str(number))
+        return parent / str(number)
+
+
+def print_options(prog: str, model: str, data: str) -> None:
+    """The options of one module and one datamodule, as ``--module NAME --help`` shows them."""
+    parser = LightningArgumentParser(prog=prog, usage=f"{prog} --module NAME [--data NAME] [options]")
+    parser.add_class_arguments(_import(model), "module")
+    parser.add_class_arguments(_import(data), "data")
+    parser.epilog = f"More: {prog} fit --help (trainer, checkpoints, pictures)."
+    parser.print_help()
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for a failure that the user can mend; None for one that is a defect and deserves its traceback."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ValueError | OSError | MisconfigurationException | NotImplementedError):
+        return text
+    if isinstance(error, RuntimeError) and "loading state_dict" in text:
+        return f"the checkpoint does not fit this module: other options or other data made it ({text[:200]} ...)"
+    if isinstance(error, RuntimeError) and "out of memory" in text:
+        return f"out of memory: try a smaller --data.batch_size ({text[:200]})"
+    return None
+
+
+def _quiet() -> None:
+    """Lightning's tips and device lines are for developers; what concerns the user is said by the run itself."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in ("does not have many workers", "The number of training batches", "Checkpoint directory .* exists", "LightningCLI's args"):
+        warnings.filterwarnings("ignore", f".*{message}")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*", category=FutureWarning)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+
+
+def run(arguments: list[str], prog: str) -> None:
+    """Parse and run a spelled-out command line; failures that the user can mend end in one line and status 1."""
+    _quiet()
+    sys.path.insert(0, str(Path.cwd()))  # so that --model my_file.MyModule works, from the console script too
+    os.environ.pop(RUN_DIR, None) if os.environ.get("LOCAL_RANK", "0") == "0" else None
+    try:
+        ZooCLI(
+            args=arguments,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={"prog": prog},
+            trainer_defaults={"enable_model_summary": False},
+        )
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        folder = os.environ.get(RUN_DIR)
+        if folder:
+            (Path(folder) / "error.log").write_text(traceback.format_exc())
+            line += f"  [details: {folder}/error.log]"
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(1)
