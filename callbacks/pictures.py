@@ -37,7 +37,7 @@ class PictureCallback(pl.Callback):
         """Whether this evaluation ends with a picture."""
         if trainer.sanity_checking or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return False
-        if not trainer.validating and trainer.state.fn == "fit":
+        if trainer.state.fn == "fit":
             epoch = trainer.current_epoch + 1
             return epoch == trainer.max_epochs or (self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0)
         return True

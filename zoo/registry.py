@@ -28,7 +28,7 @@ MODULES = {
 }
 
 DATA = {
-    "digits": Source("datamodules.images.Digits", 100, "1,797 scans of handwritten digits, 8 x 8; no download"),
+    "digits": Source("datamodules.images.Digits", 150, "1,797 scans of handwritten digits, 8 x 8; no download"),
     "mnist": Source("datamodules.images.MNIST", 10, "70,000 handwritten digits, 28 x 28"),
     "fashion_mnist": Source("datamodules.images.FashionMNIST", 10, "70,000 pictures of clothes, 28 x 28"),
     "cifar10": Source("datamodules.images.CIFAR10", 10, "60,000 colour photographs in 10 classes, 32 x 32"),

@@ -41,7 +41,7 @@ class AutoencoderModule(ZooModule):
         variant: "plain", "denoising" or "vae".
         network: spec of the encoder's trunk, "conv" or "mlp" with their options; the decoder mirrors it.
         latent_dim: D, the length of the code.
-        likelihood: "bernoulli" for inputs in [0, 1], "gaussian" for any real inputs.
+        likelihood: "gaussian" for any real inputs, "bernoulli" for inputs in [0, 1] that are (nearly) black or white.
         std: of the Gaussian likelihood, in the units of the input.
         beta: weight of the VAE's divergence.
         corruption: of the denoising variant: "gaussian", "masking" or "salt_pepper".
@@ -63,12 +63,12 @@ class AutoencoderModule(ZooModule):
         variant: Variant = "vae",
         network: Spec | nn.Module = "conv",
         latent_dim: int = 16,
-        likelihood: Likelihood = "bernoulli",
+        likelihood: Likelihood = "gaussian",
         std: float = 0.1,
         beta: float = 1.0,
         corruption: Corruption = "gaussian",
         corruption_level: float = 0.3,
-        lr: float = 1e-3,
+        lr: float = 2e-3,
         weight_decay: float = 0.0,
         schedule: Schedule = "constant",
         normalisation: dict[str, Any] | None = None,
