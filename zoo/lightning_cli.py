@@ -181,7 +181,7 @@ class ZooCLI(LightningCLI):
             "epochs": self.trainer.current_epoch,
             "steps": self.trainer.global_step,
             "test": metrics,
-            "command": shlex.join([self.parser.prog, *sys.argv[1:]]),
+            "command": f"{self.parser.prog} {shlex.join(sys.argv[1:])}",
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": versions,
         }
@@ -239,7 +239,12 @@ def _quiet() -> None:
     """Lightning's tips and device lines are for developers; what concerns the user is said by the run itself."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in ("does not have many workers", "The number of training batches", "Checkpoint directory .* exists", "LightningCLI's args"):
+    for message in (
+        "does not have many workers",
+        "The number of training batches",
+        "Checkpoint directory .* exists",
+        "LightningCLI's args",
+    ):
         warnings.filterwarnings("ignore", f".*{message}")
     warnings.filterwarnings("ignore", ".*LeafSpec.*", category=FutureWarning)
     logging.basicConfig(format="%(levelname)s: %(message)s")

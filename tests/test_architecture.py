@@ -1,0 +1,95 @@
+"""Who may import whom, and other promises about the shape of the code, read from the source itself."""
+
+import ast
+import sys
+
+import pytest
+from conftest import ROOT
+
+PACKAGES = ("zoo", "datamodules", "callbacks")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+# A package's parts, and which of the project's own parts each may import.
+ALLOWED = {
+    "zoo.functional": {"zoo.functional"},
+    "zoo.networks": {"zoo.functional", "zoo.networks"},
+    "zoo.modules": {
+        "zoo.functional",
+        "zoo.networks",
+        "zoo.modules",
+        "zoo.base",
+        "zoo.batch",
+        "zoo.optim",
+        "zoo.export",
+    },
+    "zoo": {"zoo"},
+    "datamodules": {"datamodules"},
+    "callbacks": {"callbacks"},
+}
+OUTSIDE = {
+    "zoo": {"torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"},
+    "datamodules": {"torch", "lightning", "torchvision", "numpy", "PIL", "sklearn", "gensim"},
+    "callbacks": {"torch", "lightning", "torchvision", "torchmetrics", "matplotlib", "rich", "numpy"},
+}
+
+
+def dotted(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+@pytest.mark.parametrize("path", FILES, ids=dotted)
+def test_imports_only_what_its_place_allows(path):
+    name = dotted(path)
+    package = name.partition(".")[0]
+    part = next(p for p in sorted(ALLOWED, key=len, reverse=True) if (name + ".").startswith(p + "."))
+    for imported in imports(path):
+        top = imported.partition(".")[0]
+        if top in PACKAGES:
+            assert any((imported + ".").startswith(p + ".") for p in ALLOWED[part]), f"{name} imports {imported}"
+        else:
+            assert top in OUTSIDE[package] or top in sys.stdlib_module_names, f"{name} imports {imported}"
+
+
+def test_functional_and_networks_know_no_lightning():
+    for path in FILES:
+        if dotted(path).startswith(("zoo.functional", "zoo.networks")):
+            assert not any(i.startswith("lightning") for i in imports(path)), path
+
+
+def test_base_module_stays_small():
+    assert len((ROOT / "zoo/base.py").read_text().splitlines()) <= 80
+
+
+def test_light_files_import_nothing_heavy():
+    """Help and mistakes are answered before torch is loaded."""
+    for name in ("zoo/__init__.py", "zoo/cli.py", "zoo/registry.py", "train.py"):
+        tree = ast.parse((ROOT / name).read_text())
+        tops = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+        found = {(n.module if isinstance(n, ast.ImportFrom) else n.names[0].name).partition(".")[0] for n in tops}
+        assert found <= {"zoo", *sys.stdlib_module_names}, name
+
+
+@pytest.mark.parametrize("path", FILES, ids=dotted)
+def test_public_names_are_documented(path):
+    tree = ast.parse(path.read_text())
+    if tree.body:
+        assert ast.get_docstring(tree), f"{path} has no docstring"
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{path}: {node.name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=dotted)
+def test_nothing_is_unpickled_and_no_private_trainer_state_is_used(path):
+    text = path.read_text()
+    for forbidden in ("weights_only=False", "pickle.load", "yaml.load(", "trainer._", "torch.hub"):
+        assert forbidden not in text, f"{path}: {forbidden}"

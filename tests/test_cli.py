@@ -1,0 +1,210 @@
+"""The command line: what is spelled out, what a run leaves behind, and one line for every mistake."""
+
+import csv
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+
+from zoo.cli import UsageError, expand_argv, listing
+from zoo.export import load_encoder
+from zoo.registry import DATA, MODULES
+
+AE = "--model=zoo.modules.autoencoder.AutoencoderModule"
+QUICK = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
+
+
+def one_line(process, status):
+    """The process failed with this status and a single line, which is returned."""
+    lines = [line for line in process.stderr.splitlines() if line.startswith("error:")]
+    assert process.returncode == status, process.stderr
+    assert len(lines) == 1 and "Traceback" not in process.stderr, process.stderr
+    return lines[0]
+
+
+def test_short_names_are_spelled_out():
+    digits = "--data=datamodules.images.Digits"
+    assert expand_argv(["--module", "autoencoder"]) == ["fit", "--trainer.max_epochs=150", AE, digits]
+    assert expand_argv(["test", "--module=autoencoder"]) == ["test", AE, digits]
+    assert expand_argv(["fit", "--model", "autoencoder"]) == ["fit", AE]
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "fashion_mnist"])
+def test_data_names_take_hyphen_or_underscore(name):
+    assert "--data=datamodules.images.FashionMNIST" in expand_argv(["--module", "autoencoder", "--data", name])
+
+
+def test_module_options_are_an_alias_and_users_options_come_last():
+    spelled = expand_argv(["--module", "autoencoder", "--module.beta", "4", "--trainer.max_epochs", "3"])
+    assert spelled[-4:] == ["--model.beta", "4", "--trainer.max_epochs", "3"]
+    assert spelled.index("--trainer.max_epochs=150") < spelled.index("--trainer.max_epochs")
+
+
+def test_lightnings_own_forms_pass_unchanged():
+    argv = ["fit", "--config", "a.yaml", "--model", "my.Module", "--data", "my.Data", "--model.x", "1"]
+    assert expand_argv(argv) == ["fit", "--config", "a.yaml", "--model=my.Module", "--data=my.Data", "--model.x", "1"]
+
+
+@pytest.mark.parametrize("kind, argv", [("module", ["--module", "autoencodr"]), ("data", ["--data", "digit"])])
+def test_unknown_names_propose_the_nearest_and_list_all(kind, argv):
+    table = MODULES if kind == "module" else DATA
+    with pytest.raises(UsageError, match=f"unknown {kind}.*did you mean") as error:
+        expand_argv(argv)
+    assert all(name in str(error.value) for name in table)
+
+
+def test_list_names_everything_in_a_line_each():
+    lines = listing().splitlines()
+    for name in (*MODULES, *DATA):
+        assert sum(line.split()[0] == name for line in lines) == 1
+
+
+def test_help_and_list_need_no_lightning():
+    code = "import sys; from zoo.cli import main; main(sys.argv[1:]); assert 'lightning' not in sys.modules"
+    for argument in ("--help", "list"):
+        done = subprocess.run([sys.executable, "-c", code, argument], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0 and "autoencoder" in done.stdout, done.stderr
+
+
+def test_the_main_job_leaves_everything_behind(train, tmp_path):
+    done = train("--module", "autoencoder", *QUICK, "--sample_grid.rows=2", "--module.latent_dim", "5")
+    assert done.returncode == 0, done.stderr
+    assert "test/loss" in done.stdout and "best.ckpt" in done.stdout
+    run = tmp_path / "runs/autoencoder-digits/1"
+    for name in ("config.yaml", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "latent_map.png"):
+        assert (run / name).stat().st_size > 0
+    for name in ("reconstructions", "samples", "interpolations"):
+        assert (run / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert load_encoder(run / "encoder")(torch.zeros(3, 1, 8, 8)).shape == (3, 5)
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert any(row.get("val/loss") for row in rows) and any(row.get("train/loss") for row in rows)
+
+    again = train("fit", "--config", run / "config.yaml")
+    assert again.returncode == 0, again.stderr
+    first, second = (yaml.safe_load((run.parent / n / "config.yaml").read_text()) for n in "12")
+    assert first == second
+
+    tested = train("test", "--module", "autoencoder", "--ckpt_path", run / "checkpoints/best.ckpt")
+    assert tested.returncode == 0 and "test/loss" in tested.stdout, tested.stderr
+    predicted = train("predict", "--module", "autoencoder", "--ckpt_path", run / "checkpoints/best.ckpt")
+    assert predicted.returncode == 0, predicted.stderr
+    validated = train("validate", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints/last.ckpt")
+    assert validated.returncode == 0 and "val/loss" in validated.stdout, validated.stderr
+
+
+def test_with_a_checkpoint_the_users_flags_win(train, tmp_path):
+    assert train("--module", "autoencoder", *QUICK, "--module.beta=2", "--module.latent_dim=7").returncode == 0
+    checkpoint = tmp_path / "runs/autoencoder-digits/1/checkpoints/last.ckpt"
+    done = train("--module", "autoencoder", "--ckpt_path", checkpoint, "--module.beta=5", "--trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    options = yaml.safe_load((tmp_path / "runs/autoencoder-digits/2/config.yaml").read_text())["model"]["init_args"]
+    assert (options["beta"], options["latent_dim"]) == (5, 7)  # the flag; where there is none, the checkpoint
+
+
+@pytest.mark.parametrize(
+    "arguments, status, says",
+    [
+        (["--module", "autoencodr"], 2, "did you mean 'autoencoder'"),
+        (["--module", "autoencoder", "--data", "mnits"], 2, "did you mean 'mnist'"),
+        (["--module", "autoencoder", "--module.latent_dmi", "3"], 2, "latent_dim"),
+        (["--module", "autoencoder", "--data.batch_sizes", "3"], 2, "batch_size"),
+        (["--module", "autoencoder", "--trainer.max_epoch", "3"], 2, "max_epochs"),
+        (["--module", "autoencoder", "--module.variant", "vea"], 2, "vae"),
+        (["--module", "autoencoder", "--module.latent_dim", "0"], 1, "latent_dim"),
+        (["--module", "autoencoder", "--module.network", "conf"], 1, "did you mean 'conv'"),
+        (["--module", "autoencoder", "--data.labels_per_class", "500"], 1, "class 0 has only"),
+        (["--module", "autoencoder", "--data", "folder", "--data.root", "nowhere"], 1, "no folder"),
+        (["--module", "autoencoder", "--data", "folder"], 2, "root"),
+        (["--module", "autoencoder", "--ckpt_path", "nowhere.ckpt"], 1, "no checkpoint at nowhere.ckpt"),
+        (["--module"], 2, "--module needs a value"),
+        (["fti", "--module", "autoencoder"], 2, "did you mean 'fit'"),
+        (["--module", "autoencoder", "--module.likelihood", "bernoulli", "--data.normalise", "standard"], 1, "unit"),
+        (["--module", "autoencoder", "--module.lr", "1e9"], 1, "lower lr"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else None,
+)
+def test_mistakes_end_in_one_line(train, arguments, status, says):
+    assert says in one_line(train(*arguments), status)
+
+
+def test_an_empty_folder_is_said(train, tmp_path):
+    (tmp_path / "empty").mkdir()
+    line = one_line(train("--module", "autoencoder", "--data", "folder", "--data.root", "empty"), 1)
+    assert "no pictures under empty" in line
+
+
+def test_missing_data_without_internet_says_where_it_looked(train):
+    unreachable = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    line = one_line(train("--module", "autoencoder", "--data", "mnist", "--data.root", "here", **unreachable), 1)
+    assert "here/MNIST/raw" in line and "--data.root" in line
+
+
+class Trap:
+    """Pickles to something that would write a file when it is loaded."""
+
+    def __reduce__(self):
+        return open, ("executed", "w")
+
+
+def test_a_pickle_dressed_up_as_a_checkpoint_is_not_executed(train, tmp_path):
+    (tmp_path / "trap.ckpt").write_bytes(pickle.dumps({"state_dict": Trap()}))
+    torch.save({"state_dict": Trap()}, tmp_path / "trap2.ckpt")
+    for name in ("trap.ckpt", "trap2.ckpt"):
+        assert name in one_line(train("--module", "autoencoder", "--ckpt_path", name), 1)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_checkpoint_of_another_module_is_refused(train, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from zoo.base import ZooModule\n"
+        "class Other(ZooModule):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer = __import__('torch').nn.Linear(64, 1)\n"
+        "    def loss(self, batch):\n"
+        "        return self.layer(batch['input'].flatten(1)).square().mean(), {}\n"
+        "    def configure_optimizers(self):\n"
+        "        return __import__('torch').optim.SGD(self.parameters(), 0.1)\n"
+    )
+    made = train("fit", "--model", "mine.Other", "--data", "digits", *QUICK)  # a class of the user's, not registered
+    assert made.returncode == 0, made.stderr
+    checkpoint = tmp_path / "runs/other-digits/1/checkpoints/last.ckpt"
+    line = one_line(train("--module", "autoencoder", "--ckpt_path", checkpoint), 2)
+    assert "Other" in line and "AutoencoderModule" in line
+
+
+def test_ctrl_c_leaves_a_checkpoint_that_resumes(train, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "--module", "autoencoder", "--trainer.max_epochs", "100000"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    run = tmp_path / "runs/autoencoder-digits/1"
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0 and "Traceback" not in errors, errors
+    command = next(line for line in errors.splitlines() if line.startswith("to go on: "))
+    words = command.removeprefix("to go on: python train.py ").split()
+    step = torch.load(run / "checkpoints/interrupted.ckpt", weights_only=True)["global_step"]
+    resumed = train(*words, "--trainer.max_epochs=-1", f"--trainer.max_steps={step + 3}")
+    assert resumed.returncode == 0, resumed.stderr
+    last = torch.load(tmp_path / "runs/autoencoder-digits/2/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] >= step
+
+
+def test_the_console_script_is_the_same(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "from zoo.cli import main; main(['list'])"], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == listing()
