@@ -29,11 +29,11 @@ class LatentMap(PictureCallback):
     def collect(self, module: pl.LightningModule, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Encode until there are points enough."""
         missing = self.points - sum(map(len, self._features))
-        if missing <= 0 or "input" not in batch or not hasattr(module, "encode"):
+        if missing <= 0 or "input" not in batch or not callable(getattr(module, "encode", None)):
             return
         x = batch["input"][:missing]
         with torch.no_grad():
-            self._features.append(module.encode(x).float())
+            self._features.append(module.encode(x).float())  # type: ignore[operator]
         labels = batch.get("label")
         self._labels.append(torch.full((len(x),), -1) if labels is None else labels[:missing].cpu())
 
@@ -46,7 +46,7 @@ class LatentMap(PictureCallback):
         if len(features) < 3 or not features.isfinite().all():
             return
         place, share = principal_plane(features)
-        save_figure(self._figure(place, labels, share), trainer, "latent_map")
+        save_figure(self._figure(place, labels, share), self.folder, "latent_map")
 
     def _figure(self, place: Tensor, labels: Tensor, share: float) -> Figure:
         figure = Figure(figsize=(7, 6), layout="constrained")

@@ -24,6 +24,10 @@ class PictureCallback(pl.Callback):
         if every_n_epochs < 0:
             raise ValueError(f"every_n_epochs must be 0 or more; got {every_n_epochs}")
         self.every_n_epochs = every_n_epochs
+        self.folder = Path()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.folder = Path(trainer.log_dir or trainer.default_root_dir)  # here, since asking for it needs all ranks
 
     def collect(self, module: pl.LightningModule, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Keep or compute what the picture needs from a batch."""
@@ -56,9 +60,8 @@ class PictureCallback(pl.Callback):
     on_test_end = on_validation_end
 
 
-def save_figure(figure: Figure, trainer: pl.Trainer, name: str) -> None:
-    """Write ``name``.png into the run's folder; an older one of that name is replaced when the new one is whole."""
-    folder = Path(trainer.log_dir or trainer.default_root_dir)
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Write ``name``.png into ``folder``; an older one of that name is replaced when the new one is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{name}.{os.getpid()}.png"
     try:

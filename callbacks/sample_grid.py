@@ -51,7 +51,7 @@ class SampleGrid(PictureCallback):
                 torch.manual_seed(0)  # the same samples at every epoch: progress is seen
                 images = make(module, batch)
             if images is not None:
-                save_figure(self._figure(to_unit(images, trainer), f"{title} - {stage}"), trainer, name)
+                save_figure(self._figure(to_unit(images, trainer), f"{title} - {stage}"), self.folder, name)
 
     def _reconstructions(self, module: Any, batch: dict[str, Tensor]) -> Tensor | None:
         if not hasattr(module, "reconstruct"):

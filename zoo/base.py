@@ -14,7 +14,7 @@ from zoo.checkpoint import check_identity, identity
 class ZooModule(pl.LightningModule):
     """Define ``loss(batch) -> (loss, dict to log)`` and ``configure_optimizers``, and it trains.
 
-    ``monitor`` names the metric that chooses the best checkpoint, the one with the least ("min") or the most ("max").
+    The best checkpoint has the least (``monitor_mode`` "min") or the most ("max") of the metric ``monitor``.
     Every step seeds torch's generator from (seed, epoch, batch, rank), so a resumed run repeats the unbroken one.
     """
 
@@ -30,8 +30,8 @@ class ZooModule(pl.LightningModule):
         self._steps = 0
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The technique: a batch to the scalar to minimise, and scalars to log beside it."""
-        raise NotImplementedError(f"{type(self).__name__} must define loss(batch) -> (loss, dict to log)")
+        """The technique: from a batch the scalar to minimise, and scalars to log beside it."""
+        raise NotImplementedError(f"{type(self).__name__} must define loss(batch)")
 
     def seed_step(self, epoch: int, batch_idx: int) -> None:
         """Make everything random in this step a function of its place in the run."""
@@ -67,8 +67,7 @@ class ZooModule(pl.LightningModule):
 
     def _evaluate(self, stage: str, batch: Any, batch_idx: int) -> None:
         self.seed_step(-1, batch_idx)  # the same noise at every evaluation: epochs are compared on equal terms
-        batch = as_mapping(batch)
-        loss, logs = self.loss(batch)
+        loss, logs = self.loss(batch := as_mapping(batch))
         size = len(next(iter(batch.values())))
         values = {f"{stage}/{name}": value for name, value in {"loss": loss, **logs}.items()}
         self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=size)

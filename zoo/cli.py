@@ -161,6 +161,14 @@ def _options_of(argv: Sequence[str]) -> tuple[str, str]:
     return path, resolve(data, DATA, "data")
 
 
+def _check_command(argv: Sequence[str]) -> None:
+    first, known = argv[0], ["list", *SUBCOMMANDS]
+    if not first.startswith("-") and first not in known:
+        raise UsageError(f"{first!r} is no command{nearest(first, known)}; there are: {', '.join(known)}")
+    if first not in known and _value(argv, "--module") is None:
+        raise UsageError(f"say which technique, --module NAME ({', '.join(MODULES)}), or see --help")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line; the exit status is 2 for a mistake in it and 1 for any other failure."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -172,6 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(listing())
         return
     try:
+        _check_command(argv)
         if _value(argv, "--module") and {"-h", "--help"} & set(argv):
             paths = _options_of(argv)
             from zoo.lightning_cli import print_options
@@ -189,15 +198,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (UsageError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    if arguments[0] not in SUBCOMMANDS:
-        first = arguments[0]
-        hint = nearest(first, ["list", *SUBCOMMANDS]) if not first.startswith("-") else ""
-        print(
-            f"error: {first!r} is no command{hint}: use --module NAME, list, or one of {', '.join(SUBCOMMANDS)}",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-
     from zoo.lightning_cli import run
 
     run(arguments, prog)

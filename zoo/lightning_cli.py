@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -44,22 +45,46 @@ class ZooParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Print the line and exit with status 2."""
-        print(f"error: {explain_usage(message, self)}", file=sys.stderr)
+        options = [name for action in self._actions for name in (action.dest, *action.option_strings)]
+        print(f"error: {explain_usage(message, options)}", file=sys.stderr)
         sys.exit(2)
 
 
-def explain_usage(message: str, parser: LightningArgumentParser) -> str:
-    """The innermost of jsonargparse's nested explanations, with the nearest option where one is unknown."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
-    unknown = re.search(
-        r"(?:Option|Key|key) ['\"]?([\w.]+)['\"]? is not (?:accepted|expected)|Unrecognized arguments: --(\S+)", message
+def explain_usage(message: str, options: Sequence[str]) -> str:
+    """jsonargparse's explanation, which may be long and nested, as one line.
+
+    Args:
+        message: what it said.
+        options: of the parser that said it.
+    """
+    if unknown := re.match(r"Option '(.+?)' is not accepted|unrecognized arguments: ([^ =]+)", message):
+        name = unknown.group(1) or unknown.group(2)
+        return f"unknown option {name!r}{nearest(name, options)}"
+    if missing := re.match(r"the following arguments are required: (.+)", message):
+        return f"an option is missing: {missing.group(1).removeprefix('fit.')}"
+    key = re.match(r"Parser key \"(.+?)\":", message)
+    value = re.findall(r"(?:Got|Given) value: (.+)", message)
+    where = f"{key.group(1)}: " if key else ""
+    return where + innermost(message) + (f"; got {value[-1]!r}" if value and key else "")
+
+
+def innermost(message: str) -> str:
+    """The reasons within "does not validate against any of the Union subtypes": what they say, without the types."""
+    lines = [line.strip(" -") for line in message.splitlines()[1:] or [message]]
+    noise = (
+        "Does not validate",
+        "Subtypes:",
+        "Errors:",
+        "Given value",
+        "Expected a <class 'NoneType'>",
+        "Expected a path",
     )
-    text = lines[-1] if lines else message
-    if not unknown:
-        return text
-    name = (unknown.group(1) or unknown.group(2)).partition("=")[0]
-    options = [action.dest for action in parser._actions]
-    return f"unknown option {name!r}{nearest(name, options)}"
+    reasons = [line.partition(". Got value")[0] for line in lines if line and not line.startswith(noise)]
+    text = re.sub(r'^Parser key "\w+": ', "", " ".join(reasons) or " ".join(message.split()))
+    text = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", text)
+    return re.sub(r"Expected a typing\.Literal\[(.+?)\]", r"one of \1 is expected", text).replace(
+        "Expected a ", "expected: "
+    )
 
 
 class ZooCLI(LightningCLI):
@@ -71,7 +96,7 @@ class ZooCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         kwargs.setdefault("dump_header", [f"lightning.pytorch=={pl.__version__}"])
-        parser = ZooParser(**kwargs)
+        parser = ZooParser(**{"allow_abbrev": False, **kwargs})
         parser.add_argument("-c", "--config", action="config", help="A YAML file with any of these options.")
         return parser
 
@@ -130,7 +155,8 @@ class ZooCLI(LightningCLI):
     def before_fit(self) -> None:
         """A line that says what begins."""
         count = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        self._say(f"{self.names[0]} on {self.names[1]}: {count:,} parameters, results in {self._folder()}")
+        self.folder = self._folder()
+        self._say(f"{self.names[0]} on {self.names[1]}: {count:,} parameters, results in {self.folder}")
 
     def after_fit(self) -> None:
         """Test the best checkpoint, export the encoder, print the table."""
@@ -143,7 +169,7 @@ class ZooCLI(LightningCLI):
             self._finish(best, metrics)
 
     def _finish(self, best: str, metrics: dict[str, Any]) -> None:
-        folder = self._folder()
+        folder = self.folder
         rows = [(name, f"{value:.5g}") for name, value in metrics.items()]
         if best:
             rows.append(
@@ -167,7 +193,8 @@ class ZooCLI(LightningCLI):
 
     def after_test(self) -> None:
         """Where the results are."""
-        self._say(f"results in {self._folder()}")
+        folder = self._folder()
+        self._say(f"results in {folder}")
 
     def _provenance(self, best: str, metrics: dict[str, Any]) -> dict[str, Any]:
         config = self.config[self.subcommand]
@@ -187,6 +214,7 @@ class ZooCLI(LightningCLI):
         }
 
     def _folder(self) -> Path:
+        """Of this run; all ranks must ask together."""
         return Path(self.trainer.log_dir or self.trainer.default_root_dir)
 
     def _say(self, text: str) -> None:
@@ -225,7 +253,7 @@ def print_options(prog: str, model: str, data: str) -> None:
 
 def explain(error: BaseException) -> str | None:
     """One line for a failure that the user can mend; None for one that is a defect and deserves its traceback."""
-    text = " ".join(str(error).split())
+    text = innermost(str(error)) if "Union subtypes" in str(error) else " ".join(str(error).split())
     if isinstance(error, ValueError | OSError | MisconfigurationException | NotImplementedError):
         return text
     if isinstance(error, RuntimeError) and "loading state_dict" in text:

@@ -1,0 +1,260 @@
+"""One contract for every technique in the registry."""
+
+import importlib
+import subprocess
+import sys
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+
+from zoo.base import ZooModule
+from zoo.registry import DATA, MODULES
+
+# Options under which a technique's training has no randomness of its own, so that splitting a batch changes nothing.
+DETERMINISTIC = {"autoencoder": {"variant": "plain"}}
+
+techniques = pytest.mark.parametrize("name", MODULES)
+
+
+def load(path):
+    module, _, attribute = path.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def make(name, batch_size=128, **options):
+    """Module and default data, as the command line would make them."""
+    pl.seed_everything(0, verbose=False)
+    data = load(DATA[MODULES[name].data].path)(batch_size=batch_size)
+    cls = load(MODULES[name].path)
+    linked = {k: getattr(data, k, None) for k in ("input_shape", "num_classes", "normalisation")}
+    accepted = cls.__init__.__annotations__
+    return cls(**{k: v for k, v in linked.items() if k in accepted}, **options), data
+
+
+def trainer(folder, **options):
+    return pl.Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **{"enable_checkpointing": False, "max_epochs": 1, **options},
+    )
+
+
+def weights(module):
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def assert_same(first, second, **tolerance):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        torch.testing.assert_close(
+            value, second[name], **tolerance or {"rtol": 0, "atol": 0}, msg=lambda m, n=name: n + m
+        )
+
+
+def first_batch(data):
+    data.prepare_data()
+    data.setup()
+    return data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+
+
+@techniques
+def test_trains_and_moves_only_what_is_trainable(name, tmp_path):
+    module, data = make(name)
+    before = weights(module)
+    frozen = next(n for n, p in module.named_parameters())
+    module.get_parameter(frozen).requires_grad_(False)
+    fit = trainer(tmp_path)
+    fit.fit(module, data)
+    assert torch.isfinite(fit.callback_metrics["train/loss"])
+    assert torch.isfinite(fit.callback_metrics[module.monitor])
+    moved = {n for n, p in module.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {n for n, p in module.named_parameters()} - {frozen}
+
+
+@techniques
+def test_checkpoint_is_plain_and_loads_without_arguments(name, tmp_path):
+    module, data = make(name)
+    fit = trainer(tmp_path)
+    fit.fit(module, data)
+    fit.save_checkpoint(tmp_path / "a.ckpt")
+    torch.load(tmp_path / "a.ckpt", weights_only=True)
+    loaded = type(module).load_from_checkpoint(tmp_path / "a.ckpt").eval()
+    assert loaded.hparams == module.hparams
+    x = first_batch(data)["input"]
+    torch.testing.assert_close(loaded.encode(x), module.eval().encode(x), rtol=0, atol=0)
+
+
+@techniques
+def test_one_epoch_and_another_are_two(name, tmp_path):
+    whole, data = make(name)
+    trainer(tmp_path, max_epochs=2).fit(whole, data)
+    first, data = make(name)
+    fit = trainer(tmp_path)
+    fit.fit(first, data)
+    fit.save_checkpoint(tmp_path / "half.ckpt")
+    torch.manual_seed(12345)  # a new process would not be where the old one was
+    second, data = make(name)
+    trainer(tmp_path, max_epochs=2).fit(second, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    assert_same(weights(whole), weights(second))
+
+
+@techniques
+def test_resumes_in_the_middle_of_an_epoch(name, tmp_path):
+    whole, data = make(name)
+    trainer(tmp_path, max_epochs=2).fit(whole, data)
+    first, data = make(name)
+
+    class SaveAtFourteen(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 14:
+                trainer.save_checkpoint(tmp_path / "middle.ckpt")
+
+    trainer(tmp_path, max_epochs=2, callbacks=[SaveAtFourteen()]).fit(first, data)
+    second, data = make(name)
+    fit = trainer(tmp_path, max_epochs=2)
+    fit.fit(second, data, ckpt_path=tmp_path / "middle.ckpt", weights_only=True)
+    steps = 2 * len(data.train_dataloader())
+    assert 14 % (steps // 2) != 0 and fit.global_step == steps
+    assert_same(weights(whole), weights(second))
+
+
+@techniques
+def test_batch_is_not_mutated(name):
+    module, data = make(name)
+    batch = first_batch(data)
+    copy = {key: value.clone() for key, value in batch.items()}
+    module.loss(batch)
+    assert batch.keys() == copy.keys()
+    assert all(torch.equal(batch[key], copy[key]) for key in copy)
+
+
+@techniques
+def test_a_tuple_from_anybodys_loader_does(name, tmp_path):
+    module, data = make(name)
+    batch = first_batch(data)
+    pairs = torch.utils.data.TensorDataset(batch["input"], batch["label"])
+    loader = torch.utils.data.DataLoader(pairs, batch_size=32)
+    fit = trainer(tmp_path)
+    fit.fit(module, loader, loader)
+    assert torch.isfinite(fit.callback_metrics["train/loss"])
+
+
+@techniques
+def test_missing_key_names_module_and_keys(name):
+    module, _ = make(name)
+    with pytest.raises(ValueError, match=rf"{type(module).__name__} needs .* only: 'other'"):
+        module.loss({"other": torch.zeros(2, 3)})
+
+
+@techniques
+def test_unknown_option_fails_by_name(name):
+    with pytest.raises(TypeError, match="no_such_option"):
+        load(MODULES[name].path)(no_such_option=1)
+
+
+@techniques
+def test_subclass_of_another_project(name, tmp_path):
+    module, data = make(name)
+
+    class Mine(type(module)):
+        def loss(self, batch):
+            loss, logs = super().loss(batch)
+            return 2 * loss, {**logs, "mine": loss.detach()}
+
+    mine = Mine(**module.hparams)
+    fit = trainer(tmp_path)
+    fit.fit(mine, data)
+    torch.testing.assert_close(fit.callback_metrics["val/loss"], 2 * fit.callback_metrics["val/mine"])
+
+
+@techniques
+def test_bf16_stays_finite(name, tmp_path):
+    module, data = make(name)
+    fit = trainer(tmp_path, precision="bf16-mixed")
+    fit.fit(module, data)
+    assert torch.isfinite(fit.callback_metrics["train/loss"])
+    assert all(p.isfinite().all() for p in module.parameters())
+
+
+@techniques
+def test_accumulated_small_batches_are_one_large(name, tmp_path):
+    large, data = make(name, batch_size=64, **DETERMINISTIC[name])
+    trainer(tmp_path, limit_train_batches=6).fit(large, data)
+    small, data = make(name, batch_size=32, **DETERMINISTIC[name])
+    trainer(tmp_path, limit_train_batches=12, accumulate_grad_batches=2).fit(small, data)
+    assert_same(weights(large), weights(small), rtol=1e-3, atol=1e-4)
+
+
+@techniques
+def test_a_checkpoint_of_another_module_is_refused(name, tmp_path):
+    class Other(ZooModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 1)
+
+    fit = trainer(tmp_path)
+    fit.strategy.connect(Other())
+    fit.save_checkpoint(tmp_path / "other.ckpt")
+    module, _ = make(name)
+    with pytest.raises(ValueError, match=f"Other, not by {type(module).__name__}"):
+        type(module).load_from_checkpoint(tmp_path / "other.ckpt")
+
+
+@techniques
+def test_train_py_lightnings_cli_and_python_agree(name, train, tmp_path):
+    quick = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=5")
+    assert (done := train("--module", name, *quick)).returncode == 0, done.stderr
+    text = train(
+        "fit", "--model", MODULES[name].path, "--data", DATA[MODULES[name].data].path, *quick, "--print_config"
+    )
+    assert text.returncode == 0, text.stderr
+    assert yaml.safe_load(text.stdout)["model"]["class_path"] == MODULES[name].path
+    (tmp_path / "printed.yaml").write_text(text.stdout)
+    assert (done := train("fit", "--config", "printed.yaml")).returncode == 0, done.stderr
+    module, data = make(name)
+    trainer(tmp_path, limit_train_batches=5).fit(module, data)
+    for run in "12":
+        path = tmp_path / f"runs/{name}-{MODULES[name].data}/{run}/checkpoints/last.ckpt"
+        assert_same(weights(module), torch.load(path, weights_only=True)["state_dict"])
+
+
+DDP_SCRIPT = """
+import sys
+sys.path[:0] = [{tests!r}, {root!r}]
+import torch
+from test_common import DETERMINISTIC, make, trainer
+torch.set_num_threads(1)
+module, data = make({name!r}, batch_size=32, **DETERMINISTIC[{name!r}])
+fit = trainer({folder!r}, limit_train_batches=6, devices=2, strategy="ddp")
+fit.fit(module, data)
+fit.save_checkpoint({folder!r} + "/ddp.ckpt")
+"""
+
+
+@techniques
+def test_two_processes_agree_with_one(name, tmp_path):
+    script = tmp_path / "two.py"
+    names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "name": name, "folder": str(tmp_path)}
+    script.write_text(DDP_SCRIPT.format(**names))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    module, data = make(name, batch_size=64, **DETERMINISTIC[name])
+    trainer(tmp_path, limit_train_batches=6).fit(module, data)
+    two = torch.load(tmp_path / "ddp.ckpt", weights_only=True)["state_dict"]
+    assert_same(weights(module), two, rtol=1e-3, atol=1e-4)
+
+
+@techniques
+def test_defaults_run_under_ddp_from_the_command_line(name, train, tmp_path):
+    two = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
+    done = train("--module", name, "--trainer.max_epochs=1", *two, timeout=120)
+    assert done.returncode == 0, done.stderr
+    runs = tmp_path / f"runs/{name}-{MODULES[name].data}"
+    assert [path.name for path in runs.iterdir()] == ["1"]  # both processes share one folder
+    assert (runs / "1/encoder/encoder.json").exists() and (runs / "1/latent_map.png").exists()
