@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Tests run beside each other: more threads than that only wait for one another. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 ROOT = Path(__file__).parents[1]

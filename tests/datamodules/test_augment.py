@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as tv
+
+from datamodules.augment import random_flip, random_jitter, random_shift
+
+
+def pictures(n=32):
+    return torch.rand(n, 3, 8, 10, generator=torch.Generator().manual_seed(0))
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_each_shift_is_a_crop_of_the_padded_picture():
+    x, seen = pictures(), set()
+    for original, shifted in zip(x, random_shift(x, 2, seeded()), strict=True):
+        padded = tv.pad(original, [2, 2], padding_mode="reflect")
+        places = [(i, j) for i in range(5) for j in range(5) if torch.equal(tv.crop(padded, i, j, 8, 10), shifted)]
+        assert len(places) == 1
+        seen.update(places)
+    assert len(seen) > 10  # each picture goes its own way
+
+
+def test_no_shift_changes_nothing():
+    assert torch.equal(random_shift(pictures(), 0), pictures())
+
+
+def test_about_half_is_mirrored_and_the_rest_untouched():
+    x = pictures(400)
+    flipped = random_flip(x, seeded())
+    mirrored = (flipped == tv.horizontal_flip(x)).flatten(1).all(1)
+    same = (flipped == x).flatten(1).all(1)
+    assert (mirrored ^ same).all() and 150 < mirrored.sum() < 250
+
+
+def test_jitter_is_contrast_and_brightness_within_bounds():
+    x = 0.4 + 0.1 * pictures()  # nothing is clipped
+    y = random_jitter(x, 0.3, seeded())
+    contrast = y.flatten(1).std(1) / x.flatten(1).std(1)  # both factors
+    brightness = y.mean((1, 2, 3)) / x.mean((1, 2, 3))
+    assert brightness.min() >= 0.7 - 1e-5 and brightness.max() <= 1.3 + 1e-5 and brightness.unique().numel() == len(x)
+    factor = contrast / brightness
+    assert factor.min() >= 0.7 - 1e-4 and factor.max() <= 1.3 + 1e-4
+
+
+@pytest.mark.parametrize(
+    "augment", [lambda x, g: random_shift(x, 3, g), random_flip, lambda x, g: random_jitter(x, 0.9, g)]
+)
+def test_input_stays_and_the_seed_repeats(augment):
+    x = pictures()
+    first, second, other = augment(x, seeded(1)), augment(x, seeded(1)), augment(x, seeded(2))
+    assert torch.equal(x, pictures()) and torch.equal(first, second) and not torch.equal(first, other)
+    assert first.min() >= 0 and first.max() <= 1
+
+
+@pytest.mark.parametrize("call", [lambda x: random_shift(x, 8), lambda x: random_jitter(x, 1.5)])
+def test_impossible_amounts_are_refused(call):
+    with pytest.raises(ValueError, match=r"8 pixels|0 to 1"):
+        call(pictures())

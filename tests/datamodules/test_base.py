@@ -1,0 +1,75 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as tv
+
+from datamodules.images import Digits
+
+
+def ready(training=False, **options):
+    data = Digits(**options)
+    data.setup()
+    data.trainer = SimpleNamespace(
+        training=training, global_rank=0, world_size=1, strategy=SimpleNamespace(root_device=torch.device("cpu"))
+    )
+    return data
+
+
+def test_unit_is_pixels_over_255_and_standard_is_torchvisions_normalize():
+    raw = next(iter(ready().val_dataloader()))
+    unit = ready().on_after_batch_transfer(raw, 0)["input"]
+    torch.testing.assert_close(unit, tv.to_dtype(raw["input"], torch.float32, scale=True))
+    data = ready(normalise="standard")
+    standard = data.on_after_batch_transfer(raw, 0)["input"]
+    torch.testing.assert_close(standard, tv.normalize(unit, **data.normalisation))
+
+
+def test_batches_hold_what_the_contract_says_and_are_new():
+    raw = next(iter(ready().val_dataloader()))
+    before = raw["input"].clone()
+    batch = ready().on_after_batch_transfer(raw, 0)
+    assert batch.keys() == {"input", "label"} and batch["label"].dtype == torch.long
+    assert torch.equal(raw["input"], before) and "seed" in raw
+
+
+def test_only_training_is_augmented_and_repeats_with_the_batch():
+    options = {"crop": 2, "flip": True, "jitter": 0.4}
+    raw = next(iter(ready(**options).train_dataloader()))
+    plain = ready(**options).on_after_batch_transfer(raw, 0)["input"]
+    torch.testing.assert_close(plain, raw["input"] / 255)
+    first, second = (ready(training=True, **options).on_after_batch_transfer(raw, 0)["input"] for _ in range(2))
+    assert torch.equal(first, second) and not torch.allclose(first, plain)
+
+
+def test_shape_and_classes_are_known_before_anything_is_read():
+    data = Digits()
+    assert (data.input_shape, data.num_classes, data.splits) == ((1, 8, 8), 10, {})
+
+
+def test_label_budget_spares_validation_and_keeps_the_unlabelled():
+    full, budget = ready(), ready(labels_per_class=5, label_seed=1)
+    labels = budget.splits["train"].labels
+    assert len(labels) == len(full.splits["train"].labels) and (labels >= 0).sum() == 50
+    assert torch.equal(budget.splits["val"].labels, full.splits["val"].labels)
+    alone = ready(labels_per_class=5, label_seed=1, labelled_only=True).splits["train"]
+    assert torch.equal(alone.images, budget.splits["train"].images[labels >= 0])
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"jitter": 2}, "jitter"),
+        ({"val_fraction": 1}, "val_fraction"),
+        ({"labelled_only": True}, "labels_per_class"),
+    ],
+)
+def test_bad_options_are_named(options, says):
+    with pytest.raises(ValueError, match=says):
+        Digits(**options)
+
+
+def test_unknown_options_fail_by_name():
+    with pytest.raises(TypeError, match="batchsize"):
+        Digits(batchsize=3)

@@ -1,0 +1,72 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
+
+from zoo.functional.autoencoder import bernoulli_nll, corrupt, gaussian_kl, gaussian_nll, reparameterise
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_bernoulli_against_torchs_distribution():
+    logits, x = normal(5, 3, 4), (normal(5, 3, 4, seed=1) > 0).float()
+    expected = -Independent(Bernoulli(logits=logits.double()), 2).log_prob(x.double())
+    torch.testing.assert_close(bernoulli_nll(logits, x), expected.float())
+
+
+def test_gaussian_against_torchs_distribution():
+    mean, x = normal(5, 3, 4), normal(5, 3, 4, seed=1)
+    expected = -Independent(Normal(mean.double(), 0.3), 2).log_prob(x.double())
+    torch.testing.assert_close(gaussian_nll(mean, x, 0.3), expected.float())
+
+
+def test_divergence_against_torchs_and_zero_at_the_prior():
+    mean, log_variance = normal(6, 4), normal(6, 4, seed=1)
+    posterior = Normal(mean.double(), (0.5 * log_variance.double()).exp())
+    expected = kl_divergence(posterior, Normal(torch.zeros(()).double(), torch.ones(()).double())).sum(1)
+    torch.testing.assert_close(gaussian_kl(mean, log_variance), expected.float())
+    assert gaussian_kl(torch.zeros(2, 3), torch.zeros(2, 3)).tolist() == [0, 0]
+
+
+def test_half_precision_is_summed_in_single():
+    x = torch.rand(2, 3000).bfloat16()
+    for value in (bernoulli_nll(x, x), gaussian_nll(x, x, 0.1), gaussian_kl(x, x)):
+        assert value.dtype == torch.float32
+    torch.testing.assert_close(bernoulli_nll(x, x), bernoulli_nll(x.float(), x.float()))
+
+
+def test_reparameterised_samples_have_the_moments_and_the_gradients():
+    mean = torch.full((200_000, 1), 1.5, requires_grad=True)
+    log_variance = torch.full((200_000, 1), math.log(4.0), requires_grad=True)
+    z = reparameterise(mean, log_variance, torch.Generator().manual_seed(0))
+    assert abs(z.mean().item() - 1.5) < 0.02 and abs(z.std().item() - 2.0) < 0.02
+    z.square().mean().backward()  # E z^2 = m^2 + e^v: derivatives 2m and e^v
+    assert abs(mean.grad.sum().item() - 3.0) < 0.05 and abs(log_variance.grad.sum().item() - 4.0) < 0.08
+
+
+def test_the_generator_decides():
+    first, second = (
+        reparameterise(torch.zeros(3, 2), torch.zeros(3, 2), torch.Generator().manual_seed(1)) for _ in "ab"
+    )
+    assert torch.equal(first, second)
+
+
+def test_corruptions_do_what_they_say():
+    x = torch.full((100, 1000), 0.5)
+    seeded = torch.Generator().manual_seed(0)
+    noise = corrupt(x, "gaussian", 0.2, seeded) - 0.5
+    assert abs(noise.mean().item()) < 0.01 and abs(noise.std().item() - 0.2) < 0.01
+    masked = corrupt(x, "masking", 0.3, seeded)
+    assert masked.unique().tolist() == [0.0, 0.5] and abs((masked == 0).float().mean().item() - 0.3) < 0.01
+    peppered = corrupt(x, "salt_pepper", 0.4, seeded)
+    assert [round((peppered == v).float().mean().item(), 1) for v in (0.0, 0.5, 1.0)] == [0.2, 0.6, 0.2]
+    assert (x == 0.5).all()
+
+
+@pytest.mark.parametrize("kind, level", [("masking", 1.1), ("gaussian", -1), ("rain", 0.5)])
+def test_impossible_corruptions_are_refused(kind, level):
+    with pytest.raises(ValueError, match=kind):
+        corrupt(torch.zeros(2, 2), kind, level)

@@ -1,0 +1,152 @@
+import lightning.pytorch as pl
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from datamodules.images import Digits
+from zoo import AutoencoderModule
+
+SHAPE = (1, 8, 8)
+
+
+def digits():
+    data = Digits()
+    data.setup()
+    return data.splits["train"].images.float() / 255
+
+
+def fit(module, x, epochs=5, batch_size=128, **options):
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    loader = DataLoader(TensorDataset(x), batch_size=batch_size, shuffle=True)
+    trainer.fit(module, loader)
+    return trainer
+
+
+def mean_loss(module, x):
+    with torch.no_grad():
+        return module.eval().loss({"input": x})[0].item()
+
+
+@pytest.mark.parametrize("variant", ["plain", "denoising", "vae"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("network", ["conv", "mlp"])
+def test_every_variant_learns(variant, likelihood, network):
+    pl.seed_everything(0, verbose=False)
+    module = AutoencoderModule(SHAPE, variant=variant, likelihood=likelihood, network=network)
+    x = digits()
+    before = module.eval().reconstruct(x).sub(x).square().mean()
+    fit(module.train(), x)
+    after = module.eval().reconstruct(x).sub(x).square().mean()
+    assert after < (0.7 if likelihood == "bernoulli" else 0.5) * before
+
+
+def test_the_linear_autoencoder_finds_the_principal_subspace():
+    """Baldi & Hornik 1989: with linear maps and squared error the optimum spans the leading components."""
+    pl.seed_everything(0, verbose=False)
+    x = digits()
+    linear = {"name": "mlp", "widths": []}
+    module = AutoencoderModule(SHAPE, variant="plain", network=linear, latent_dim=8, schedule="cosine", lr=1e-2)
+    fit(module, x, epochs=200)
+    error = module.eval().reconstruct(x).sub(x).square().mean().item()
+    flat = x.flatten(1).numpy()
+    pca = PCA(8).fit(flat)
+    best = ((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).mean()
+    assert best <= error * 1.0001 and error < 1.03 * best
+
+
+def test_the_bound_is_divergence_plus_likelihood():
+    module = AutoencoderModule(SHAPE, beta=3.0)
+    loss, logs = module.loss({"input": torch.rand(4, *SHAPE)})
+    torch.testing.assert_close(loss, logs["nll"] + 3 * logs["kl"])
+
+
+def test_shapes():
+    module = AutoencoderModule((3, 9, 11), latent_dim=5)
+    x = torch.rand(4, 3, 9, 11)
+    assert module.encode(x).shape == (4, 5)
+    assert module.reconstruct(x).shape == module.reconstruct({"input": x}).shape == x.shape
+    assert module.sample(7).shape == (7, 3, 9, 11)
+    assert module.interpolate(x, x.flip(0), 6).shape == (4, 6, 3, 9, 11)
+
+
+def test_interpolations_end_at_the_reconstructions():
+    module = AutoencoderModule(SHAPE).eval()
+    a, b = torch.rand(3, *SHAPE), torch.rand(3, *SHAPE)
+    path = module.interpolate(a, b, 5)
+    torch.testing.assert_close(path[:, 0], module.reconstruct(a))
+    torch.testing.assert_close(path[:, -1], module.reconstruct(b))
+
+
+def test_vectors_of_a_table():
+    pl.seed_everything(0, verbose=False)
+    module = AutoencoderModule((13,), network="mlp", latent_dim=3)
+    x = torch.randn(256, 3) @ torch.randn(3, 13)
+    before = mean_loss(module, x)
+    fit(module.train(), x, epochs=10, batch_size=32)
+    assert mean_loss(module, x) < before / 2
+
+
+@pytest.mark.parametrize("extreme", [-1e6, 1e6])
+def test_extreme_log_variances_stay_finite(extreme):
+    module = AutoencoderModule(SHAPE, latent_dim=2)
+    nn.init.constant_(module.log_variance.bias, extreme)
+    loss, _ = module.loss({"input": torch.rand(4, *SHAPE)})
+    loss.backward()
+    assert loss.isfinite() and all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+
+
+@pytest.mark.parametrize("variant", ["plain", "denoising"])
+def test_only_the_vae_has_a_prior(variant):
+    with pytest.raises(ValueError, match=f"'{variant}' has no prior"):
+        AutoencoderModule(SHAPE, variant=variant).sample(3)
+
+
+@pytest.mark.parametrize(
+    "options, x, says",
+    [
+        ({"likelihood": "bernoulli"}, torch.full((2, *SHAPE), 1.5), r"\[1.5, 1.5\].*normalise unit"),
+        ({"likelihood": "bernoulli"}, torch.full((2, *SHAPE), -0.5), r"\[-0.5, -0.5\]"),
+        ({}, torch.rand(2, 3, 8, 8), r"\(1, 8, 8\).*\(3, 8, 8\)"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_explained(options, x, says):
+    with pytest.raises(ValueError, match=says):
+        AutoencoderModule(SHAPE, **options).loss({"input": x})
+
+
+@pytest.mark.parametrize("name", ["latent_dim", "std", "lr"])
+def test_impossible_options_are_named(name):
+    with pytest.raises(ValueError, match=name):
+        AutoencoderModule(SHAPE, **{name: 0})
+
+
+@pytest.mark.parametrize("spoil", ["lr", "input"])
+def test_a_diverging_run_stops_and_says_what_to_try(spoil):
+    x = digits()[:256]
+    if spoil == "input":
+        x[5] = float("nan")
+    module = AutoencoderModule(SHAPE, lr=1e12 if spoil == "lr" else 1e-3)
+    with pytest.raises(ValueError, match="lower lr"):
+        fit(module, x, epochs=3)
+
+
+def test_a_module_as_network_must_be_given_again(tmp_path):
+    trunk = nn.Sequential(nn.Flatten(), nn.Linear(64, 20))
+    module = AutoencoderModule(SHAPE, network=trunk)
+    fit(module, digits()[:64], epochs=1).save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="'network'"):
+        AutoencoderModule.load_from_checkpoint(tmp_path / "a.ckpt")
+    fresh = nn.Sequential(nn.Flatten(), nn.Linear(64, 20))
+    loaded = AutoencoderModule.load_from_checkpoint(tmp_path / "a.ckpt", network=fresh)
+    x = torch.rand(3, *SHAPE)
+    assert torch.equal(loaded.encode(x), module.encode(x))

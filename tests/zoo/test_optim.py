@@ -1,0 +1,45 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from zoo.optim import adamw, param_groups, warmup_cosine
+
+
+def attached(steps=100.0, precision="32-true"):
+    module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    module.trainer = SimpleNamespace(estimated_stepping_batches=steps, precision=precision)
+    return module
+
+
+def test_only_trainable_matrices_decay():
+    module = attached()
+    module[0].bias.requires_grad_(False)
+    decaying, rest = param_groups(module, 0.1)
+    assert [p.shape for p in decaying["params"]] == [(4, 3)] and decaying["weight_decay"] == 0.1
+    assert [p.shape for p in rest["params"]] == [(4,), (4,)] and rest["weight_decay"] == 0
+
+
+def test_warm_up_then_half_a_cosine():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    schedule = warmup_cosine(optimizer, 100, warmup_fraction=0.1)
+    rates = []
+    for _ in range(101):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[:10] == pytest.approx([2 * (i + 1) / 10 for i in range(10)])
+    assert rates[10:] == pytest.approx([1 + math.cos(math.pi * (i - 10) / 90) for i in range(10, 101)])
+
+
+def test_one_kernel_unless_half_precision_scales_gradients():
+    assert adamw(attached(), 1e-3, 0).defaults["fused"]
+    assert not adamw(attached(precision="16-mixed"), 1e-3, 0).defaults["fused"]
+
+
+def test_a_cosine_needs_an_end():
+    assert adamw(attached(), 1e-3, 0, "cosine")["lr_scheduler"]["interval"] == "step"
+    with pytest.raises(ValueError, match="max_epochs"):
+        adamw(attached(math.inf), 1e-3, 0, "cosine")
