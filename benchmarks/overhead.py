@@ -25,6 +25,7 @@ from callbacks.sample_grid import SampleGrid
 from datamodules.loader import ShardedSampler, TensorLoader
 from zoo.base import ZooModule
 from zoo.checkpoint import WholeCheckpointIO
+from zoo.lightning_cli import NoProfiler
 from zoo.optim import adamw
 
 INPUT, OUTPUT, BATCH = 32, 2, 64
@@ -82,6 +83,7 @@ def trainer_seconds(loader: TensorLoader, folder: str) -> float:
         logger=CSVLogger(folder),
         callbacks=[SampleGrid(), LatentMap(), ModelCheckpoint(save_last=True), Interrupt(), Progress()],
         plugins=[WholeCheckpointIO()],
+        profiler=NoProfiler(),
         enable_model_summary=False,
     )
     trainer.fit(Marks(), loader)

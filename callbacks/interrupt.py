@@ -21,9 +21,11 @@ class Interrupt(pl.Callback):
     def __init__(self, hint: str = "to go on, fit with ckpt_path={path}") -> None:
         self.hint = hint
         self._asked = False
+        self._many = False
         self._previous: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._many = trainer.world_size > 1
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._ask)
 
@@ -34,7 +36,9 @@ class Interrupt(pl.Callback):
         self._restore()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.world_size > 1:
+        if not self._asked and not self._many:
+            return
+        if self._many:
             # All ranks must stop at the same batch; asking them at every step would cost more than it is worth.
             if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
                 self._asked = trainer.strategy.reduce_boolean_decision(self._asked, all=False)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zoo.batch import as_mapping
 from zoo.checkpoint import check_identity, identity
+from zoo.functional.randomness import seed_generator
 
 
 class ZooModule(pl.LightningModule):
@@ -29,18 +30,19 @@ class ZooModule(pl.LightningModule):
         self._sums: dict[str, Tensor] = {}  # since the last record, on the device: reading them would stall a GPU
         self._steps = 0
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning sets a string attribute some forty times a step; torch's way through its registries is long.
+        if type(value) is str and name in self.__dict__:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The technique: from a batch the scalar to minimise, and scalars to log beside it."""
         raise NotImplementedError(f"{type(self).__name__} must define loss(batch)")
 
-    def seed_step(self, epoch: int, batch_idx: int) -> None:
-        """Make everything random in this step a function of its place in the run."""
-        place = hash((self._seed, epoch, batch_idx, self.global_rank)) % 2**63
-        cuda = self.device.type == "cuda"
-        (torch.cuda.default_generators[self.device.index or 0] if cuda else torch.default_generator).manual_seed(place)
-
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self.seed_step(self.current_epoch, batch_idx)
+        seed_generator(self.device, self._seed, self.current_epoch, batch_idx, self.global_rank)
         loss, logs = self.loss(as_mapping(batch))
         for name, value in {"loss": loss, **logs}.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
@@ -49,15 +51,14 @@ class ZooModule(pl.LightningModule):
             self._record()
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        self._record()
-
     def _record(self) -> None:
         means = {f"train/{name}": total / self._steps for name, total in self._sums.items()}
         self._sums, self._steps = {}, 0
         if means and not torch.isfinite(means["train/loss"]):
             raise ValueError(f"the loss became {means['train/loss'].item()}: {self.divergence_hint}")
         self.log_dict(means, prog_bar=True)
+
+    on_train_epoch_end = _record
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate("val", batch, batch_idx)
@@ -66,11 +67,10 @@ class ZooModule(pl.LightningModule):
         self._evaluate("test", batch, batch_idx)
 
     def _evaluate(self, stage: str, batch: Any, batch_idx: int) -> None:
-        self.seed_step(-1, batch_idx)  # the same noise at every evaluation: epochs are compared on equal terms
+        seed_generator(self.device, self._seed, -1, batch_idx, self.global_rank)  # the same noise every time
         loss, logs = self.loss(batch := as_mapping(batch))
-        size = len(next(iter(batch.values())))
         values = {f"{stage}/{name}": value for name, value in {"loss": loss, **logs}.items()}
-        self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=size)
+        self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=len(next(iter(batch.values()))))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["zoo"] = {"seed": self._seed, **identity(self)}
