@@ -24,7 +24,8 @@ class Interrupt(pl.Callback):
         self._many = False
         self._previous: Any = None
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Not earlier: Lightning notes the handlers that it finds when fit begins, and puts them back at the end.
         self._many = trainer.world_size > 1
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._ask)

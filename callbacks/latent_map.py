@@ -18,7 +18,7 @@ class LatentMap(PictureCallback):
         every_n_epochs: how often while training; 0 only at the end.
     """
 
-    def __init__(self, points: int = 2000, every_n_epochs: int = 10) -> None:
+    def __init__(self, points: int = 2000, every_n_epochs: int = 25) -> None:
         super().__init__(every_n_epochs)
         if points < 3:
             raise ValueError(f"a map needs 3 points at least; got {points}")

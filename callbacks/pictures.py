@@ -20,7 +20,7 @@ class PictureCallback(pl.Callback):
         every_n_epochs: how often while training; 0 only at the end.
     """
 
-    def __init__(self, every_n_epochs: int = 10) -> None:
+    def __init__(self, every_n_epochs: int = 25) -> None:
         if every_n_epochs < 0:
             raise ValueError(f"every_n_epochs must be 0 or more; got {every_n_epochs}")
         self.every_n_epochs = every_n_epochs

@@ -21,7 +21,7 @@ class SampleGrid(PictureCallback):
         every_n_epochs: how often while training; 0 only at the end.
     """
 
-    def __init__(self, columns: int = 12, rows: int = 4, every_n_epochs: int = 10) -> None:
+    def __init__(self, columns: int = 12, rows: int = 4, every_n_epochs: int = 25) -> None:
         super().__init__(every_n_epochs)
         if columns < 2 or rows < 1:
             raise ValueError(f"a grid needs 2 columns and 1 row at least; got {columns} and {rows}")

@@ -43,7 +43,7 @@ def test_data_names_take_hyphen_or_underscore(name):
 def test_module_options_are_an_alias_and_users_options_come_last():
     spelled = expand_argv(["--module", "autoencoder", "--module.beta", "4", "--trainer.max_epochs", "3"])
     assert spelled[-4:] == ["--model.beta", "4", "--trainer.max_epochs", "3"]
-    assert spelled.index("--trainer.max_epochs=150") < spelled.index("--trainer.max_epochs")
+    assert "--trainer.max_epochs=150" not in spelled  # a default length may be in steps: both would count
 
 
 def test_lightnings_own_forms_pass_unchanged():

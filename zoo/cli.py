@@ -104,8 +104,9 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
         model = model or path
         if data is None and technique and not _value(arguments, "--config"):
             data = technique.data
-        if command == ["fit"] and data and not _value(arguments, "--config"):
-            defaults.append(f"--trainer.max_epochs={_epochs(data)}")
+        told = any(a.startswith(("--config", "--trainer.max_")) for a in arguments)
+        if command == ["fit"] and data and not told:
+            defaults.append(f"--trainer.{_length(data)}")
     if checkpoint is not None:
         defaults += _from_checkpoint(checkpoint, resolve(model, MODULES, "module") if model else None)
     elif model:
@@ -115,9 +116,9 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
     return [*command, *_configs_first(defaults, arguments)]
 
 
-def _epochs(data: str) -> int:
+def _length(data: str) -> str:
     source = DATA.get(data.replace("-", "_"))
-    return source.epochs if source else 20
+    return source.length if source else "max_epochs=20"
 
 
 def _configs_first(defaults: list[str], arguments: list[str]) -> list[str]:

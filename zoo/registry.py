@@ -12,10 +12,10 @@ class Technique(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A datamodule's import path, how many epochs ``--module`` trains on it unless told, and what it is."""
+    """A datamodule's import path, how long ``--module`` trains on it unless told, and what it is."""
 
     path: str
-    epochs: int
+    length: str  # an option of the trainer
     summary: str
 
 
@@ -28,11 +28,15 @@ MODULES = {
 }
 
 DATA = {
-    "digits": Source("datamodules.images.Digits", 150, "1,797 scans of handwritten digits, 8 x 8; no download"),
-    "mnist": Source("datamodules.images.MNIST", 10, "70,000 handwritten digits, 28 x 28"),
-    "fashion_mnist": Source("datamodules.images.FashionMNIST", 10, "70,000 pictures of clothes, 28 x 28"),
-    "cifar10": Source("datamodules.images.CIFAR10", 10, "60,000 colour photographs in 10 classes, 32 x 32"),
-    "folder": Source("datamodules.folder.Folder", 50, "any folder of pictures: --data.root DIR"),
+    "digits": Source(
+        "datamodules.images.Digits", "max_epochs=150", "1,797 scans of handwritten digits, 8 x 8; no download"
+    ),
+    "mnist": Source("datamodules.images.MNIST", "max_epochs=10", "70,000 handwritten digits, 28 x 28"),
+    "fashion_mnist": Source("datamodules.images.FashionMNIST", "max_epochs=10", "70,000 pictures of clothes, 28 x 28"),
+    "cifar10": Source(
+        "datamodules.images.CIFAR10", "max_epochs=20", "60,000 colour photographs in 10 classes, 32 x 32"
+    ),
+    "folder": Source("datamodules.folder.Folder", "max_steps=1000", "any folder of pictures: --data.root DIR"),
 }
 
 # Watchers that every run gets, by the name of their options (--sample_grid.rows 2); each is idle with a module that
