@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT
+from PIL import Image
 
 from zoo.cli import UsageError, expand_argv, listing
 from zoo.export import load_encoder
@@ -137,6 +138,20 @@ def test_an_empty_folder_is_said(train, tmp_path):
     (tmp_path / "empty").mkdir()
     line = one_line(train("--module", "autoencoder", "--data", "folder", "--data.root", "empty"), 1)
     assert "no pictures under empty" in line
+
+
+@pytest.mark.parametrize("in_memory", ["true", "false"])
+def test_unreadable_pictures_are_left_out_or_stop_the_run(train, tmp_path, in_memory):
+    for i in range(12):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.new("RGB", (20 + i, 30), (20 * i, 0, 0)).save(tmp_path / f"photos/{i}.png")
+    (tmp_path / "photos/broken.png").write_bytes(b"not a picture")
+    (tmp_path / "photos/empty.jpg").touch()
+    folder = ("--module", "autoencoder", "--data", "folder", "--data.root", "photos", "--data.size=16", *QUICK)
+    done = train(*folder, f"--data.in_memory={in_memory}")
+    assert done.returncode == 0 and "broken.png" in done.stderr and "empty.jpg" in done.stderr, done.stderr
+    line = one_line(train(*folder, f"--data.in_memory={in_memory}", "--data.strict=true"), 1)
+    assert "cannot be read as a picture" in line and len(line) < 250
 
 
 def test_missing_data_without_internet_says_where_it_looked(train):

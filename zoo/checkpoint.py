@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
         try:
             write_whole(path, lambda beside: torch.save(checkpoint, beside))
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            reason = str(error).splitlines()[0]
+            free = shutil.disk_usage(Path(path).parent).free // 10**6
+            reason = f"{free} MB are free on its disk: {str(error).partition(chr(10))[0]}"
             raise OSError(f"could not write {path} ({reason}); what was saved before is untouched") from error
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:

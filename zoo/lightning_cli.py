@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -176,12 +176,7 @@ class ZooCLI(LightningCLI):
         folder = self.folder
         rows = [(name, f"{value:.5g}") for name, value in metrics.items()]
         if best:
-            rows.append(
-                (
-                    "best checkpoint",
-                    str(Path(best).relative_to(Path.cwd())) if Path(best).is_relative_to(Path.cwd()) else best,
-                )
-            )
+            rows.append(("best checkpoint", os.path.relpath(best)))
         encoder = getattr(self.model, "encoder", None)
         if isinstance(encoder, Encoder) and encoder.spec is not None and folder and self.trainer.logger:
             save_encoder(encoder, folder / "encoder", self._provenance(best, metrics))
@@ -271,9 +266,24 @@ def print_options(prog: str, model: str, data: str) -> None:
     parser.print_help()
 
 
+def _keep_details() -> str:
+    """Write the traceback into the run's folder, if there is one and it can be written; say where."""
+    folder = os.environ.get(RUN_DIR)
+    if not folder:
+        return ""
+    with suppress(OSError):
+        (Path(folder) / "error.log").write_text(traceback.format_exc())
+        return f"  [details: {folder}/error.log]"
+    return ""
+
+
 def explain(error: BaseException) -> str | None:
     """One line for a failure that the user can mend; None for one that is a defect and deserves its traceback."""
-    text = innermost(str(error)) if "Union subtypes" in str(error) else " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    if "Union subtypes" in text:
+        text = innermost(str(error))
+    elif "in DataLoader worker process" in text:  # a traceback as text, whose last line is the error
+        text = str(error).rstrip().splitlines()[-1].partition("Error: ")[2]
     if isinstance(error, ValueError | OSError | MisconfigurationException | NotImplementedError):
         return text
     if isinstance(error, RuntimeError) and "loading state_dict" in text:
@@ -316,9 +326,6 @@ def run(arguments: list[str], prog: str) -> None:
         line = explain(error)
         if line is None:
             raise
-        folder = os.environ.get(RUN_DIR)
-        if folder:
-            (Path(folder) / "error.log").write_text(traceback.format_exc())
-            line += f"  [details: {folder}/error.log]"
+        line += _keep_details()
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1)

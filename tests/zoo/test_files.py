@@ -1,6 +1,9 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from zoo.files import write_whole
 
@@ -20,3 +23,15 @@ def test_a_failure_leaves_the_old_and_nothing_else(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         write_whole(tmp_path / "a.txt", fail)
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_process_killed_while_writing_leaves_the_old(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    code = (
+        "import os, pathlib; from zoo.files import write_whole\n"
+        "def die(path):\n"
+        "    pathlib.Path(path).write_text('half'); os.kill(os.getpid(), 9)\n"
+        f"write_whole({str(tmp_path / 'a.txt')!r}, die)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -9
+    assert (tmp_path / "a.txt").read_text() == "old"
