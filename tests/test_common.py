@@ -176,7 +176,7 @@ def test_subclass_of_another_project(name, tmp_path):
 @techniques
 def test_bf16_stays_finite(name, tmp_path):
     module, data = make(name)
-    fit = trainer(tmp_path, precision="bf16-mixed")
+    fit = trainer(tmp_path, precision="bf16-mixed", gradient_clip_val=1.0)
     fit.fit(module, data)
     assert torch.isfinite(fit.callback_metrics["train/loss"])
     assert all(p.isfinite().all() for p in module.parameters())

@@ -166,7 +166,7 @@ def _check_command(argv: Sequence[str]) -> None:
     first, known = argv[0], ["list", *SUBCOMMANDS]
     if not first.startswith("-") and first not in known:
         raise UsageError(f"{first!r} is no command{nearest(first, known)}; there are: {', '.join(known)}")
-    if first not in known and _value(argv, "--module") is None:
+    if not set(argv) & set(SUBCOMMANDS) and _value(argv, "--module") is None:
         raise UsageError(f"say which technique, --module NAME ({', '.join(MODULES)}), or see --help")
 
 

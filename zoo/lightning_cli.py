@@ -135,6 +135,8 @@ class ZooCLI(LightningCLI):
         if config.get("logger") is None and not config.get("fast_dev_run"):
             folder = run_folder(Path(config.get("default_root_dir") or "runs") / "-".join(self.names))
             kwargs["logger"] = CSVLogger(folder.parent.parent, folder.parent.name, folder.name)
+        if config.get("enable_checkpointing") is False:
+            self._parser(self.subcommand).callback_keys.remove("checkpoint")
         plugins = config.get("plugins") or []
         plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -313,6 +315,8 @@ def run(arguments: list[str], prog: str) -> None:
     _quiet()
     sys.path.insert(0, str(Path.cwd()))  # so that --model my_file.MyModule works, from the console script too
     os.environ.pop(RUN_DIR, None) if os.environ.get("LOCAL_RANK", "0") == "0" else None
+    for path in [*(entry.path for entry in MODULES.values()), *(entry.path for entry in DATA.values())]:
+        _import(path)  # jsonargparse knows a class by its bare name if it is imported
     try:
         ZooCLI(
             args=arguments,

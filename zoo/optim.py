@@ -45,8 +45,9 @@ def adamw(module: pl.LightningModule, lr: float, weight_decay: float, schedule: 
     Raises:
         ValueError: a cosine over a training without an end.
     """
-    # One kernel for all parameters; Lightning cannot clip for a fused optimizer under fp16's gradient scaler.
-    optimizer = AdamW(param_groups(module, weight_decay), lr=lr, fused=module.trainer.precision != "16-mixed")
+    # Fused: one kernel for all parameters. Lightning refuses to clip for such an optimizer in mixed precision.
+    fused = not (module.trainer.gradient_clip_val and "mixed" in str(module.trainer.precision))
+    optimizer = AdamW(param_groups(module, weight_decay), lr=lr, fused=fused)
     if schedule == "constant":
         return optimizer
     steps = module.trainer.estimated_stepping_batches

@@ -8,9 +8,10 @@ from torch import nn
 from zoo.optim import adamw, param_groups, warmup_cosine
 
 
-def attached(steps=100.0, precision="32-true"):
+def attached(steps=100.0, precision="32-true", clip=None):
     module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
-    module.trainer = SimpleNamespace(estimated_stepping_batches=steps, precision=precision)
+    trainer = SimpleNamespace(estimated_stepping_batches=steps, precision=precision, gradient_clip_val=clip)
+    module.trainer = trainer
     return module
 
 
@@ -34,9 +35,10 @@ def test_warm_up_then_half_a_cosine():
     assert rates[10:] == pytest.approx([1 + math.cos(math.pi * (i - 10) / 90) for i in range(10, 101)])
 
 
-def test_one_kernel_unless_half_precision_scales_gradients():
-    assert adamw(attached(), 1e-3, 0).defaults["fused"]
-    assert not adamw(attached(precision="16-mixed"), 1e-3, 0).defaults["fused"]
+def test_one_kernel_unless_lightning_could_not_clip():
+    assert adamw(attached(clip=1.0), 1e-3, 0).defaults["fused"]
+    assert adamw(attached(precision="16-mixed"), 1e-3, 0).defaults["fused"]
+    assert not adamw(attached(precision="bf16-mixed", clip=1.0), 1e-3, 0).defaults["fused"]
 
 
 def test_a_cosine_needs_an_end():
