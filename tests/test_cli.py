@@ -99,6 +99,28 @@ def test_the_main_job_leaves_everything_behind(train, tmp_path):
     assert validated.returncode == 0 and "val/loss" in validated.stdout, validated.stderr
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--trainer.fast_dev_run=true"],
+        ["--trainer.logger=false"],
+        ["--trainer.enable_checkpointing=false"],
+        ["--trainer.limit_val_batches=0"],
+        ["--trainer.enable_progress_bar=false", "--trainer.precision=bf16-mixed", "--trainer.gradient_clip_val=1"],
+        ["--trainer.val_check_interval=1", "--module.schedule=cosine", "--trainer.callbacks+=LearningRateMonitor"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_trainer_flags_work(train, options):
+    done = train("--module", "autoencoder", *QUICK, *options)
+    assert done.returncode == 0 and "autoencoder on digits" in done.stdout, done.stderr
+
+
+def test_classes_may_be_given_by_bare_name(train, tmp_path):
+    done = train("fit", "--model", "AutoencoderModule", "--data", "Digits", *QUICK)
+    assert done.returncode == 0 and (tmp_path / "runs/autoencoder-digits/1/encoder").is_dir(), done.stderr
+
+
 def test_with_a_checkpoint_the_users_flags_win(train, tmp_path):
     assert train("--module", "autoencoder", *QUICK, "--module.beta=2", "--module.latent_dim=7").returncode == 0
     checkpoint = tmp_path / "runs/autoencoder-digits/1/checkpoints/last.ckpt"

@@ -34,6 +34,14 @@ from zoo.export import save_encoder
 from zoo.networks.encoder import Encoder
 from zoo.registry import CALLBACKS, DATA, MODULES, short_name
 
+_NOT_FOR_USERS = (
+    "does not have many workers",  # batches are made whole: workers would only be in the way
+    "The number of training batches",
+    "Checkpoint directory .* exists",
+    "LightningCLI's args",  # they are sys.argv, spelled out
+    "Starting from v1.9.0",  # the logger is chosen here
+    "isinstance.treespec, LeafSpec",
+)
 RUN_DIR = "ZOO_RUN_DIR"  # tells the processes that DDP starts where the first one put the run
 
 
@@ -299,14 +307,8 @@ def _quiet() -> None:
     """Lightning's tips and device lines are for developers; what concerns the user is said by the run itself."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        "does not have many workers",
-        "The number of training batches",
-        "Checkpoint directory .* exists",
-        "LightningCLI's args",
-    ):
+    for message in _NOT_FOR_USERS:
         warnings.filterwarnings("ignore", f".*{message}")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*", category=FutureWarning)
     logging.basicConfig(format="%(levelname)s: %(message)s")
 
 
