@@ -8,10 +8,23 @@ from pathlib import Path
 # Tests run beside each other: more threads than that only wait for one another. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import lightning.pytorch as pl
 import pytest
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("ZOO_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def quiet_trainer(folder=None, **options):
+    """A Trainer on the CPU for one epoch that logs, saves and shows nothing unless told."""
+    quiet = {
+        "max_epochs": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return pl.Trainer(default_root_dir=folder, accelerator="cpu", **{**quiet, **options})
 
 
 @pytest.fixture

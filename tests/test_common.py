@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT
+from conftest import quiet_trainer as trainer
 
 from zoo.base import ZooModule
 from zoo.registry import DATA, MODULES
@@ -32,17 +33,6 @@ def make(name, batch_size=128, **options):
     linked = {k: getattr(data, k, None) for k in ("input_shape", "num_classes", "normalisation")}
     accepted = cls.__init__.__annotations__
     return cls(**{k: v for k, v in linked.items() if k in accepted}, **options), data
-
-
-def trainer(folder, **options):
-    return pl.Trainer(
-        default_root_dir=folder,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **{"enable_checkpointing": False, "max_epochs": 1, **options},
-    )
 
 
 def weights(module):

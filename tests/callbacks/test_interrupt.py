@@ -3,6 +3,7 @@ import signal
 import lightning.pytorch as pl
 import pytest
 import torch
+from conftest import quiet_trainer
 
 from callbacks.interrupt import Interrupt
 from datamodules.images import Digits
@@ -21,18 +22,7 @@ class PressAt(pl.Callback):
 
 
 def fit(folder, *callbacks, **options):
-    trainer = pl.Trainer(
-        default_root_dir=folder,
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-        **options,
-    )
-    trainer.fit(AutoencoderModule((1, 8, 8)), Digits())
+    quiet_trainer(folder, callbacks=list(callbacks), **options).fit(AutoencoderModule((1, 8, 8)), Digits())
 
 
 def test_the_batch_is_finished_and_the_checkpoint_written(tmp_path, capsys):

@@ -2,6 +2,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from conftest import quiet_trainer
 from PIL import Image
 from sklearn.decomposition import PCA
 
@@ -14,17 +15,7 @@ PICTURES = ("reconstructions", "samples", "interpolations")
 
 
 def fit(folder, module, callbacks, epochs=1, data=None):
-    trainer = pl.Trainer(
-        default_root_dir=folder,
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_train_batches=1,
-        callbacks=callbacks,
-    )
+    trainer = quiet_trainer(folder, max_epochs=epochs, limit_train_batches=1, callbacks=callbacks)
     trainer.fit(module, data or Digits())
     return trainer
 

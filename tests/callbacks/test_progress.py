@@ -1,4 +1,4 @@
-import lightning.pytorch as pl
+from conftest import quiet_trainer
 
 from callbacks.progress import Progress
 from datamodules.images import Digits
@@ -6,14 +6,7 @@ from zoo import AutoencoderModule
 
 
 def fit(progress):
-    trainer = pl.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[progress],
-    )
+    trainer = quiet_trainer(max_epochs=2, enable_progress_bar=True, callbacks=[progress])
     trainer.fit(AutoencoderModule((1, 8, 8)), Digits())
     return trainer
 

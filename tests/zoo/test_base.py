@@ -1,6 +1,7 @@
 import lightning.pytorch as pl
 import pytest
 import torch
+from conftest import quiet_trainer
 from torch.utils.data import DataLoader
 
 from zoo.base import ZooModule
@@ -38,16 +39,7 @@ class Records(pl.loggers.logger.DummyLogger):
 def fit(epochs=1, **options):
     pl.seed_everything(0, verbose=False)
     module, logger = Counter(), Records()
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=logger,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
-    trainer.fit(module, DataLoader(torch.zeros(10, 1), batch_size=1))
+    quiet_trainer(max_epochs=epochs, logger=logger, **options).fit(module, DataLoader(torch.zeros(10, 1), batch_size=1))
     return module, logger
 
 

@@ -1,6 +1,7 @@
 import lightning.pytorch as pl
 import pytest
 import torch
+from conftest import quiet_trainer
 from sklearn.decomposition import PCA
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -17,16 +18,8 @@ def digits():
     return data.splits["train"].images.float() / 255
 
 
-def fit(module, x, epochs=5, batch_size=128, **options):
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
+def fit(module, x, epochs=5, batch_size=128):
+    trainer = quiet_trainer(max_epochs=epochs)
     loader = DataLoader(TensorDataset(x), batch_size=batch_size, shuffle=True)
     trainer.fit(module, loader)
     return trainer
