@@ -1,6 +1,7 @@
 """What the picture-making callbacks share: when to draw, and files that are whole or not there."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ class PictureCallback(pl.Callback):
 
     def due(self, trainer: pl.Trainer) -> bool:
         """Whether this evaluation ends with a picture."""
-        if trainer.sanity_checking or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return trainer.is_global_zero and self.due_anywhere(trainer)
+
+    def due_anywhere(self, trainer: pl.Trainer) -> bool:
+        """``due``, on all processes alike."""
+        if trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return False
         if trainer.state.fn == "fit":
             epoch = trainer.current_epoch + 1
@@ -49,8 +54,8 @@ class PictureCallback(pl.Callback):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if dataloader_idx == 0 and isinstance(batch, dict) and self.due(trainer):
-            self.collect(pl_module, batch, batch_idx)
+        if dataloader_idx == 0 and self.due(trainer):
+            self.collect(pl_module, named_tensors(batch), batch_idx)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.due(trainer):
@@ -58,6 +63,14 @@ class PictureCallback(pl.Callback):
 
     on_test_batch_end = on_validation_batch_end
     on_test_end = on_validation_end
+
+
+def named_tensors(batch: Any) -> dict[str, Any]:
+    """A batch as a mapping; of (input, label) and the like the first is the input."""
+    if isinstance(batch, Mapping):
+        return dict(batch)
+    parts = batch if isinstance(batch, Sequence) else [batch]
+    return dict(zip(("input", "label"), parts, strict=False))
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:

@@ -20,6 +20,12 @@ class Split(NamedTuple):
     labels: Tensor | None
 
 
+def draw_binary(images: Tensor, generator: Generator) -> Tensor:
+    """uint8 pictures (N, ...) to 0 and 255, each pixel by chance with its grey as probability."""
+    drawn = [(part / 255).bernoulli(generator=generator) for part in images.split(1000)]
+    return torch.cat(drawn).mul_(255).to(torch.uint8)
+
+
 class ImageData(pl.LightningDataModule):
     """Pictures in batches ``{"input": (B, C, H, W) float, "label": (B,) long}``; a label of -1 means unlabelled.
 
@@ -28,6 +34,8 @@ class ImageData(pl.LightningDataModule):
 
     Args:
         batch_size: B, on each rank.
+        binarise: to black and white: "threshold" at one half; "static" draws each pixel once, its grey the probability;
+            "dynamic" draws training pictures anew at every use and the others once (Burda et al. 2016).
         normalise: "unit" leaves pixels in [0, 1]; "standard" subtracts the mean and divides by the deviation.
         crop: training pictures are shifted by up to so many pixels.
         flip: training pictures are mirrored left to right by chance.
@@ -51,6 +59,7 @@ class ImageData(pl.LightningDataModule):
     def __init__(
         self,
         batch_size: int = 128,
+        binarise: Literal["none", "threshold", "static", "dynamic"] = "none",
         normalise: Literal["unit", "standard"] = "unit",
         crop: int = 0,
         flip: bool = False,
@@ -70,7 +79,7 @@ class ImageData(pl.LightningDataModule):
             raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
         if labelled_only and labels_per_class is None:
             raise ValueError("labelled_only needs labels_per_class")
-        self.batch_size, self.normalise = batch_size, normalise
+        self.batch_size, self.binarise, self.normalise = batch_size, binarise, normalise
         self.crop, self.flip, self.jitter = crop, flip, jitter
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
         self.val_fraction, self.seed = val_fraction, seed
@@ -87,7 +96,7 @@ class ImageData(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         if not self.splits:
-            self.splits = self._with_budget(self.read())
+            self.splits = self._binarised(self._with_budget(self.read()))
 
     def _with_budget(self, splits: dict[str, Split]) -> dict[str, Split]:
         if self.labels_per_class is None:
@@ -100,6 +109,17 @@ class ImageData(pl.LightningDataModule):
             kept = (labels >= 0).nonzero().squeeze(1)
             images, labels = images[kept], labels[kept]
         return {**splits, "train": Split(images, labels)}
+
+    def _binarised(self, splits: dict[str, Split]) -> dict[str, Split]:
+        """What is drawn once."""
+        if self.binarise not in ("static", "dynamic"):
+            return splits
+        if not all(isinstance(split.images, Tensor) for split in splits.values()):
+            raise ValueError(f"binarise {self.binarise!r} needs pictures kept in memory: use 'threshold'")
+        generator = Generator().manual_seed(self.seed)
+        names = [name for name in splits if not (name == "train" and self.binarise == "dynamic")]
+        drawn = {name: Split(draw_binary(splits[name].images, generator), splits[name].labels) for name in names}
+        return {**splits, **drawn}
 
     def _loader(self, name: str, shuffle: bool = False) -> TensorLoader | StreamLoader:
         images, labels = self.splits[name]
@@ -129,6 +149,8 @@ class ImageData(pl.LightningDataModule):
         x = batch["input"].float().mul_(1 / 255)
         if self.trainer is not None and self.trainer.training:
             x = self._augment(x, batch["seed"])
+        if self.binarise == "threshold":
+            x = (x >= 0.5).float()
         if self.normalise == "standard":
             mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
             x = (x - mean) / std
@@ -136,9 +158,10 @@ class ImageData(pl.LightningDataModule):
         return {"input": x, **rest}
 
     def _augment(self, x: Tensor, seed: int) -> Tensor:
-        if not (self.crop or self.flip or self.jitter):
+        if not (self.crop or self.flip or self.jitter or self.binarise == "dynamic"):
             return x
         generator = Generator(x.device).manual_seed(seed)
         x = random_shift(x, self.crop, generator) if self.crop else x
         x = random_flip(x, generator) if self.flip else x
-        return random_jitter(x, self.jitter, generator) if self.jitter else x
+        x = random_jitter(x, self.jitter, generator) if self.jitter else x
+        return x.bernoulli(generator=generator) if self.binarise == "dynamic" else x

@@ -35,6 +35,7 @@ def save_encoder(encoder: Encoder, directory: str | Path, provenance: dict[str, 
         "input_shape": encoder.input_shape,
         "output_dim": encoder.output_dim,
         "normalisation": encoder.normalisation,
+        "activation": encoder.activation,
         "provenance": provenance or {},
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
@@ -62,7 +63,11 @@ def load_encoder(directory: str | Path) -> Encoder:
         if description["format"] != _FORMAT:
             raise ValueError(f"format {description['format']} is not known here")
         encoder = Encoder(
-            description["network"], description["input_shape"], description["output_dim"], description["normalisation"]
+            description["network"],
+            description["input_shape"],
+            description["output_dim"],
+            description["normalisation"],
+            description.get("activation"),
         )
         encoder.load_state_dict(load_file(weights_file))
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -23,8 +23,9 @@ MODULES = {
     "autoencoder": Technique(
         "zoo.modules.autoencoder.AutoencoderModule",
         "digits",
-        "plain, denoising and (beta-)variational autoencoders",
+        "plain, denoising, sparse, contractive, (beta-)variational and importance-weighted autoencoders",
     ),
+    "vqvae": Technique("zoo.modules.vqvae.VQVAEModule", "digits", "autoencoder with a vocabulary of codes (VQ-VAE)"),
 }
 
 DATA = {
@@ -44,6 +45,7 @@ DATA = {
 CALLBACKS = {
     "sample_grid": "callbacks.sample_grid.SampleGrid",
     "latent_map": "callbacks.latent_map.LatentMap",
+    "representation": "callbacks.representation.Representation",
 }
 
 

@@ -1,11 +1,17 @@
 """Autoencoders: squeeze the input through a few numbers and rebuild it; what survives is the representation.
 
-Three variants share one encoder and one decoder:
+Six variants share one encoder and one decoder. Four give one code for an input:
 
 - ``plain``: the negative log-likelihood of the input given its code (Hinton & Salakhutdinov 2006);
 - ``denoising``: the same, but the encoder sees a damaged input (Vincent et al. 2010);
-- ``vae``: the code is a distribution, and its divergence from N(0, 1) is added (Kingma & Welling 2014),
-  weighted by ``beta`` (Higgins et al. 2017; 1 is the evidence lower bound).
+- ``sparse``: the same, and few units of the code may be active at once (Ng 2011);
+- ``contractive``: the same, and the code may hardly change with the input (Rifai et al. 2011).
+
+In two the code is a distribution q(z | x), kept near the prior N(0, 1):
+
+- ``vae``: its divergence is added (Kingma & Welling 2014), weighted by ``beta`` (Higgins et al. 2017; 1 is the
+  evidence lower bound);
+- ``iwae``: a tighter bound from several samples of it, weighted by importance (Burda et al. 2016).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,38 +26,53 @@ from zoo.functional.autoencoder import (
     LOG_VARIANCE_RANGE,
     Corruption,
     bernoulli_nll,
+    contractive_penalty,
     corrupt,
     gaussian_kl,
+    gaussian_log_density,
     gaussian_nll,
+    log_mean_exp,
     reparameterise,
+    sparsity_kl,
+    standard_log_density,
 )
 from zoo.networks import DECODERS, Spec, build
 from zoo.networks.encoder import Encoder
 from zoo.optim import Schedule, adamw
 
-Variant = Literal["plain", "denoising", "vae"]
+Variant = Literal["plain", "denoising", "sparse", "contractive", "vae", "iwae"]
 Likelihood = Literal["bernoulli", "gaussian"]
+_VARIATIONAL = ("vae", "iwae")
+_SAMPLES_AT_ONCE = 10_000  # decoded together when estimating a likelihood: bounds the memory
 
 
 class AutoencoderModule(ZooModule):
-    """Plain, denoising and (beta-)variational autoencoders for pictures and vectors of any size.
+    """Plain, regularised and variational autoencoders for pictures and vectors of any size.
 
     Args:
         input_shape: of one sample: (C, H, W), or (features,) with ``network="mlp"``.
-        variant: "plain", "denoising" or "vae".
+        variant: "plain", "denoising", "sparse", "contractive", "vae" or "iwae".
         network: spec of the encoder's trunk, "conv" or "mlp" with their options; the decoder mirrors it.
         latent_dim: D, the length of the code.
         likelihood: "gaussian" for any real inputs, "bernoulli" for inputs in [0, 1] that are (nearly) black or white.
         std: of the Gaussian likelihood, in the units of the input.
+        learn_std: start from ``std`` and learn it, one for all elements (Rybkin et al. 2021).
         beta: weight of the VAE's divergence.
+        importance_samples: of the IWAE's bound, K.
+        test_samples: importance samples for an estimate of log p(x) when testing a variational variant; 0 is none.
         corruption: of the denoising variant: "gaussian", "masking" or "salt_pepper".
         corruption_level: its standard deviation, or the share of elements replaced.
+        sparsity: of the sparse variant: "l1" of rectified codes, or "kl" of sigmoid codes' means from the target.
+        sparsity_target: in (0, 1).
+        penalty: weight of the sparse or contractive variant's penalty, against nats a sample.
         lr: AdamW's learning rate.
         weight_decay: on matrices and kernels.
         schedule: "constant", or "cosine" with a short warm-up.
         normalisation: what the data did to pixels in [0, 1]; kept with the encoder for its later users.
 
-    Logged: ``loss`` and ``nll`` in nats a sample, ``kl`` (VAE), and when evaluating ``mse`` a pixel.
+    Logged: ``loss`` and ``nll`` in nats a sample; ``kl`` (VAE), ``penalty`` (sparse, contractive), ``active`` (sparse:
+    share of the code above 0.01), ``std`` (where learned); when evaluating ``mse`` a pixel; when testing with
+    ``test_samples``, ``marginal_nll``: -log p(x) in nats a sample.
 
     Raises:
         ValueError: an argument out of its range, a network that does not fit, inputs that the likelihood excludes.
@@ -65,28 +86,40 @@ class AutoencoderModule(ZooModule):
         latent_dim: int = 16,
         likelihood: Likelihood = "gaussian",
         std: float = 0.1,
+        learn_std: bool = False,
         beta: float = 1.0,
+        importance_samples: int = 5,
+        test_samples: int = 0,
         corruption: Corruption = "gaussian",
         corruption_level: float = 0.3,
+        sparsity: Literal["l1", "kl"] = "l1",
+        sparsity_target: float = 0.05,
+        penalty: float = 1.0,
         lr: float = 2e-3,
         weight_decay: float = 0.0,
         schedule: Schedule = "constant",
         normalisation: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        for name, value in {"latent_dim": latent_dim, "std": std, "lr": lr}.items():
+        positive = {"latent_dim": latent_dim, "std": std, "lr": lr, "importance_samples": importance_samples}
+        for name, value in positive.items():
             if not value > 0:
                 raise ValueError(f"{name} must be more than 0; got {value}")
+        if not 0 < sparsity_target < 1:
+            raise ValueError(f"sparsity_target must be between 0 and 1; got {sparsity_target}")
         self.save_hyperparameters(ignore=["network"] if isinstance(network, nn.Module) else [])
         self.encoder, self.decoder = self.configure_networks(network)
-        if variant == "vae":
+        if variant in _VARIATIONAL:
             self.log_variance = nn.Linear(self.encoder.feature_dim, latent_dim)
+        if learn_std and likelihood == "gaussian":
+            self.log_std = nn.Parameter(torch.tensor(std).log())
         self._range_checked = False
 
     def configure_networks(self, network: Spec | nn.Module) -> tuple[Encoder, nn.Module]:
         """The encoder (B, *input_shape) -> (B, D) and the decoder back; override to bring your own."""
         hp = self.hparams
-        encoder = Encoder(network, hp.input_shape, hp.latent_dim, hp.normalisation)
+        activation = {"l1": "relu", "kl": "sigmoid"}[hp.sparsity] if hp.variant == "sparse" else None
+        encoder = Encoder(network, hp.input_shape, hp.latent_dim, hp.normalisation, activation)
         mirror = "mlp" if isinstance(network, nn.Module) else network
         return encoder, build(mirror, DECODERS, latent_dim=hp.latent_dim, output_shape=tuple(hp.input_shape))
 
@@ -94,23 +127,82 @@ class AutoencoderModule(ZooModule):
         """The mean over the batch of the variant's objective, in nats."""
         x = require(batch, INPUT, self)
         self._check_range(x)
-        hp = self.hparams
-        damaged = corrupt(x, hp.corruption, hp.corruption_level) if hp.variant == "denoising" else x
-        features = self.encoder.trunk(damaged)
-        z = self.encoder.head(features)
-        logs = {}
-        if hp.variant == "vae":
-            mean, log_variance = z, self.log_variance(features).clamp(*LOG_VARIANCE_RANGE)
-            z = reparameterise(mean, log_variance)
-            logs["kl"] = gaussian_kl(mean, log_variance).mean()
-        output = self.decoder(z)
-        logs["nll"] = self._nll(output, x).mean()
+        parts = {"vae": self._evidence_bound, "iwae": self._importance_bound}
+        loss, output, logs = parts.get(self.hparams.variant, self._penalised)(x)
         if not self.training:
             logs["mse"] = (self._to_input(output) - x).square().mean()
-        return logs["nll"] + hp.beta * logs.get("kl", 0.0), logs
+        if hasattr(self, "log_std"):
+            logs["std"] = self.log_std.exp()
+        return loss, logs
+
+    def _penalised(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """One code for an input: its likelihood, and what the variant adds."""
+        hp = self.hparams
+        logs = {}
+        if hp.variant == "contractive":
+            z, squares = contractive_penalty(self.encoder, x)
+            logs["penalty"] = squares.mean()
+        else:
+            z = self.encoder(corrupt(x, hp.corruption, hp.corruption_level) if hp.variant == "denoising" else x)
+        if hp.variant == "sparse":
+            logs["penalty"] = z.sum(1).mean() if hp.sparsity == "l1" else sparsity_kl(z, hp.sparsity_target)
+            logs["active"] = (z > 0.01).float().mean()
+        output = self.decoder(z)
+        logs["nll"] = self._nll(output, x).mean()
+        return logs["nll"] + hp.penalty * logs.get("penalty", 0.0), output, logs
+
+    def _evidence_bound(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """E_q[-log p(x | z)] + beta KL(q(z | x) || p(z)), with one sample of q."""
+        mean, log_variance = self.posterior(x)
+        output = self.decoder(reparameterise(mean, log_variance))
+        logs = {"nll": self._nll(output, x).mean(), "kl": gaussian_kl(mean, log_variance).mean()}
+        return logs["nll"] + self.hparams.beta * logs["kl"], output, logs
+
+    def _importance_bound(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """-log of the mean of K importance weights p(x, z) / q(z | x)."""
+        log_weights, nll, output = self._log_weights(x, *self.posterior(x), self.hparams.importance_samples)
+        return -log_mean_exp(log_weights).mean(), output[:, 0], {"nll": nll.mean()}
+
+    def _log_weights(self, x: Tensor, mean: Tensor, log_variance: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """K samples of q(z | x) each: log weights (B, K), -log p(x | z) (B, K) and the decoder's output (B, K, ...)."""
+        mean, log_variance = mean.unsqueeze(1), log_variance.unsqueeze(1)
+        z = reparameterise(mean.expand(-1, k, -1), log_variance)  # (B, K, D)
+        output = self.decoder(z.flatten(0, 1))
+        nll = self._nll(output, x.repeat_interleave(k, 0)).unflatten(0, (len(x), k))
+        log_weights = standard_log_density(z) - gaussian_log_density(z, mean, log_variance) - nll
+        return log_weights, nll, output.unflatten(0, (len(x), k))
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z | x), (B, D) each, for the variational variants."""
+        features = self.encoder.trunk(x)
+        return self.encoder.head(features), self.log_variance(features).clamp(*LOG_VARIANCE_RANGE)
+
+    @torch.no_grad()
+    def log_likelihood(self, x: Tensor, samples: int = 200) -> Tensor:
+        """Estimate of log p(x) in nats by importance sampling from q(z | x): (B, *input_shape) to (B,) float64.
+
+        Its mean is a lower bound that tightens with ``samples`` (Burda et al. 2016).
+
+        Raises:
+            ValueError: the variant gives no distribution.
+        """
+        if self.hparams.variant not in _VARIATIONAL:
+            raise ValueError(f"variant {self.hparams.variant!r} has no likelihood; use variant='vae' or 'iwae'")
+        mean, log_variance = self.posterior(x)
+        at_once = max(1, _SAMPLES_AT_ONCE // len(x))
+        chunks = [min(at_once, samples - done) for done in range(0, samples, at_once)]
+        weights = [self._log_weights(x, mean, log_variance, k)[0] for k in chunks]
+        return log_mean_exp(torch.cat(weights, 1).double())
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        super().test_step(batch, batch_idx)
+        if self.hparams.test_samples and self.hparams.variant in _VARIATIONAL:
+            x = require(as_mapping(batch), INPUT, self)
+            nll = -self.log_likelihood(x, self.hparams.test_samples).float().mean()
+            self.log("test/marginal_nll", nll, on_epoch=True, sync_dist=True, batch_size=len(x))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Inputs (B, *input_shape) to codes (B, D): for the VAE, the mean."""
+        """Inputs (B, *input_shape) to codes (B, D): for variational variants, the mean."""
         return self.encoder(x)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -122,13 +214,13 @@ class AutoencoderModule(ZooModule):
         return self.decode(self.encode(require(as_mapping(batch), INPUT, self)))
 
     def sample(self, n: int) -> Tensor:
-        """``n`` new inputs (n, *input_shape) from the VAE's prior.
+        """``n`` new inputs (n, *input_shape) from the variational variants' prior.
 
         Raises:
             ValueError: for the other variants, which have no prior to sample from.
         """
-        if self.hparams.variant != "vae":
-            raise ValueError(f"variant {self.hparams.variant!r} has no prior to sample from; use variant='vae'")
+        if self.hparams.variant not in _VARIATIONAL:
+            raise ValueError(f"variant {self.hparams.variant!r} has no prior to sample from; use 'vae' or 'iwae'")
         return self.decode(torch.randn(n, self.hparams.latent_dim, device=self.device))
 
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
@@ -150,7 +242,7 @@ class AutoencoderModule(ZooModule):
     def _nll(self, output: Tensor, x: Tensor) -> Tensor:
         if self.hparams.likelihood == "bernoulli":
             return bernoulli_nll(output, x)
-        return gaussian_nll(output, x, self.hparams.std)
+        return gaussian_nll(output, x, self.log_std.exp() if hasattr(self, "log_std") else self.hparams.std)
 
     def _to_input(self, output: Tensor) -> Tensor:
         return output.sigmoid() if self.hparams.likelihood == "bernoulli" else output

@@ -1,5 +1,6 @@
 """Plain convolutional networks for pictures of any size: each stage halves the sides and doubles the channels."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -26,21 +27,27 @@ class ConvTrunk(nn.Sequential):
         input_shape: (C, H, W).
         width: channels of the first stage; later ones double, up to 8 times this. A multiple of 8.
         stages: how often the sides are halved; None halves until the shorter is at most 4, at least twice.
+        out_channels: of a last 1 x 1 convolution; None is none.
+
+    ``feature_shape`` is (channels, height, width) of the features before they are flattened.
 
     Raises:
         ValueError: ``input_shape`` is not of a picture.
     """
 
-    def __init__(self, input_shape: Sequence[int], width: int = 32, stages: int | None = None) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], width: int = 32, stages: int | None = None, out_channels: int | None = None
+    ) -> None:
         channels, sides = _plan(input_shape, width, stages)
-        super().__init__(
-            *(
-                nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.SiLU())
-                for a, b in pairwise(channels)
-            ),
-            nn.Flatten(),
-        )
-        self.feature_dim = channels[-1] * sides[-1][0] * sides[-1][1]
+        layers: list[nn.Module] = [
+            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.SiLU())
+            for a, b in pairwise(channels)
+        ]
+        if out_channels is not None:
+            layers.append(nn.Conv2d(channels[-1], out_channels, 1))
+        super().__init__(*layers, nn.Flatten())
+        self.feature_shape = (out_channels or channels[-1], *sides[-1])
+        self.feature_dim = math.prod(self.feature_shape)
 
 
 class ConvDecoder(nn.Module):
@@ -49,16 +56,25 @@ class ConvDecoder(nn.Module):
     Args:
         latent_dim: D.
         output_shape: (C, H, W).
-        width, stages: as given to the trunk.
+        width, stages, out_channels: as given to the trunk; with ``out_channels`` the latents are its flattened grid.
     """
 
     def __init__(
-        self, latent_dim: int, output_shape: Sequence[int], width: int = 32, stages: int | None = None
+        self,
+        latent_dim: int,
+        output_shape: Sequence[int],
+        width: int = 32,
+        stages: int | None = None,
+        out_channels: int | None = None,
     ) -> None:
         super().__init__()
         channels, sides = _plan(output_shape, width, stages)
-        self.start_shape = (channels[-1], *sides[-1])
-        self.start = nn.Linear(latent_dim, channels[-1] * sides[-1][0] * sides[-1][1])
+        start_shape = (channels[-1], *sides[-1])
+        if out_channels is None:
+            self.start = nn.Sequential(nn.Linear(latent_dim, math.prod(start_shape)), nn.Unflatten(1, start_shape))
+        else:
+            grid = nn.Unflatten(1, (out_channels, *sides[-1]))
+            self.start = nn.Sequential(grid, nn.Conv2d(out_channels, channels[-1], 1))
         layers: list[nn.Module] = []
         for stage in reversed(range(1, len(channels))):
             layers += [nn.GroupNorm(8, channels[stage]), nn.SiLU()]
@@ -68,4 +84,4 @@ class ConvDecoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(self.start(z).unflatten(1, self.start_shape))
+        return self.layers(self.start(z))

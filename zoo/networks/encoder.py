@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from zoo.networks import TRUNKS, Spec, build
 
+_ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
+
 
 class Encoder(nn.Module):
     """A trunk by spec and, if wanted, a linear head: (B, *input_shape) to (B, D). It knows what input it expects.
@@ -17,6 +19,7 @@ class Encoder(nn.Module):
         input_shape: of one sample.
         output_dim: D of the head; None leaves the trunk's features as they are.
         normalisation: {"mean": per channel, "std": per channel} that was applied to inputs in [0, 1]; None is 0 and 1.
+        activation: after the head: "relu", "sigmoid" or none.
     """
 
     def __init__(
@@ -25,15 +28,19 @@ class Encoder(nn.Module):
         input_shape: Sequence[int],
         output_dim: int | None = None,
         normalisation: dict[str, Any] | None = None,
+        activation: str | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec if isinstance(spec, str | dict) else None
         self.input_shape = tuple(input_shape)
         self.output_dim = output_dim
         self.normalisation = normalisation
+        self.activation = activation
         self.trunk = build(spec, TRUNKS, input_shape=self.input_shape)
         self.feature_dim = getattr(self.trunk, "feature_dim", None) or self._measure()
-        self.head = nn.Linear(self.feature_dim, output_dim) if output_dim else nn.Identity()
+        self.head: nn.Module = nn.Linear(self.feature_dim, output_dim) if output_dim else nn.Identity()
+        if activation is not None:
+            self.head = nn.Sequential(self.head, _ACTIVATIONS[activation]())
 
     @torch.no_grad()
     def _measure(self) -> int:

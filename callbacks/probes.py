@@ -1,0 +1,97 @@
+"""How good are features? Measures without training a network: pure functions of features and labels.
+
+N training and M test samples, D features, C classes. Features are (N, D) or (M, D) floats, labels (N,) or (M,) long.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_ROWS = 4096  # test samples whose similarities are in memory at once
+
+
+def knn_accuracy(
+    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, k: int = 10, temperature: float = 0.07
+) -> float:
+    """Share of test samples whose k nearest training samples vote for the right class (Wu et al. 2018).
+
+    Nearest by cosine; a neighbour's vote weighs e^(cosine / temperature).
+
+    Args:
+        train, labels: what votes.
+        test, test_labels: what is voted on.
+        k: neighbours; at most N.
+        temperature: of the weights.
+    """
+    train, classes = F.normalize(train.float()), int(labels.max()) + 1
+    right = torch.zeros((), dtype=torch.long, device=test.device)
+    for rows, truth in zip(test.split(_ROWS), test_labels.split(_ROWS), strict=True):
+        similarity, nearest = (F.normalize(rows.float()) @ train.T).topk(min(k, len(train)))
+        votes = similarity.new_zeros(len(rows), classes)
+        votes.scatter_add_(1, labels[nearest], ((similarity - 1) / temperature).exp())
+        right += (votes.argmax(1) == truth).sum()
+    return right.item() / len(test)
+
+
+def probe_accuracy(
+    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, l2: float = 1e-4, steps: int = 200
+) -> float:
+    """Accuracy of a logistic regression on standardised features, fitted to the end by L-BFGS: no rate to tune.
+
+    Args:
+        train, labels: what it is fitted to.
+        test, test_labels: what it is tested on.
+        l2: penalty on the squared weights, against the mean cross-entropy.
+        steps: of L-BFGS, at most.
+    """
+    mean, scale = train.float().mean(0), train.float().std(0)
+    scale = torch.where(scale > 1e-6, scale, 1.0)  # what never changes has no scale to be divided by
+    weight, bias = fit_logistic((train.float() - mean) / scale, labels, l2, steps)
+    predicted = ((test.float() - mean) / scale @ weight + bias).argmax(1)
+    return (predicted == test_labels).float().mean().item()
+
+
+def fit_logistic(x: Tensor, labels: Tensor, l2: float, steps: int) -> tuple[Tensor, Tensor]:
+    """Weights (D, C) and biases (C,) of the multinomial logistic regression of ``labels`` on ``x``."""
+    classes = int(labels.max()) + 1
+    weight, bias = x.new_zeros(x.shape[1], classes), x.new_zeros(classes)
+    with torch.inference_mode(False), torch.enable_grad():
+        x, labels = x.clone(), labels.clone()
+        weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
+        solver = torch.optim.LBFGS(
+            [weight, bias], max_iter=steps, history_size=20, line_search_fn="strong_wolfe", tolerance_grad=1e-5
+        )
+
+        def closure() -> Tensor:
+            solver.zero_grad()
+            loss = F.cross_entropy(torch.addmm(bias, x, weight), labels) + l2 * weight.square().sum()
+            loss.backward()
+            return loss
+
+        solver.step(closure)  # type: ignore[arg-type]
+    return weight.detach(), bias.detach()
+
+
+def rank_me(features: Tensor) -> float:
+    """Effective rank: e^entropy of the singular values' shares, 1 to D (Garrido et al. 2023)."""
+    # Singular values from the D x D or N x N products in float64: as exact as is wanted, and much faster.
+    x = features.double()
+    squares = torch.linalg.eigvalsh(x.T @ x if x.shape[0] > x.shape[1] else x @ x.T).clamp_min(0)
+    values = squares.sqrt()
+    share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return torch.special.entr(share).sum().exp().item()
+
+
+def feature_spread(features: Tensor) -> float:
+    """Standard deviation of normalised features, times sqrt(D): 1 if they point everywhere alike, 0 if all are one
+    (Chen & He 2021)."""
+    return (F.normalize(features.float()).std(0).mean() * features.shape[1] ** 0.5).item()
+
+
+def pca_features(train: Tensor, test: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Both sets on the first ``dim`` principal components of the first (as many as there are)."""
+    mean = train.float().mean(0)
+    centred = (train.float() - mean).double()
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    components = vectors.flip(1)[:, :dim].float()
+    return (train.float() - mean) @ components, (test.float() - mean) @ components

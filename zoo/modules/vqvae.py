@@ -1,0 +1,138 @@
+"""VQ-VAE: an autoencoder whose code is a small grid of words from a learned vocabulary.
+
+van den Oord et al. 2017, "Neural discrete representation learning". The encoder gives a vector for each place of a
+grid; each vector is replaced by the nearest of K code vectors; the decoder rebuilds the picture from those. The choice
+has no gradient, so the decoder's gradient is handed to the encoder as if nothing had been chosen (straight-through),
+and a ``commitment`` term keeps the encoder's vectors near their codes. The codes are moving averages of their vectors.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.base import ZooModule
+from zoo.batch import INPUT, as_mapping, require
+from zoo.functional.autoencoder import gaussian_nll
+from zoo.functional.quantise import commitment, perplexity, straight_through
+from zoo.networks import DECODERS, Spec, build
+from zoo.networks.encoder import Encoder
+from zoo.networks.quantiser import VectorQuantiser
+from zoo.optim import Schedule, adamw
+
+
+class VQVAEModule(ZooModule):
+    """A vector-quantised autoencoder for pictures.
+
+    Args:
+        input_shape: of one picture: (C, H, W).
+        network: spec of the convolutional encoder; the decoder mirrors it. Unless it says ``stages``, sides are divided
+            by 4, those below 16 by 2.
+        codes: K, the size of the vocabulary.
+        code_dim: of each code vector.
+        commitment_weight: of the commitment term, in units of the mean squared error.
+        decay: of the codes' moving averages, for each step.
+        std: of the Gaussian likelihood, in the units of the input.
+        lr: AdamW's learning rate.
+        weight_decay: on matrices and kernels.
+        schedule: "constant", or "cosine" with a short warm-up.
+        normalisation: what the data did to pixels in [0, 1]; kept with the encoder for its later users.
+
+    Logged: ``loss`` and ``nll`` in nats a sample, ``commitment``, ``perplexity`` (codes in use, 1 to K), and when
+    evaluating ``mse`` a pixel.
+
+    Raises:
+        ValueError: an argument out of its range, or inputs that are not pictures.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int] = (1, 28, 28),
+        network: Spec = "conv",
+        codes: int = 512,
+        code_dim: int = 16,
+        commitment_weight: float = 0.25,
+        decay: float = 0.99,
+        std: float = 0.1,
+        lr: float = 2e-3,
+        weight_decay: float = 0.0,
+        schedule: Schedule = "constant",
+        normalisation: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in {"codes": codes, "code_dim": code_dim, "std": std, "lr": lr}.items():
+            if not value > 0:
+                raise ValueError(f"{name} must be more than 0; got {value}")
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be 0 or more and below 1; got {decay}")
+        self.save_hyperparameters()
+        options = {"name": network} if isinstance(network, str) else dict(network)
+        if options.get("name") != "conv":
+            raise ValueError(f"a VQ-VAE needs a grid of vectors: network 'conv', not {options.get('name')!r}")
+        options = {"stages": 2 if min(input_shape[1:]) >= 16 else 1, **options, "out_channels": code_dim}
+        self.encoder = Encoder(options, input_shape, normalisation=normalisation)
+        self.grid_shape: tuple[int, ...] = self.encoder.trunk.feature_shape  # type: ignore[assignment]
+        self.decoder = build(options, DECODERS, latent_dim=self.encoder.feature_dim, output_shape=tuple(input_shape))
+        self.quantiser = VectorQuantiser(codes, code_dim, decay)
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Negative log-likelihood in nats and the weighted commitment, mean over the batch."""
+        x = require(batch, INPUT, self)
+        hp = self.hparams
+        z = self._vectors(self.encoder(x))
+        quantised, indices = self.quantiser(z)
+        output = self.decoder(self._grid(straight_through(z, quantised), len(x)))
+        counts = torch.bincount(indices, minlength=hp.codes).float()
+        logs = {
+            "nll": gaussian_nll(output, x, hp.std).mean(),
+            "commitment": commitment(z, quantised),
+            "perplexity": perplexity(counts),
+        }
+        if not self.training:
+            logs["mse"] = (output - x).square().mean()
+        # Both terms in one unit: a squared error summed over a picture, over twice the variance.
+        scale = x[0].numel() / (2 * hp.std**2)
+        return logs["nll"] + hp.commitment_weight * scale * logs["commitment"], logs
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) to the flattened grid of vectors before the choice, (B, code_dim * h * w)."""
+        return self.encoder(x)
+
+    def words(self, x: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) to the chosen codes' numbers, (B, h, w) long."""
+        _, indices = self.quantiser(self._vectors(self.encoder(x)))
+        return indices.view(len(x), *self.grid_shape[1:])
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Flattened grids (B, code_dim * h * w) to pictures (B, C, H, W), each vector replaced by its code."""
+        quantised, _ = self.quantiser(self._vectors(z))
+        return self.decoder(self._grid(quantised, len(z)))
+
+    def reconstruct(self, batch: Any) -> Tensor:
+        """A batch, or its input (B, C, H, W), through encoder, codes and decoder."""
+        return self.decode(self.encode(require(as_mapping(batch), INPUT, self)))
+
+    def interpolate(self, start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
+        """From pictures (B, C, H, W) to others, along a line between vectors: (B, steps, C, H, W)."""
+        weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype).view(1, -1, 1)
+        z = torch.lerp(self.encode(start).unsqueeze(1), self.encode(end).unsqueeze(1), weight)
+        return self.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encode(x)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The words of a batch, (B, h, w) long."""
+        return self.words(require(as_mapping(batch), INPUT, self))
+
+    def configure_optimizers(self) -> Any:
+        return adamw(self, self.hparams.lr, self.hparams.weight_decay, self.hparams.schedule)
+
+    def _vectors(self, z: Tensor) -> Tensor:
+        """(B, code_dim * h * w) to (B * h * w, code_dim)."""
+        return z.unflatten(1, self.grid_shape).movedim(1, -1).flatten(0, 2)
+
+    def _grid(self, vectors: Tensor, batch: int) -> Tensor:
+        """Back."""
+        return vectors.view(batch, *self.grid_shape[1:], -1).movedim(-1, 1).flatten(1)

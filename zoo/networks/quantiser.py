@@ -1,0 +1,61 @@
+"""A codebook that learns without gradients."""
+
+import torch
+from torch import Tensor, distributed, nn
+
+from zoo.functional.quantise import code_statistics, draw_rows, nearest_code
+
+
+class VectorQuantiser(nn.Module):
+    """Codes that are moving averages of the vectors that chose them (van den Oord et al. 2017, appendix A.1).
+
+    A code that is hardly chosen any more is put where a vector of the present batch is. So, too, the codebook begins.
+    Under DDP the ranks' statistics are summed.
+
+    Args:
+        codes: K.
+        dim: D.
+        decay: of the averages, for each training step.
+        dead_below: a code is dead once the average number of its vectors in a batch is below this.
+    """
+
+    codebook: Tensor
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(self, codes: int, dim: int, decay: float = 0.99, dead_below: float = 0.1) -> None:
+        super().__init__()
+        self.decay, self.dead_below = decay, dead_below
+        self.register_buffer("codebook", torch.zeros(codes, dim))
+        self.register_buffer("counts", torch.zeros(codes))
+        self.register_buffer("sums", torch.zeros(codes, dim))
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (N, D) to their codes' (N, D) and indices (N,); while training the codebook then follows them."""
+        if self.training:
+            self._revive(z.detach().float())
+        indices = nearest_code(z, self.codebook)
+        quantised = self.codebook[indices].to(z.dtype)
+        if self.training:
+            self._follow(z.detach(), indices)
+        return quantised, indices
+
+    @torch.no_grad()
+    def _revive(self, z: Tensor) -> None:
+        dead = self.counts < self.dead_below
+        fresh = draw_rows(z, len(self.counts))
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.broadcast(fresh, 0)
+        self.codebook.copy_(torch.where(dead[:, None], fresh, self.codebook))
+        self.sums.copy_(torch.where(dead[:, None], fresh, self.sums))
+        self.counts.masked_fill_(dead, 1)
+
+    @torch.no_grad()
+    def _follow(self, z: Tensor, indices: Tensor) -> None:
+        counts, sums = code_statistics(z, indices, len(self.counts))
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(counts)
+            distributed.all_reduce(sums)
+        self.counts.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
+        self.codebook.copy_(self.sums / self.counts.clamp_min(1e-6)[:, None])
