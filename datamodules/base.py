@@ -1,5 +1,6 @@
 """What all sources of pictures share: splits, label budgets, loaders, and the work on whole batches on the device."""
 
+import hashlib
 from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
@@ -93,6 +94,19 @@ class ImageData(pl.LightningDataModule):
     def normalisation(self) -> dict[str, list[float]] | None:
         """What is done to pixels in [0, 1], a value for each channel; None where nothing is."""
         return {"mean": list(self.mean), "std": list(self.std)} if self.normalise == "standard" else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all pictures and labels as they are used; the same data under the same options have the same."""
+        digest = hashlib.sha256()
+        for name, (images, labels) in sorted(self.splits.items()):
+            content = images.numpy().tobytes() if isinstance(images, Tensor) else images.identity()
+            digest.update(
+                f"{name} {len(images)} {tuple(images.shape[1:]) if isinstance(images, Tensor) else ()}".encode()
+            )
+            digest.update(content)
+            digest.update(b"" if labels is None else labels.numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def setup(self, stage: str | None = None) -> None:
         if not self.splits:

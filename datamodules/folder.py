@@ -47,6 +47,10 @@ class ImageFiles:
         labels = None if self.labels is None else self.labels[indices]
         return ImageFiles([self.paths[i] for i in indices.tolist()], labels, self.size, self.channels, self.strict)
 
+    def identity(self) -> bytes:
+        """The files' names and sizes: reading them all would take too long."""
+        return repr([(path.name, path.stat().st_size) for path in self.paths]).encode()
+
     def try_read(self, index: int) -> Tensor | None:
         """One picture (C, size, size), or None where its file cannot be read.
 

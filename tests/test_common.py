@@ -172,8 +172,16 @@ def test_bf16_stays_finite(name, tmp_path):
     assert all(p.isfinite().all() for p in module.parameters())
 
 
+# Where one batch in two halves is another thing than the whole batch.
+UNLIKE = {
+    "vqvae": "its codebook begins with vectors of the first batch, drawn by chance, and follows every micro-batch"
+}
+
+
 @techniques
 def test_accumulated_small_batches_are_one_large(name, tmp_path):
+    if name in UNLIKE:
+        pytest.skip(f"{name}: {UNLIKE[name]}")
     large, data = make(name, batch_size=64, **DETERMINISTIC[name])
     trainer(tmp_path, limit_train_batches=6).fit(large, data)
     small, data = make(name, batch_size=32, **DETERMINISTIC[name])
@@ -229,6 +237,8 @@ fit.save_checkpoint({folder!r} + "/ddp.ckpt")
 
 @techniques
 def test_two_processes_agree_with_one(name, tmp_path):
+    if name in UNLIKE:
+        pytest.skip(f"{name}: {UNLIKE[name]}")
     script = tmp_path / "two.py"
     names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "name": name, "folder": str(tmp_path)}
     script.write_text(DDP_SCRIPT.format(**names))

@@ -4,13 +4,14 @@ Nothing heavy is imported here, so that help and mistakes are answered at once.
 """
 
 import difflib
+import importlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.registry import DATA, MODULES
+from zoo.registry import DATA, MODULES, REPORT
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
@@ -22,6 +23,7 @@ Pretraining techniques, each with data it is first tried on:
   {prog} --module autoencoder --data mnist         on other data
   {prog} --module autoencoder --help               the module's and the data's options
   {prog} --module autoencoder --module.latent_dim 8 --data.batch_size 64 --trainer.max_epochs 5
+  {prog} report RUN [RUN ...] [--out FILE.html]    runs side by side on one page
 
 The Lightning CLI, with YAML files and any class by its import path:
 
@@ -163,11 +165,28 @@ def _options_of(argv: Sequence[str]) -> tuple[str, str]:
 
 
 def _check_command(argv: Sequence[str]) -> None:
-    first, known = argv[0], ["list", *SUBCOMMANDS]
+    first, known = argv[0], ["list", "report", *SUBCOMMANDS]
     if not first.startswith("-") and first not in known:
         raise UsageError(f"{first!r} is no command{nearest(first, known)}; there are: {', '.join(known)}")
     if not set(argv) & set(SUBCOMMANDS) and _value(argv, "--module") is None:
         raise UsageError(f"say which technique, --module NAME ({', '.join(MODULES)}), or see --help")
+
+
+def report(argv: Sequence[str]) -> str:
+    """The line that ``report RUN...`` prints, once the page is written.
+
+    Raises:
+        UsageError: no run, or an option that there is not.
+        FileNotFoundError: a folder is not that of a run.
+    """
+    folders = list(argv)
+    out = _take(folders, "--out")
+    if mistyped := [a for a in folders if a.startswith("-")]:
+        raise UsageError(f"unknown option {mistyped[0]!r}{nearest(mistyped[0], ['--out'])}")
+    if not folders:
+        raise UsageError("say which runs: report runs/autoencoder-digits/1 [more ...] [--out FILE.html]")
+    module, _, name = REPORT.rpartition(".")
+    return f"open in a browser: {getattr(importlib.import_module(module), name)(folders, out)}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -181,6 +200,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(listing())
         return
     try:
+        if argv[0] == "report":
+            print(report(argv[1:]))
+            return
         _check_command(argv)
         if _value(argv, "--module") and {"-h", "--help"} & set(argv):
             paths = _options_of(argv)

@@ -46,7 +46,9 @@ CALLBACKS = {
     "sample_grid": "callbacks.sample_grid.SampleGrid",
     "latent_map": "callbacks.latent_map.LatentMap",
     "representation": "callbacks.representation.Representation",
+    "report": "callbacks.run_report.RunReport",  # last: it shows what the others made
 }
+REPORT = "callbacks.report_page.compare"  # of several runs, for the command ``report``
 
 
 def short_name(path: str, table: dict[str, Technique] | dict[str, Source]) -> str:
