@@ -144,7 +144,7 @@ def _curves(runs: Sequence[Run]) -> str:
 
 
 def curve_svg(runs: Sequence[Run], name: str, baselines: Sequence[str] = ()) -> str:
-    """One metric of all runs through the steps: training thin, validation thick, baselines dotted; "" if none has it."""
+    """One metric of all runs by step: training thin, validation thick, baselines dotted; "" where no run has it."""
     figure = Figure(figsize=(4.6, 3.0), layout="constrained")
     axes = figure.add_subplot()
     for run, colour in zip(runs, _COLOURS * len(runs), strict=False):

@@ -153,7 +153,7 @@ class Representation(PictureCallback):
         axes.invert_yaxis()
         axes.set_xlim(0, 1.08)
         axes.set_title("accuracy of a vote of neighbours (knn) and of a linear classifier (probe)", fontsize=10)
-        axes.legend(loc="lower left", fontsize=8)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
         return figure
 

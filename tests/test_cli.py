@@ -245,3 +245,20 @@ def test_the_console_script_is_the_same(tmp_path):
         [sys.executable, "-c", "from zoo.cli import main; main(['list'])"], capture_output=True, text=True
     )
     assert done.stdout.strip() == listing()
+
+
+def test_report_of_runs_and_of_none(train, tmp_path):
+    quick = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
+    assert train("--module", "autoencoder", *quick).returncode == 0
+    run = "runs/autoencoder-digits/1"
+    assert (tmp_path / run / "report.html").is_file()
+    done = train("report", run, run, "--out", "both.html")
+    assert done.returncode == 0 and done.stdout == "open in a browser: both.html\n"
+    assert (tmp_path / "both.html").stat().st_size > 10_000
+    for wrong, status, line in (
+        (["report"], 2, "say which runs"),
+        (["report", "nowhere"], 1, "no folder nowhere"),
+        (["report", run, "--uot", "x"], 2, "did you mean '--out'"),
+    ):
+        done = train(*wrong)
+        assert done.returncode == status and line in done.stderr and done.stderr.count("\n") == 1

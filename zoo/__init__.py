@@ -5,6 +5,7 @@ from typing import Any
 
 _EXPORTS = {
     "AutoencoderModule": "zoo.modules.autoencoder",
+    "VQVAEModule": "zoo.modules.vqvae",
     "ZooModule": "zoo.base",
     "load_encoder": "zoo.export",
     "save_encoder": "zoo.export",

@@ -73,3 +73,35 @@ def test_bad_options_are_named(options, says):
 def test_unknown_options_fail_by_name():
     with pytest.raises(TypeError, match="batchsize"):
         Digits(batchsize=3)
+
+
+def binarised(kind, seed=0):
+    data = Digits(binarise=kind, seed=seed)
+    data.setup()
+    return data
+
+
+def test_binarised_by_threshold_or_by_chance():
+    grey = binarised("none").splits["train"].images.float() / 255
+    static = binarised("static")
+    drawn = static.splits["train"].images
+    assert set(drawn.unique().tolist()) == {0, 255}
+    assert abs(drawn.float().mean() / 255 - grey.mean()) < 0.01
+    assert torch.equal(drawn, binarised("static").splits["train"].images)
+    assert torch.equal(binarised("dynamic").splits["train"].images, binarised("none").splits["train"].images)
+    assert set(binarised("dynamic").splits["test"].images.unique().tolist()) == {0, 255}
+    batch = {"input": torch.tensor([[[[0, 127, 128, 255]]]], dtype=torch.uint8), "seed": 0}
+    assert binarised("threshold").on_after_batch_transfer(batch, 0)["input"].flatten().tolist() == [0, 0, 1, 1]
+
+
+def test_dynamic_draws_anew_with_the_batchs_seed():
+    data = binarised("dynamic")
+    x = torch.full((4, 1, 8, 8), 0.5)
+    first, again, other = (data._augment(x, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert set(first.unique().tolist()) == {0.0, 1.0}
+
+
+def test_fingerprint_is_of_the_content():
+    prints = {binarised(kind, seed).fingerprint for kind, seed in (("none", 0), ("none", 1), ("static", 0))}
+    assert len(prints) == 3 and binarised("none").fingerprint in prints

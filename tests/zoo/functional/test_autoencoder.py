@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from zoo.functional.autoencoder import bernoulli_nll, corrupt, gaussian_kl, gaussian_nll, reparameterise
+from zoo.functional.autoencoder import (
+    bernoulli_nll,
+    contractive_penalty,
+    corrupt,
+    gaussian_kl,
+    gaussian_log_density,
+    gaussian_nll,
+    log_mean_exp,
+    reparameterise,
+    sparsity_kl,
+    standard_log_density,
+)
 
 
 def normal(*shape, seed=0):
@@ -70,3 +81,53 @@ def test_corruptions_do_what_they_say():
 def test_impossible_corruptions_are_refused(kind, level):
     with pytest.raises(ValueError, match=kind):
         corrupt(torch.zeros(2, 2), kind, level)
+
+
+def test_grey_pixels_against_torchs_cross_entropy():
+    logits, x = 8 * normal(5, 40), torch.rand(5, 40, generator=torch.Generator().manual_seed(2))
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits.double(), x.double(), reduction="none").sum(
+        1
+    )
+    torch.testing.assert_close(bernoulli_nll(logits, x), expected.float())
+
+
+def test_a_learned_deviation_has_its_gradient():
+    mean, x, std = normal(4, 6), normal(4, 6, seed=1), torch.tensor(0.7, requires_grad=True)
+    nll = gaussian_nll(mean, x, std)
+    torch.testing.assert_close(nll.detach(), gaussian_nll(mean, x, 0.7))
+    nll.sum().backward()
+    expected = 24 / 0.7 - (mean - x).square().sum() / 0.7**3  # of n log s + squares / (2 s^2)
+    torch.testing.assert_close(std.grad, expected)
+
+
+def test_log_densities_against_torchs_distribution():
+    z, mean, log_variance = normal(3, 5, 4), normal(3, 1, 4, seed=1), normal(3, 1, 4, seed=2)
+    expected = Normal(mean.double(), (0.5 * log_variance.double()).exp()).log_prob(z.double()).sum(-1)
+    torch.testing.assert_close(gaussian_log_density(z, mean, log_variance), expected.float())
+    expected = Normal(0.0, 1.0).log_prob(z.double()).sum(-1)
+    torch.testing.assert_close(standard_log_density(z), expected.float())
+
+
+def test_log_mean_exp_survives_far_numbers():
+    log_weights = torch.tensor([[-2000.0, -2000.0 + math.log(3)]], dtype=torch.float64)
+    torch.testing.assert_close(log_mean_exp(log_weights), torch.tensor([-2000 + math.log(2)], dtype=torch.float64))
+
+
+def test_sparsity_is_zero_at_its_target_and_else_the_divergence():
+    activations = torch.tensor([[0.1, 0.3], [0.3, 0.5]])  # means 0.2 and 0.4
+    expected = kl_divergence(Bernoulli(0.2), Bernoulli(torch.tensor(0.4)))
+    torch.testing.assert_close(sparsity_kl(activations, 0.2), expected)
+
+
+def test_contractive_penalty_is_the_jacobians_norm():
+    weight = normal(6, 4)
+    x = normal(3, 6, seed=1)
+
+    def encode(x):
+        return (x @ weight).tanh()
+
+    exact = torch.stack([torch.func.jacrev(encode)(row).square().sum() for row in x])
+    many = x.repeat_interleave(20_000, 0)
+    z, squares = contractive_penalty(encode, many, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(z.detach(), encode(many))
+    torch.testing.assert_close(squares.detach().view(3, -1).mean(1), exact, rtol=0.02, atol=0)

@@ -30,7 +30,7 @@ def mean_loss(module, x):
         return module.eval().loss({"input": x})[0].item()
 
 
-@pytest.mark.parametrize("variant", ["plain", "denoising", "vae"])
+@pytest.mark.parametrize("variant", ["plain", "denoising", "contractive", "vae", "iwae"])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("network", ["conv", "mlp"])
 def test_every_variant_learns(variant, likelihood, network):
@@ -143,3 +143,79 @@ def test_a_module_as_network_must_be_given_again(tmp_path):
     loaded = AutoencoderModule.load_from_checkpoint(tmp_path / "a.ckpt", network=fresh)
     x = torch.rand(3, *SHAPE)
     assert torch.equal(loaded.encode(x), module.encode(x))
+
+
+def linear_gaussian(seed=0):
+    """A VAE whose p(x) = N(b, W W^T + s^2) is known, with a posterior that is not the true one."""
+    pl.seed_everything(seed, verbose=False)
+    module = AutoencoderModule((1, 2, 3), network={"name": "mlp", "widths": []}, latent_dim=2, std=0.5)
+    layer = module.decoder.layers[-1]
+    with torch.no_grad():
+        module.log_variance.weight.zero_()
+        module.log_variance.bias.fill_(0.4)  # wider than the true posterior: no weight is far above the others
+    weight, bias = layer.weight.double(), layer.bias.double()
+    return module.eval(), torch.distributions.MultivariateNormal(bias, weight @ weight.T + 0.25 * torch.eye(6).double())
+
+
+def test_likelihood_by_importance_sampling_is_the_analytic_one():
+    module, exact = linear_gaussian()
+    x = torch.randn(50, 1, 2, 3, generator=torch.Generator().manual_seed(1)) * 0.7
+    expected = exact.log_prob(x.flatten(1).double())
+    estimate = module.log_likelihood(x, 20_000)
+    assert estimate.dtype == torch.float64
+    torch.testing.assert_close(estimate, expected, atol=0.06, rtol=0)
+    assert abs((estimate - expected).mean()) < 0.01
+
+
+def test_the_importance_bound_lies_between_the_evidence_bound_and_the_likelihood():
+    vae, exact = linear_gaussian()
+    iwae = AutoencoderModule(**{**vae.hparams, "variant": "iwae", "importance_samples": 20}).eval()
+    iwae.load_state_dict(vae.state_dict())
+    x = torch.randn(20_000, 1, 2, 3, generator=torch.Generator().manual_seed(1)) * 0.7
+    likelihood = exact.log_prob(x.flatten(1).double()).mean().item()
+    assert mean_loss(vae, x) - 0.05 > mean_loss(iwae, x) > -likelihood
+
+
+def test_the_likelihood_is_logged_when_testing_and_refused_without_a_distribution():
+    x = digits()[:100]
+    module = AutoencoderModule(SHAPE, test_samples=10)
+    trainer = quiet_trainer()
+    trainer.test(module, DataLoader(TensorDataset(x), batch_size=50), verbose=False)
+    assert trainer.callback_metrics["test/marginal_nll"] < trainer.callback_metrics["test/loss"]
+    with pytest.raises(ValueError, match="no likelihood"):
+        AutoencoderModule(SHAPE, variant="plain").log_likelihood(x)
+
+
+@pytest.mark.parametrize("sparsity, penalty", [("l1", 3.0), ("kl", 20.0)])
+def test_sparse_codes_are_sparse_and_rebuild(sparsity, penalty):
+    x, active, error = digits(), {}, {}
+    for weight in (0.0, penalty):
+        pl.seed_everything(0, verbose=False)
+        module = AutoencoderModule(SHAPE, variant="sparse", sparsity=sparsity, penalty=weight, latent_dim=64)
+        fit(module, x, epochs=15)
+        codes = module.eval().encode(x)
+        active[weight] = (codes > 0.1 * codes.max()).float().mean().item()
+        error[weight] = module.reconstruct(x).sub(x).square().mean().item()
+        assert codes.min() >= 0
+    assert active[penalty] < 0.8 * active[0.0]
+    assert error[penalty] < 0.5 * x.var(0).mean()
+
+
+def test_contraction_makes_codes_change_less():
+    x, change = digits(), {}
+    for penalty in (0.0, 10.0):
+        pl.seed_everything(0, verbose=False)
+        module = AutoencoderModule(SHAPE, variant="contractive", penalty=penalty)
+        fit(module, x, epochs=5)
+        noise = 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        change[penalty] = (module.eval().encode(x + noise) - module.encode(x)).norm().item()
+    assert change[10.0] < 0.7 * change[0.0]
+
+
+def test_the_learned_deviation_ends_at_the_error():
+    pl.seed_everything(0, verbose=False)
+    module = AutoencoderModule(SHAPE, variant="plain", learn_std=True, std=1.0, lr=1e-2)
+    x = digits()
+    fit(module, x, epochs=60)
+    error = module.eval().reconstruct(x).sub(x).square().mean().sqrt().item()
+    assert abs(module.log_std.exp().item() / error - 1) < 0.1
