@@ -85,10 +85,16 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
 
 
 def to_unit(x: Tensor, trainer: pl.Trainer) -> Tensor:
-    """Undo the data's normalisation: pictures (..., C, H, W) to values in [0, 1] on the CPU."""
+    """Undo the data's normalisation: pictures (..., C, H, W) to values in [0, 1] on the CPU.
+
+    Where each picture had its own, which is not known here, it fills the range from black to white.
+    """
     x = x.detach().float().cpu()
     normalisation = getattr(getattr(trainer, "datamodule", None), "normalisation", None)
-    if normalisation:
+    if normalisation and "sample_offset" in normalisation:
+        low, high = x.amin((-3, -2, -1), keepdim=True), x.amax((-3, -2, -1), keepdim=True)
+        x = (x - low) / (high - low).clamp_min(1e-6)
+    elif normalisation:
         mean, std = (torch.tensor(normalisation[key]).view(-1, 1, 1) for key in ("mean", "std"))
         x = x * std + mean
     return x.clamp(0, 1)

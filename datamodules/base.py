@@ -27,6 +27,9 @@ def draw_binary(images: Tensor, generator: Generator) -> Tensor:
     return torch.cat(drawn).mul_(255).to(torch.uint8)
 
 
+_SAMPLE_OFFSET = 0.05  # so that the noise of an empty picture is not blown up
+
+
 class ImageData(pl.LightningDataModule):
     """Pictures in batches ``{"input": (B, C, H, W) float, "label": (B,) long}``; a label of -1 means unlabelled.
 
@@ -37,7 +40,8 @@ class ImageData(pl.LightningDataModule):
         batch_size: B, on each rank.
         binarise: to black and white: "threshold" at one half; "static" draws each pixel once, its grey the probability;
             "dynamic" draws training pictures anew at every use and the others once (Burda et al. 2016).
-        normalise: "unit" leaves pixels in [0, 1]; "standard" subtracts the mean and divides by the deviation.
+        normalise: "unit" leaves pixels in [0, 1]; "standard" subtracts the mean and divides by the deviation;
+            "sample" does so for each picture with its own (contrast normalisation, Coates et al. 2011).
         crop: training pictures are shifted by up to so many pixels.
         flip: training pictures are mirrored left to right by chance.
         jitter: training pictures' contrast and brightness vary by up to this share, 0 to 1.
@@ -61,7 +65,7 @@ class ImageData(pl.LightningDataModule):
         self,
         batch_size: int = 128,
         binarise: Literal["none", "threshold", "static", "dynamic"] = "none",
-        normalise: Literal["unit", "standard"] = "unit",
+        normalise: Literal["unit", "standard", "sample"] = "unit",
         crop: int = 0,
         flip: bool = False,
         jitter: float = 0.0,
@@ -91,8 +95,11 @@ class ImageData(pl.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must define read() -> {{'train': Split, ...}}")
 
     @property
-    def normalisation(self) -> dict[str, list[float]] | None:
-        """What is done to pixels in [0, 1], a value for each channel; None where nothing is."""
+    def normalisation(self) -> dict[str, Any] | None:
+        """What is done to pixels in [0, 1]: a value for each channel, or what is added to each picture's own deviation;
+        None where nothing is done."""
+        if self.normalise == "sample":
+            return {"sample_offset": _SAMPLE_OFFSET}
         return {"mean": list(self.mean), "std": list(self.std)} if self.normalise == "standard" else None
 
     @property
@@ -168,6 +175,9 @@ class ImageData(pl.LightningDataModule):
         if self.normalise == "standard":
             mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
             x = (x - mean) / std
+        if self.normalise == "sample":
+            std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
+            x = (x - mean) / (std + _SAMPLE_OFFSET)
         rest = {key: value for key, value in batch.items() if key not in ("input", "seed")}
         return {"input": x, **rest}
 

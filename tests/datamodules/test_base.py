@@ -5,6 +5,7 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from datamodules.images import Digits
+from zoo.networks.encoder import Encoder
 
 
 def ready(training=False, **options):
@@ -105,3 +106,16 @@ def test_dynamic_draws_anew_with_the_batchs_seed():
 def test_fingerprint_is_of_the_content():
     prints = {binarised(kind, seed).fingerprint for kind, seed in (("none", 0), ("none", 1), ("static", 0))}
     assert len(prints) == 3 and binarised("none").fingerprint in prints
+
+
+def test_each_picture_normalised_by_itself_and_the_encoder_does_the_same() -> None:
+    """Against numpy in float64; what travels with the encoder repeats it."""
+    data = Digits(normalise="sample", batch_size=16)
+    data.setup()
+    raw = next(iter(data.val_dataloader()))["input"]
+    found = data.on_after_batch_transfer({"input": raw}, 0)["input"]
+    pixels = raw.numpy().astype("float64").reshape(16, -1) / 255
+    expected = (pixels - pixels.mean(1, keepdims=True)) / (pixels.std(1, ddof=1, keepdims=True) + 0.05)
+    torch.testing.assert_close(found.flatten(1).double(), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
+    encoder = Encoder("mlp", data.input_shape, normalisation=data.normalisation)
+    torch.testing.assert_close(encoder.preprocess(raw), found)

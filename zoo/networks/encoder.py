@@ -18,7 +18,8 @@ class Encoder(nn.Module):
         spec: of the trunk (see ``zoo.networks``).
         input_shape: of one sample.
         output_dim: D of the head; None leaves the trunk's features as they are.
-        normalisation: {"mean": per channel, "std": per channel} that was applied to inputs in [0, 1]; None is 0 and 1.
+        normalisation: {"mean": per channel, "std": per channel} that was applied to inputs in [0, 1], or
+            {"sample_offset": a} where each had its own mean subtracted and was divided by its own deviation + a.
         activation: after the head: "relu", "sigmoid" or none.
     """
 
@@ -60,5 +61,8 @@ class Encoder(nn.Module):
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         if self.normalisation is None:
             return x
+        if "sample_offset" in self.normalisation:
+            std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
+            return (x - mean) / (std + self.normalisation["sample_offset"])
         mean, std = (torch.tensor(self.normalisation[key], device=x.device).view(-1, 1, 1) for key in ("mean", "std"))
         return (x - mean) / std
