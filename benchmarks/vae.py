@@ -11,7 +11,7 @@ checkpoints, the pictures and the measured representation.
 """
 
 import argparse
-import json
+import csv
 import statistics
 import subprocess
 import sys
@@ -121,7 +121,7 @@ def pythae(root: str, epochs: int) -> float:
             per_device_eval_batch_size=100,
             no_cuda=True,
         )
-        TrainingPipeline(options, model)(x[VALIDATION:], x[:VALIDATION])
+        TrainingPipeline(model, options)(x[VALIDATION:], x[:VALIDATION])
     layers.trunk, layers.mean, layers.log_variance = model.encoder.trunk, model.encoder.mean, model.encoder.log_variance
     layers.decoder = model.decoder.layers
     return elbo(layers, root)
@@ -157,8 +157,9 @@ def run(name: str, root: str, epochs: int) -> tuple[float, float]:
         seconds = time.perf_counter() - start
         if name != "ours":
             return seconds, float(done.stdout.split()[-1])
-        results = next(Path(folder).rglob("run.json")).read_text()
-        return seconds, -json.loads(results)["results"]["test/loss"]
+        with next(Path(folder).rglob("metrics.csv")).open() as file:
+            losses = [float(row["test/loss"]) for row in csv.DictReader(file) if row.get("test/loss")]
+        return seconds, -losses[-1]
 
 
 def main() -> None:

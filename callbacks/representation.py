@@ -84,21 +84,17 @@ class Representation(PictureCallback):
     @torch.no_grad()
     def measure(self, trainer: pl.Trainer, module: Any, stage: str) -> dict[str, float]:
         """All measures of what was collected, and of the rivals."""
-        features = _gather(trainer, torch.cat([module.encode(x).flatten(1).float() for x in self._inputs]))
+        features = self._encoded(trainer, module.encode)
         truth = _gather(trainer, torch.cat(self._labels))
         found = {"rank_me": rank_me(features), "feature_std": feature_spread(features)}
         known = truth >= 0
         if not known.any():
             return found
-        rivals = stage not in self._rivals
-        encoders = {"": module.encode, **(self._encoders(module) if rivals else {})}
-        bank, labels = self._bank(trainer, encoders)
+        rivals = self._encoders(module) if stage not in self._rivals else {}
+        bank, labels = self._bank(trainer, {"": module.encode, **rivals})
         if len(labels) == 0 or labels.min() == labels.max():
             return found
-        test = {
-            name: torch.cat([encode(x).flatten(1).float() for x in self._inputs]) for name, encode in encoders.items()
-        }
-        test = {name: _gather(trainer, x)[known] for name, x in test.items()}
+        test = {"": features[known], **{name: self._encoded(trainer, rivals[name])[known] for name in rivals}}
         if rivals:
             bank["_pca"], test["_pca"] = pca_features(bank["_pixels"], test["_pixels"], features.shape[1])
             scores = [self._scores(f"_{r}", bank, labels, test, truth[known]) for r in _RIVALS]
@@ -112,6 +108,10 @@ class Representation(PictureCallback):
             self._warn(f"k is {self.k} but there are only {len(labels)} labelled training samples: all of them vote")
         knn = knn_accuracy(bank[which], labels, test[which], truth, self.k)
         return {f"knn{which}": knn, f"probe{which}": probe_accuracy(bank[which], labels, test[which], truth)}
+
+    def _encoded(self, trainer: pl.Trainer, encode: Any) -> Tensor:
+        """Features (M, D) of all that was collected, on all ranks."""
+        return _gather(trainer, torch.cat([encode(x).flatten(1).float() for x in self._inputs]))
 
     def _encoders(self, module: pl.LightningModule) -> dict[str, Any]:
         return {"_pixels": raw_pixels, "_untrained": untrained(module).encode}

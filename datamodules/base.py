@@ -172,6 +172,8 @@ class ImageData(pl.LightningDataModule):
             x = self._augment(x, batch["seed"])
         if self.binarise == "threshold":
             x = (x >= 0.5).float()
+        if self.binarise == "dynamic":  # what was drawn already is 0 or 1, and stays
+            x = x.bernoulli(generator=Generator(x.device).manual_seed(batch["seed"] + 1))
         if self.normalise == "standard":
             mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
             x = (x - mean) / std
@@ -182,10 +184,9 @@ class ImageData(pl.LightningDataModule):
         return {"input": x, **rest}
 
     def _augment(self, x: Tensor, seed: int) -> Tensor:
-        if not (self.crop or self.flip or self.jitter or self.binarise == "dynamic"):
+        if not (self.crop or self.flip or self.jitter):
             return x
         generator = Generator(x.device).manual_seed(seed)
         x = random_shift(x, self.crop, generator) if self.crop else x
         x = random_flip(x, generator) if self.flip else x
-        x = random_jitter(x, self.jitter, generator) if self.jitter else x
-        return x.bernoulli(generator=generator) if self.binarise == "dynamic" else x
+        return random_jitter(x, self.jitter, generator) if self.jitter else x

@@ -95,12 +95,14 @@ def test_binarised_by_threshold_or_by_chance():
     assert binarised("threshold").on_after_batch_transfer(batch, 0)["input"].flatten().tolist() == [0, 0, 1, 1]
 
 
-def test_dynamic_draws_anew_with_the_batchs_seed():
+def test_dynamic_draws_anew_with_the_batchs_seed_and_leaves_what_is_drawn():
     data = binarised("dynamic")
-    x = torch.full((4, 1, 8, 8), 0.5)
-    first, again, other = (data._augment(x, seed) for seed in (1, 1, 2))
+    grey = torch.full((4, 1, 8, 8), 128, dtype=torch.uint8)
+    first, again, other = (data.on_after_batch_transfer({"input": grey, "seed": s}, 0)["input"] for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert set(first.unique().tolist()) == {0.0, 1.0}
+    drawn = next(iter(data.val_dataloader()))
+    assert torch.equal(data.on_after_batch_transfer(drawn, 0)["input"] * 255, drawn["input"].float())
 
 
 def test_fingerprint_is_of_the_content():

@@ -5,11 +5,10 @@ B is the batch, D the latent dimension. All likelihoods and divergences are in n
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
 Corruption = Literal["gaussian", "masking", "salt_pepper"]
 _LOG_2PI = math.log(2 * math.pi)
@@ -18,35 +17,60 @@ _LOG_2PI = math.log(2 * math.pi)
 LOG_VARIANCE_RANGE = (-20.0, 10.0)
 
 
+class _BernoulliNLL(torch.autograd.Function):
+    """Sum over the pixels of log(1 + e^logit) - x logit, in two thirds of the time of autograd's own.
+
+    Its derivative, sigmoid(logit) - x, needs nothing kept but what was given.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, x)
+        # log(1 + e^l) = max(l, 0) - log sigmoid|l|: never overflows, and both parts are fast.
+        softplus = logits.clamp_min(0).sub_(logits.abs().sigmoid_().log_())
+        return softplus.sub_(logits * x).sum(-1)  # no matrix product: autocast would take it to half precision
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]
+        logits, x = ctx.saved_tensors
+        grad = grad.unsqueeze(-1)
+        for_x = -(grad * logits).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
+        return grad * (logits.sigmoid() - x), for_x
+
+
+def _aligned(guess: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """(B * K, ...) and (B, ...) as (B, K, P) and (B, 1, P), so that nothing needs to be repeated."""
+    x = x.float().flatten(1).unsqueeze(1)
+    return guess.float().reshape(len(x), -1, x.shape[-1]), x
+
+
 def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     """Negative log-likelihood of ``x`` in [0, 1] under independent Bernoulli pixels.
 
     Args:
-        logits: (B, ...), unbounded.
+        logits: (B * K, ...), unbounded: K for each sample, one sample after the other.
         x: (B, ...).
 
     Returns:
-        (B,)
+        (B * K,)
     """
-    logits, x = logits.float().flatten(1), x.float().flatten(1)
-    # The same as F.binary_cross_entropy_with_logits in two thirds of its time.
-    return torch.sub((1 - x).mul_(logits), F.logsigmoid(logits)).sum(1)
+    return _BernoulliNLL.apply(*_aligned(logits, x)).flatten()
 
 
 def gaussian_nll(mean: Tensor, x: Tensor, std: float | Tensor) -> Tensor:
     """Negative log-likelihood of ``x`` under a Gaussian around ``mean`` with one standard deviation for all elements.
 
     Args:
-        mean: (B, ...).
+        mean: (B * K, ...): K for each sample, one sample after the other.
         x: (B, ...).
         std: in the units of ``x``; a tensor where it is learned (Rybkin et al. 2021).
 
     Returns:
-        (B,)
+        (B * K,)
     """
-    squares = (mean.float() - x.float()).square().flatten(1)
+    mean, x = _aligned(mean, x)
     log_std = std.log() if isinstance(std, Tensor) else math.log(std)
-    return squares.sum(1) / (2 * std**2) + squares.shape[1] * (log_std + 0.5 * _LOG_2PI)
+    return ((mean - x).square().sum(-1) / (2 * std**2) + x.shape[-1] * (log_std + 0.5 * _LOG_2PI)).flatten()
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -168,7 +168,7 @@ class AutoencoderModule(ZooModule):
         mean, log_variance = mean.unsqueeze(1), log_variance.unsqueeze(1)
         z = reparameterise(mean.expand(-1, k, -1), log_variance)  # (B, K, D)
         output = self.decoder(z.flatten(0, 1))
-        nll = self._nll(output, x.repeat_interleave(k, 0)).unflatten(0, (len(x), k))
+        nll = self._nll(output, x).unflatten(0, (len(x), k))
         log_weights = standard_log_density(z) - gaussian_log_density(z, mean, log_variance) - nll
         return log_weights, nll, output.unflatten(0, (len(x), k))
 
@@ -240,6 +240,7 @@ class AutoencoderModule(ZooModule):
         return adamw(self, self.hparams.lr, self.hparams.weight_decay, self.hparams.schedule)
 
     def _nll(self, output: Tensor, x: Tensor) -> Tensor:
+        """-log p(x | z) of decoded (B * K, ...), K for each of the inputs (B, ...) in turn: (B * K,)."""
         if self.hparams.likelihood == "bernoulli":
             return bernoulli_nll(output, x)
         return gaussian_nll(output, x, self.log_std.exp() if hasattr(self, "log_std") else self.hparams.std)

@@ -1,10 +1,12 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from zoo.functional.autoencoder import (
+    _BernoulliNLL,
     bernoulli_nll,
     contractive_penalty,
     corrupt,
@@ -28,6 +30,23 @@ def test_bernoulli_against_torchs_distribution():
     torch.testing.assert_close(bernoulli_nll(logits, x), expected.float())
 
 
+def test_bernoulli_gradients_against_finite_differences_and_far_logits_stay_finite():
+    both = normal(3, 2, 4).double().requires_grad_(), normal(3, 1, 4, seed=1).sigmoid().double().requires_grad_()
+    assert torch.autograd.gradcheck(_BernoulliNLL.apply, both) and torch.autograd.gradgradcheck(
+        _BernoulliNLL.apply, both
+    )
+    far = torch.tensor([[-1e4, 1e4, -90.0, 90.0]], requires_grad=True)
+    value = bernoulli_nll(far, torch.tensor([[0.0, 1.0, 1.0, 0.0]]))
+    value.sum().backward()
+    assert value.item() == pytest.approx(180, abs=1e-3) and far.grad.tolist() == [[0, 0, -1, 1]]
+
+
+@pytest.mark.parametrize("nll", [bernoulli_nll, partial(gaussian_nll, std=0.3)])
+def test_several_guesses_a_sample_are_as_if_the_sample_were_repeated(nll):
+    guesses, x = normal(6, 2, 2), normal(3, 2, 2, seed=1).sigmoid()
+    torch.testing.assert_close(nll(guesses, x), nll(guesses, x.repeat_interleave(2, 0)))
+
+
 def test_gaussian_against_torchs_distribution():
     mean, x = normal(5, 3, 4), normal(5, 3, 4, seed=1)
     expected = -Independent(Normal(mean.double(), 0.3), 2).log_prob(x.double())
@@ -47,6 +66,8 @@ def test_half_precision_is_summed_in_single():
     for value in (bernoulli_nll(x, x), gaussian_nll(x, x, 0.1), gaussian_kl(x, x)):
         assert value.dtype == torch.float32
     torch.testing.assert_close(bernoulli_nll(x, x), bernoulli_nll(x.float(), x.float()))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(bernoulli_nll(x, x), bernoulli_nll(x.float(), x.float()))
 
 
 def test_reparameterised_samples_have_the_moments_and_the_gradients():
