@@ -67,7 +67,7 @@ def by_hand(root: str, epochs: int) -> float:
     from torchvision.datasets import MNIST
     from torchvision.transforms import Compose, Lambda, ToTensor
 
-    data = MNIST(root, transform=Compose([ToTensor(), Lambda(lambda x: (x > 0.5).float())]))
+    data = MNIST(root, download=True, transform=Compose([ToTensor(), Lambda(lambda x: (x > 0.5).float())]))
     loader = DataLoader(data, 100, shuffle=True)
     model = VAE()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)

@@ -33,6 +33,20 @@ class ShardedSampler(DistributedSampler):
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices().tolist())
 
+    def batch_count(self, size: int) -> int:
+        """How many batches ``batches`` gives."""
+        whole, rest = divmod(len(self), size)
+        worth_it = whole == 0 or not self.shuffle or 2 * rest >= size
+        return whole + bool(rest and worth_it)
+
+    def batches(self, size: int) -> tuple[Tensor, ...]:
+        """This epoch's indices, ``size`` at a time.
+
+        While training (shuffled), a last batch of less than half the size is left out: Adam takes the noise of a few
+        samples for a large step, right before the epoch is measured. Other samples are left out in the next epoch.
+        """
+        return self.indices().split(size)[: self.batch_count(size)]
+
     def batch_seed(self, position: int) -> int:
         """For what is random in this epoch's batch number ``position`` on this rank."""
         return hash((self.seed, self.epoch, position, self.rank)) % 2**63
@@ -61,7 +75,7 @@ class TensorLoader(_Resumable):
 
     Args:
         tensors: names to tensors of one length N.
-        batch_size: B; the last batch of an epoch may be smaller.
+        batch_size: B; the last batch of an epoch may be smaller (see ``ShardedSampler.batches``).
         sampler: gives the order.
 
     Yields:
@@ -75,12 +89,12 @@ class TensorLoader(_Resumable):
         self.sampler = sampler
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)
+        return self.sampler.batch_count(self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         start = self._take_start()
         device = next(iter(self.tensors.values())).device
-        chunks = self.sampler.indices().to(device).split(self.batch_size)
+        chunks = [indices.to(device) for indices in self.sampler.batches(self.batch_size)]
         for position in range(start, len(chunks)):
             self._position = position + 1
             batch: dict[str, Any] = {name: t.index_select(0, chunks[position]) for name, t in self.tensors.items()}
@@ -97,10 +111,10 @@ class _Batches:
         self.start = 0
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)
+        return self.sampler.batch_count(self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        chunks = self.sampler.indices().split(self.batch_size)
+        chunks = self.sampler.batches(self.batch_size)
         for position in range(self.start, len(chunks)):
             yield [self.sampler.batch_seed(position), *chunks[position].tolist()]
 
@@ -128,7 +142,7 @@ class StreamLoader(_Resumable, DataLoader):
 
     Args:
         source: has a length and ``read(indices) -> {name: (B, ...)}``.
-        batch_size: B; the last batch of an epoch may be smaller.
+        batch_size: B; the last batch of an epoch may be smaller (see ``ShardedSampler.batches``).
         sampler: gives the order.
         num_workers: processes that read; 0 reads in this one.
 

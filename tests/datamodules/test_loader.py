@@ -1,12 +1,25 @@
+import pytest
 import torch
 from torch.utils.data import DistributedSampler
 
 from datamodules.loader import ShardedSampler, StreamLoader, TensorLoader
 
 
-def loader(n=20, batch_size=6, **sampling):
+def loader(n=20, batch_size=5, **sampling):
     data = torch.arange(n)
     return TensorLoader({"input": data}, batch_size, ShardedSampler(data, **sampling))
+
+
+class Numbers(list):
+    """A source that reads its indices."""
+
+    def read(self, indices):
+        return {"input": torch.tensor(indices)}
+
+
+def stream(n=20, batch_size=5, workers=0, **sampling):
+    numbers = Numbers(range(n))
+    return StreamLoader(numbers, batch_size, ShardedSampler(numbers, **sampling), workers)
 
 
 def order(batches):
@@ -28,8 +41,24 @@ def test_shards_are_those_of_torchs_own_sampler():
 
 
 def test_shards_part_the_epoch():
-    parts = [loader(21, shuffle=True, rank=r, world_size=3) for r in range(3)]
+    parts = [loader(21, 7, shuffle=True, rank=r, world_size=3) for r in range(3)]
     assert sorted(i for part in parts for i in order(part)) == list(range(21))
+
+
+@pytest.mark.parametrize(
+    "n, shuffle, sizes",
+    [
+        (13, True, [6, 6]),  # one sample's gradient would move Adam as far as a whole batch's
+        (15, True, [6, 6, 3]),
+        (12, True, [6, 6]),
+        (2, True, [2]),
+        (13, False, [6, 6, 1]),  # what is measured is measured whole
+    ],
+)
+def test_a_small_last_batch_is_left_out_of_the_training(n, shuffle, sizes):
+    for batches in (loader(n, 6, shuffle=shuffle), stream(n, 6, shuffle=shuffle)):
+        assert [len(batch["input"]) for batch in batches] == sizes
+        assert len(batches) == len(sizes)
 
 
 def test_goes_on_in_the_middle_of_an_epoch():
@@ -58,28 +87,18 @@ def test_every_batch_has_its_own_repeatable_seed():
     assert len({*seeds, *other_rank}) == len(seeds) + len(other_rank)
 
 
-class Numbers:
-    """Reads its indices."""
-
-    def __len__(self):
-        return 20
-
-    def read(self, indices):
-        return {"input": torch.tensor(indices)}
-
-
 def test_streamed_batches_are_those_in_memory():
     reference = list(loader(shuffle=True, seed=5))
     for workers in (0, 2):
-        stream = StreamLoader(Numbers(), 6, ShardedSampler(Numbers(), shuffle=True, seed=5), workers)
-        batches = list(stream)
-        assert len(stream) == len(reference) == len(batches)
+        streamed = stream(workers=workers, shuffle=True, seed=5)
+        batches = list(streamed)
+        assert len(streamed) == len(reference) == len(batches)
         for batch, expected in zip(batches, reference, strict=True):
             assert torch.equal(batch["input"], expected["input"]) and batch["seed"] == expected["seed"]
 
 
 def test_a_stream_goes_on_in_the_middle_of_an_epoch():
-    first, second = (StreamLoader(Numbers(), 6, ShardedSampler(Numbers(), shuffle=True), 0) for _ in range(2))
+    first, second = (stream(shuffle=True) for _ in range(2))
     batches = iter(first)
     seen = order([next(batches), next(batches)])
     second.load_state_dict(first.state_dict())
