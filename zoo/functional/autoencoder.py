@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
-Corruption = Literal["gaussian", "masking", "salt_pepper"]
+Corruption = Literal["gaussian", "masking", "salt_pepper", "crop"]
 _LOG_2PI = math.log(2 * math.pi)
 
 # Variances within e^-20 .. e^10: wide enough for any data in ordinary units, and exp and its gradient stay finite.
@@ -168,13 +169,39 @@ def contractive_penalty(
         return z, gradient.float().square().flatten(1).sum(1)
 
 
+def random_window(x: Tensor, level: float, generator: Generator | None = None) -> Tensor:
+    """A window of each picture, anywhere in it, stretched to the whole size and mirrored left to right by chance.
+
+    As the crops of contrastive learning (Chen et al. 2020); height and width are drawn apart.
+
+    Args:
+        x: (B, C, H, W).
+        level: the sides are 1 - level to 1 of the picture's.
+        generator: on the tensor's device; None is torch's own.
+
+    Returns:
+        (B, C, H, W)
+    """
+    if x.ndim != 4:
+        raise ValueError(f"corruption 'crop' needs pictures (B, C, H, W), not {tuple(x.shape)}")
+    chance = torch.rand(5, len(x), device=x.device, generator=generator)
+    width, height = 1 - level * chance[:2]
+    across, down = (1 - width) * (2 * chance[2] - 1), (1 - height) * (2 * chance[3] - 1)  # -1 to 1 is the picture
+    width = torch.where(chance[4] < 0.5, -width, width)
+    zero = torch.zeros_like(width)
+    window = torch.stack([width, zero, across, zero, height, down], 1).view(-1, 2, 3).to(x.dtype)
+    places = F.affine_grid(window, list(x.shape), align_corners=False)
+    return F.grid_sample(x, places, padding_mode="border", align_corners=False)
+
+
 def corrupt(x: Tensor, kind: Corruption, level: float, generator: Generator | None = None) -> Tensor:
     """The damage that a denoising autoencoder repairs (Vincent et al. 2010); ``x`` itself is left alone.
 
     Args:
         x: (B, ...).
-        kind: "gaussian" adds noise, "masking" sets elements to 0, "salt_pepper" sets them to 0 or 1.
-        level: the noise's standard deviation, or the share of elements that is replaced.
+        kind: "gaussian" adds noise, "masking" sets elements to 0, "salt_pepper" sets them to 0 or 1; "crop" shows a
+            ``random_window``.
+        level: the noise's standard deviation, the share of elements that is replaced, or of a side that may be cut.
         generator: on the tensor's device; None is torch's own.
 
     Returns:
@@ -189,9 +216,11 @@ def corrupt(x: Tensor, kind: Corruption, level: float, generator: Generator | No
         )
     if kind == "gaussian":
         return x + level * torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+    if kind == "crop":
+        return random_window(x, level, generator)
     hit = torch.rand(x.shape, device=x.device, generator=generator)
     if kind == "masking":
         return x * (hit >= level)
     if kind == "salt_pepper":
         return torch.where(hit < level, (hit < level / 2).to(x.dtype), x)
-    raise ValueError(f"unknown corruption {kind!r}: gaussian, masking or salt_pepper")
+    raise ValueError(f"unknown corruption {kind!r}: gaussian, masking, salt_pepper or crop")

@@ -60,8 +60,9 @@ class AutoencoderModule(ZooModule):
         beta: weight of the VAE's divergence.
         importance_samples: of the IWAE's bound, K.
         test_samples: importance samples for an estimate of log p(x) when testing a variational variant; 0 is none.
-        corruption: of the denoising variant: "gaussian", "masking" or "salt_pepper".
-        corruption_level: its standard deviation, or the share of elements replaced.
+        corruption: of the denoising variant: "gaussian", "masking", "salt_pepper", or "crop": a window of the picture,
+            from which the whole is rebuilt.
+        corruption_level: its standard deviation, the share of elements replaced, or of a side that may be cut.
         sparsity: of the sparse variant: "l1" of rectified codes, or "kl" of sigmoid codes' means from the target.
         sparsity_target: in (0, 1).
         penalty: weight of the sparse or contractive variant's penalty, against nats a sample.

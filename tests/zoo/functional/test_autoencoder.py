@@ -98,7 +98,25 @@ def test_corruptions_do_what_they_say():
     assert (x == 0.5).all()
 
 
-@pytest.mark.parametrize("kind, level", [("masking", 1.1), ("gaussian", -1), ("rain", 0.5)])
+def test_a_cropped_picture_is_a_window_of_the_whole():
+    ramp = torch.arange(32.0).expand(32, 32)  # the value is the place: its slope in a window is the window's size
+    x = torch.stack([ramp, ramp.T]).expand(2000, 2, 32, 32)
+    seen = corrupt(x, "crop", 0.5, torch.Generator().manual_seed(0))
+    inner = seen[..., 2:-2, 2:-2]  # at the borders nothing is beyond, and values stay
+    slopes = {0: inner[:, 0].diff(dim=2).mean((1, 2)), 1: inner[:, 1].diff(dim=1).mean((1, 2))}
+    assert seen.min() >= 0 and seen.max() <= 31
+    for slope in slopes.values():
+        assert slope.abs().min() > 0.49 and slope.abs().max() < 1.01
+        assert abs(slope.abs().mean().item() - 0.75) < 0.02
+    assert abs((slopes[0] < 0).float().mean().item() - 0.5) < 0.04 and (slopes[1] > 0).all()
+    whole = corrupt(x[:50], "crop", 0.0, torch.Generator().manual_seed(0))
+    assert all(
+        torch.allclose(a, b, atol=1e-4) or torch.allclose(a, b.flip(-1), atol=1e-4)
+        for a, b in zip(whole, x[:50], strict=True)
+    )
+
+
+@pytest.mark.parametrize("kind, level", [("crop", 0.5), ("masking", 1.1), ("gaussian", -1), ("rain", 0.5)])
 def test_impossible_corruptions_are_refused(kind, level):
     with pytest.raises(ValueError, match=kind):
         corrupt(torch.zeros(2, 2), kind, level)
