@@ -50,20 +50,26 @@ def read_run(folder: str | Path) -> Run:
 
     Raises:
         FileNotFoundError: the folder, or ``metrics.csv`` in it, is missing.
+        ValueError: ``run.json`` is no JSON.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
     if not (folder / "metrics.csv").is_file():
         raise FileNotFoundError(f"{folder} holds no metrics.csv: is it the folder of a run (runs/NAME/1)?")
-    facts: dict[str, Any] = {}
-    if (folder / "run.json").is_file():
-        facts = json.loads((folder / "run.json").read_text())
     config = folder / "config.yaml"
     pictures = {path.stem: path for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")}
-    return Run(
-        folder, facts, read_curves(folder / "metrics.csv"), pictures, config.read_text() if config.is_file() else ""
-    )
+    text = config.read_text(errors="replace") if config.is_file() else ""
+    return Run(folder, _read_facts(folder / "run.json"), read_curves(folder / "metrics.csv"), pictures, text)
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it, and the page is made without it") from error
 
 
 def read_curves(path: Path) -> dict[str, Points]:

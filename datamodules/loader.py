@@ -33,19 +33,13 @@ class ShardedSampler(DistributedSampler):
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices().tolist())
 
-    def batch_count(self, size: int) -> int:
-        """How many batches ``batches`` gives."""
-        whole, rest = divmod(len(self), size)
-        worth_it = whole == 0 or not self.shuffle or 2 * rest >= size
-        return whole + bool(rest and worth_it)
-
     def batches(self, size: int) -> tuple[Tensor, ...]:
-        """This epoch's indices, ``size`` at a time.
+        """This epoch's indices in as few batches of at most ``size`` as there can be, all of one length give or take 1.
 
-        While training (shuffled), a last batch of less than half the size is left out: Adam takes the noise of a few
-        samples for a large step, right before the epoch is measured. Other samples are left out in the next epoch.
+        Whole batches and a small rest would be worse: Adam takes the noise of a few samples for a large step, and that
+        right before the epoch is measured.
         """
-        return self.indices().split(size)[: self.batch_count(size)]
+        return self.indices().tensor_split(-(-len(self) // size))
 
     def batch_seed(self, position: int) -> int:
         """For what is random in this epoch's batch number ``position`` on this rank."""
@@ -75,7 +69,7 @@ class TensorLoader(_Resumable):
 
     Args:
         tensors: names to tensors of one length N.
-        batch_size: B; the last batch of an epoch may be smaller (see ``ShardedSampler.batches``).
+        batch_size: B, at most: an epoch's batches are of nearly equal size.
         sampler: gives the order.
 
     Yields:
@@ -89,7 +83,7 @@ class TensorLoader(_Resumable):
         self.sampler = sampler
 
     def __len__(self) -> int:
-        return self.sampler.batch_count(self.batch_size)
+        return -(-len(self.sampler) // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         start = self._take_start()
@@ -111,7 +105,7 @@ class _Batches:
         self.start = 0
 
     def __len__(self) -> int:
-        return self.sampler.batch_count(self.batch_size)
+        return -(-len(self.sampler) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         chunks = self.sampler.batches(self.batch_size)
@@ -142,7 +136,7 @@ class StreamLoader(_Resumable, DataLoader):
 
     Args:
         source: has a length and ``read(indices) -> {name: (B, ...)}``.
-        batch_size: B; the last batch of an epoch may be smaller (see ``ShardedSampler.batches``).
+        batch_size: B, at most: an epoch's batches are of nearly equal size.
         sampler: gives the order.
         num_workers: processes that read; 0 reads in this one.
 

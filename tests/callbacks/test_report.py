@@ -85,6 +85,10 @@ def test_folders_that_are_no_runs_are_named(tmp_path):
         read_run(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"holds no metrics\.csv"):
         read_run(tmp_path)
+    (tmp_path / "metrics.csv").write_text("epoch,step,val/loss\n0,1,2.5\n")
+    (tmp_path / "run.json").write_text('{"status": "fin')
+    with pytest.raises(ValueError, match=r"run\.json is damaged .*: delete it"):
+        read_run(tmp_path)
 
 
 def test_two_runs_stand_side_by_side(run, tmp_path):

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks.representation import Representation, raw_pixels, untrained
+from datamodules.base import Split
 from datamodules.images import Digits
 from zoo import AutoencoderModule
 
@@ -78,6 +79,15 @@ def test_only_labelled_samples_vote_and_too_few_are_said(tmp_path, caplog):
     fit(tmp_path, AutoencoderModule(SHAPE), Digits(labels_per_class=1), epochs=2, k=20)
     said = [record.message for record in caplog.records if "all of them vote" in record.message]
     assert said == ["k is 20 but there are only 10 labelled training samples: all of them vote"]
+
+
+def test_fewer_validation_samples_than_k_are_measured_all_the_same(tmp_path, caplog):
+    data = Digits()
+    data.setup()
+    data.splits["val"] = Split(*(part[:5] for part in data.splits["val"]))
+    metrics = fit(tmp_path, AutoencoderModule(SHAPE), data, k=10).callback_metrics
+    assert metrics["val/knn_pixels"] in (0.8, 1.0) and 1 <= metrics["val/rank_me"] <= 5
+    assert "vote" not in caplog.text  # the voters are training samples, and there are enough
 
 
 def test_collapse_is_said(tmp_path, caplog):
