@@ -116,6 +116,15 @@ def test_trainer_flags_work(train, options):
     assert done.returncode == 0 and "autoencoder on digits" in done.stdout, done.stderr
 
 
+def test_the_last_checkpoint_is_of_the_last_epoch_also_when_it_was_no_better(train, tmp_path):
+    folder = tmp_path / "elsewhere"
+    still = ("--module.lr=1e-30", "--trainer.max_epochs=3", "--trainer.limit_train_batches=2")
+    done = train("--module", "autoencoder", *still, f"--checkpoint.dirpath={folder}")
+    assert done.returncode == 0, done.stderr
+    epochs = [torch.load(folder / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")]
+    assert epochs == [0, 2] and f"{folder.name}/best.ckpt" in done.stdout
+
+
 def test_classes_may_be_given_by_bare_name(train, tmp_path):
     done = train("fit", "--model", "AutoencoderModule", "--data", "Digits", *QUICK)
     assert done.returncode == 0 and (tmp_path / "runs/autoencoder-digits/1/encoder").is_dir(), done.stderr

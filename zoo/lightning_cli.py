@@ -77,7 +77,6 @@ class ZooCLI(LightningCLI):
         parser.set_defaults(
             {
                 "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
                 "checkpoint.enable_version_counter": False,
                 "checkpoint.auto_insert_metric_name": False,
             }
@@ -119,6 +118,9 @@ class ZooCLI(LightningCLI):
         own_bar = any(isinstance(c, pl.callbacks.ProgressBar) for c in _as_list(config.get("callbacks")))
         if config.get("enable_progress_bar") is not False and not own_bar:
             callbacks.append(_import("callbacks.progress.Progress")())
+        if config.get("enable_checkpointing") is not False:
+            folder = self._get(self.config, "checkpoint.dirpath")
+            callbacks.append(_import("callbacks.last_checkpoint.LastCheckpoint")(folder))
         return callbacks
 
     def _resume_hint(self) -> str:
@@ -134,13 +136,17 @@ class ZooCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Test the best checkpoint, export the encoder, print the table."""
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        best = self._best()
         metrics: dict[str, Any] = {}
         if self.datamodule is not None and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             found = self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False)
             metrics = dict(found[0]) if found else {}
         if self.trainer.is_global_zero:
             self._finish(best, metrics)
+
+    def _best(self) -> str:
+        """The path of the best checkpoint; the option ``checkpoint``'s comes after all others."""
+        return str(getattr([None, *self.trainer.checkpoint_callbacks][-1], "best_model_path", ""))
 
     def _finish(self, best: str, metrics: dict[str, Any]) -> None:
         folder = self.folder
