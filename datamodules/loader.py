@@ -33,13 +33,16 @@ class ShardedSampler(DistributedSampler):
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices().tolist())
 
-    def batches(self, size: int) -> tuple[Tensor, ...]:
-        """This epoch's indices in as few batches of at most ``size`` as there can be, all of one length give or take 1.
+    def batches(self, size: int) -> list[Tensor]:
+        """This epoch's indices, ``size`` at a time; what is left at the end is shared by the last two batches.
 
-        Whole batches and a small rest would be worse: Adam takes the noise of a few samples for a large step, and that
-        right before the epoch is measured.
+        A small rest by itself would do harm: Adam takes the noise of a few samples for a large step, and that right
+        before the epoch is measured.
         """
-        return self.indices().tensor_split(-(-len(self) // size))
+        batches = list(self.indices().split(size))
+        if len(batches) > 1:
+            batches[-2:] = torch.cat(batches[-2:]).tensor_split(2)
+        return batches
 
     def batch_seed(self, position: int) -> int:
         """For what is random in this epoch's batch number ``position`` on this rank."""
@@ -69,7 +72,7 @@ class TensorLoader(_Resumable):
 
     Args:
         tensors: names to tensors of one length N.
-        batch_size: B, at most: an epoch's batches are of nearly equal size.
+        batch_size: B; the last two of an epoch may be smaller, half of it at least.
         sampler: gives the order.
 
     Yields:
@@ -136,7 +139,7 @@ class StreamLoader(_Resumable, DataLoader):
 
     Args:
         source: has a length and ``read(indices) -> {name: (B, ...)}``.
-        batch_size: B, at most: an epoch's batches are of nearly equal size.
+        batch_size: B; the last two of an epoch may be smaller, half of it at least.
         sampler: gives the order.
         num_workers: processes that read; 0 reads in this one.
 

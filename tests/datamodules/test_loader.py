@@ -45,7 +45,7 @@ def test_shards_part_the_epoch():
     assert sorted(i for part in parts for i in order(part)) == list(range(21))
 
 
-@pytest.mark.parametrize("n, sizes", [(13, [5, 4, 4]), (12, [6, 6]), (2, [2])])
+@pytest.mark.parametrize("n, sizes", [(13, [6, 4, 3]), (12, [6, 6]), (7, [4, 3]), (2, [2])])
 def test_no_small_batch_is_left_for_the_end(n, sizes):
     """One sample's gradient would move Adam as far as a whole batch's."""
     for batches in (loader(n, 6, shuffle=True), stream(n, 6, shuffle=True)):
