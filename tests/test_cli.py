@@ -137,6 +137,11 @@ def test_with_a_checkpoint_the_users_flags_win(train, tmp_path):
     assert done.returncode == 0, done.stderr
     options = yaml.safe_load((tmp_path / "runs/autoencoder-digits/2/config.yaml").read_text())["model"]["init_args"]
     assert (options["beta"], options["latent_dim"]) == (5, 7)  # the flag; where there is none, the checkpoint
+    model = {"class_path": MODULES["autoencoder"].path, "init_args": {"beta": 3}}
+    (tmp_path / "file.yaml").write_text(yaml.safe_dump({"model": model, "data": DATA["digits"].path}))
+    done = train("fit", "--config", "file.yaml", "--ckpt_path", checkpoint, "--print_config")
+    options = yaml.safe_load(done.stdout)["model"]["init_args"]
+    assert (options["beta"], options["latent_dim"]) == (3, 7)  # what a file says counts as said
 
 
 @pytest.mark.parametrize(

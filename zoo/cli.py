@@ -109,13 +109,16 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
         told = any(a.startswith(("--config", "--trainer.max_")) for a in arguments)
         if command == ["fit"] and data and not told:
             defaults.append(f"--trainer.{_length(data)}")
+    saved: list[str] = []
     if checkpoint is not None:
-        defaults += _from_checkpoint(checkpoint, resolve(model, MODULES, "module") if model else None)
+        saved = _from_checkpoint(checkpoint, resolve(model, MODULES, "module") if model else None)
     elif model:
         defaults.append(f"--model={resolve(model, MODULES, 'module')}")
     if data:
         defaults.append(f"--data={resolve(data, DATA, 'data')}")
-    return [*command, *_configs_first(defaults, arguments)]
+    if model:
+        return [*command, *_configs_first([*saved, *defaults], arguments)]
+    return [*command, *saved, *_configs_first(defaults, arguments)]  # what a file says wins over the checkpoint
 
 
 def _length(data: str) -> str:
