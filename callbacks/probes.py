@@ -34,7 +34,7 @@ def knn_accuracy(
 
 
 def probe_accuracy(
-    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, l2: float = 1e-4, steps: int = 200
+    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, l2: float = 1e-5, steps: int = 100
 ) -> float:
     """Accuracy of a logistic regression on standardised features, fitted to the end by L-BFGS: no rate to tune.
 
