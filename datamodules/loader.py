@@ -33,13 +33,13 @@ class ShardedSampler(DistributedSampler):
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices().tolist())
 
-    def batches(self, size: int) -> list[Tensor]:
-        """This epoch's indices, ``size`` at a time; what is left at the end is shared by the last two batches.
+    def batches(self, size: int, device: torch.device | None = None) -> list[Tensor]:
+        """This epoch's indices on ``device``, ``size`` at a time; the last two batches share what is left at the end.
 
         A small rest by itself would do harm: Adam takes the noise of a few samples for a large step, and that right
         before the epoch is measured.
         """
-        batches = list(self.indices().split(size))
+        batches = list(self.indices().to(device).split(size))  # moved once, not batch by batch
         if len(batches) > 1:
             batches[-2:] = torch.cat(batches[-2:]).tensor_split(2)
         return batches
@@ -91,7 +91,7 @@ class TensorLoader(_Resumable):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         start = self._take_start()
         device = next(iter(self.tensors.values())).device
-        chunks = [indices.to(device) for indices in self.sampler.batches(self.batch_size)]
+        chunks = self.sampler.batches(self.batch_size, device)
         for position in range(start, len(chunks)):
             self._position = position + 1
             batch: dict[str, Any] = {name: t.index_select(0, chunks[position]) for name, t in self.tensors.items()}
