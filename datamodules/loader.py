@@ -49,7 +49,7 @@ class ShardedSampler(DistributedSampler):
         return hash((self.seed, self.epoch, position, self.rank)) % 2**63
 
 
-class _Resumable:
+class Resumable:
     """Position within the epoch as a loader's state, in the form that Lightning stores and restores."""
 
     _start = 0  # batches to skip in the next iteration
@@ -67,7 +67,7 @@ class _Resumable:
         return start
 
 
-class TensorLoader(_Resumable):
+class TensorLoader(Resumable):
     """Batches from tensors that are already in memory: one ``index_select`` a tensor, nothing a sample.
 
     Args:
@@ -134,7 +134,7 @@ def _same(batch: Any) -> Any:
     return batch
 
 
-class StreamLoader(_Resumable, DataLoader):
+class StreamLoader(Resumable, DataLoader):
     """Batches that worker processes read from ``source`` as they are needed.
 
     Args:

@@ -5,10 +5,13 @@ from typing import Any
 
 _EXPORTS = {
     "AutoencoderModule": "zoo.modules.autoencoder",
+    "SkipGramModule": "zoo.modules.skipgram",
     "VQVAEModule": "zoo.modules.vqvae",
     "ZooModule": "zoo.base",
     "load_encoder": "zoo.export",
+    "load_vectors": "zoo.export",
     "save_encoder": "zoo.export",
+    "save_vectors": "zoo.export",
 }
 __all__ = list(_EXPORTS)
 

@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from zoo.batch import as_mapping
+from zoo.batch import INPUT, as_mapping
 from zoo.checkpoint import check_identity, identity
 from zoo.functional.randomness import seed_generator
 
@@ -15,20 +15,20 @@ from zoo.functional.randomness import seed_generator
 class ZooModule(pl.LightningModule):
     """Define ``loss(batch) -> (loss, dict to log)`` and ``configure_optimizers``, and it trains.
 
-    The best checkpoint has the least (``monitor_mode`` "min") or the most ("max") of the metric ``monitor``.
-    Every step seeds torch's generator from (seed, epoch, batch, rank), so a resumed run repeats the unbroken one.
+    The best checkpoint has the least (``monitor_mode`` "min") or the most ("max") of the metric ``monitor``. Each step
+    seeds torch's generator from (seed, epoch, batch, rank), so that a resumed run repeats the unbroken one.
     """
 
     monitor = "val/loss"
     monitor_mode = "min"
+    input_key = INPUT  # of a batch: what the module is fed
     hparams: Any  # plain values; Lightning declares a mapping, but it has attributes too
     divergence_hint = "try a lower lr (--model.lr), --trainer.gradient_clip_val 1, or --trainer.precision 32-true"
 
     def __init__(self) -> None:
         super().__init__()
-        self._seed = torch.initial_seed() % 2**31
+        self._seed, self._steps = torch.initial_seed() % 2**31, 0
         self._sums: dict[str, Tensor] = {}  # since the last record, on the device: reading them would stall a GPU
-        self._steps = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets a string attribute some forty times a step; torch's way through its registries is long.
@@ -43,7 +43,7 @@ class ZooModule(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         seed_generator(self.device, self._seed, self.current_epoch, batch_idx, self.global_rank)
-        loss, logs = self.loss(as_mapping(batch))
+        loss, logs = self.loss(as_mapping(batch, self.input_key))
         for name, value in {"loss": loss, **logs}.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
         self._steps += 1
@@ -68,7 +68,7 @@ class ZooModule(pl.LightningModule):
 
     def _evaluate(self, stage: str, batch: Any, batch_idx: int) -> None:
         seed_generator(self.device, self._seed, -1, batch_idx, self.global_rank)  # the same noise every time
-        loss, logs = self.loss(batch := as_mapping(batch))
+        loss, logs = self.loss(batch := as_mapping(batch, self.input_key))
         values = {f"{stage}/{name}": value for name, value in {"loss": loss, **logs}.items()}
         self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=len(next(iter(batch.values()))))
 

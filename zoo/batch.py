@@ -1,6 +1,7 @@
 """The batch contract: named tensors, each with the batch first.
 
-``input`` (B, ...) and, where there is one, ``label`` (B,) long, -1 meaning unlabelled.
+``input`` (B, ...) and, where there is one, ``label`` (B,) long, -1 meaning unlabelled; text is ``tokens`` (B, L), ids
+of words, -1 meaning none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,13 +11,15 @@ from torch import Tensor
 
 INPUT = "input"
 LABEL = "label"
+TOKENS = "tokens"
 
 
-def as_mapping(batch: Any) -> Mapping[str, Any]:
+def as_mapping(batch: Any, name: str = INPUT) -> Mapping[str, Any]:
     """Give any loader's batch the contract's form.
 
     Args:
         batch: a mapping, a tensor (the input), or ``(input,)`` / ``(input, label)``.
+        name: of the input.
 
     Returns:
         The batch itself if it is a mapping, otherwise a new one over the same tensors.
@@ -27,9 +30,9 @@ def as_mapping(batch: Any) -> Mapping[str, Any]:
     if isinstance(batch, Mapping):
         return batch
     if isinstance(batch, Tensor):
-        return {INPUT: batch}
+        return {name: batch}
     if isinstance(batch, Sequence) and 1 <= len(batch) <= 2:
-        return dict(zip((INPUT, LABEL), batch, strict=False))
+        return dict(zip((name, LABEL), batch, strict=False))
     raise ValueError(f"a batch is a mapping of tensors, a tensor or (input, label); got {type(batch).__name__}")
 
 

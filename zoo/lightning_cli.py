@@ -82,7 +82,7 @@ class ZooCLI(LightningCLI):
                 "checkpoint.auto_insert_metric_name": False,
             }
         )
-        for name in ("input_shape", "num_classes", "vocab_size", "normalisation"):
+        for name in ("input_shape", "num_classes", "vocab_size", "vocabulary", "normalisation"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:

@@ -4,7 +4,8 @@ import math
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -57,3 +58,73 @@ def adamw(module: pl.LightningModule, lr: float, weight_decay: float, schedule: 
         "optimizer": optimizer,
         "lr_scheduler": {"scheduler": warmup_cosine(optimizer, int(steps)), "interval": "step"},
     }
+
+
+def linear_decay(optimizer: Optimizer, total_steps: int, floor: float = 1e-4) -> LambdaLR:
+    """From the full rate straight down to ``floor`` of it at ``total_steps``, as word2vec does."""
+    return LambdaLR(optimizer, lambda step: max(floor, 1 - step / max(1, total_steps)))
+
+
+class RowAdagrad(Optimizer):
+    """For tables of which a step touches few rows, some of them often: a rate for each row, and a longest step.
+
+    A row moves by ``-lr * g / s ** power``, but no further than ``max_step``, where g is its gradient and s the sum of
+    the mean squares of all its gradients so far. With the power 1/2 this is Adagrad (Duchi et al. 2011) with one
+    number a row; with 0 it is plain descent; between them a rare row keeps long steps, and a row that collects
+    thousands of gradients in one step is not thrown out of the table (cf. Chen et al. 2020, on the power).
+
+    Args:
+        params: of which those of two dimensions or more are tables; gradients may be sparse or dense.
+        lr: the rate.
+        power: of s, 0 to 1/2.
+        max_step: the longest distance a row moves in a step, at the full rate; it falls with the rate.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    def __init__(self, params: Any, lr: float, power: float = 0.25, max_step: float = 0.5) -> None:
+        for name, value in {"lr": lr, "max_step": max_step}.items():
+            if not value > 0:
+                raise ValueError(f"{name} must be more than 0; got {value}")
+        if not 0 <= power <= 0.5:
+            raise ValueError(f"power must be 0 to 0.5; got {power}")
+        super().__init__(params, {"lr": lr, "initial_lr": lr, "power": power, "max_step": max_step})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+        """One step over all tables."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for options in self.param_groups:
+            for table in options["params"]:
+                if table.grad is not None:
+                    self._move(table, table.grad, options)
+        return loss
+
+    def _move(self, table: Tensor, grad: Tensor, options: dict[str, Any]) -> None:
+        state = self.state[table]
+        if not state:
+            state["sum"] = torch.zeros(len(table), dtype=table.dtype, device=table.device)
+        sums = state["sum"]
+        if not grad.is_sparse:
+            sums += grad.flatten(1).square().mean(1)
+            table += grad * self._rates(grad, sums, options).view(-1, *[1] * (grad.ndim - 1))
+            return
+        grad = grad.coalesce()
+        rows, values = grad.indices()[0], grad.values()
+        touched = sums.index_select(0, rows).add_(values.square().mean(1))
+        sums.index_copy_(0, rows, touched)
+        values = values * self._rates(values, touched, options).unsqueeze(1)
+        table += torch.sparse_coo_tensor(
+            rows.unsqueeze(0), values, table.shape, is_coalesced=True, check_invariants=False
+        )
+
+    def _rates(self, grad: Tensor, sums: Tensor, options: dict[str, Any]) -> Tensor:
+        """What each row's gradient is multiplied with, (rows,)."""
+        longest = options["max_step"] * options["lr"] / options["initial_lr"]
+        rate = options["lr"] * sums.clamp_min(1e-20).pow(-options["power"])
+        lengths = torch.linalg.vector_norm(grad.flatten(1), dim=1)
+        return -torch.minimum(rate, longest / lengths.clamp_min(1e-20))

@@ -26,6 +26,11 @@ MODULES = {
         "plain, denoising, sparse, contractive, (beta-)variational and importance-weighted autoencoders",
     ),
     "vqvae": Technique("zoo.modules.vqvae.VQVAEModule", "digits", "autoencoder with a vocabulary of codes (VQ-VAE)"),
+    "skipgram": Technique(
+        "zoo.modules.skipgram.SkipGramModule",
+        "corpus",
+        "word vectors from text: skip-gram, CBOW, sub-words (word2vec, fastText)",
+    ),
 }
 
 DATA = {
@@ -38,6 +43,11 @@ DATA = {
         "datamodules.images.CIFAR10", "max_epochs=20", "60,000 colour photographs in 10 classes, 32 x 32"
     ),
     "folder": Source("datamodules.folder.Folder", "max_steps=1000", "any folder of pictures: --data.root DIR"),
+    "corpus": Source(
+        "datamodules.corpus.Corpus",
+        "max_epochs=20",
+        "any text: --data.path FILE or folder; 300 news stories come with gensim",
+    ),
 }
 
 # Watchers that every run gets, by the name of their options (--sample_grid.rows 2); each is idle with a module that

@@ -1,0 +1,260 @@
+"""Text for word vectors: rows of word numbers, cut anew from a thinned-out text at every epoch."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from datamodules.loader import Resumable
+from datamodules.text import (
+    NumberedText,
+    Tokeniser,
+    Unit,
+    choose_vocabulary,
+    join_phrases,
+    keep_probability,
+    text_files,
+    words_of_files,
+    words_of_sentences,
+)
+
+_CHUNK = 1 << 22  # words that are thinned out and shuffled together
+_FEW = 100  # words: fewer are not worth being set aside for validation
+
+
+class ChunkedRows:
+    """A stretch of a numbered text as rows of L words, thinned out by chance.
+
+    Args:
+        text: numbered.
+        start, stop: of the stretch.
+        ids: (numbers,) int32 from the text's numbers to word ids, -1 for what is no word.
+        keep: (numbers,) the probability of each to stay.
+        length: L.
+    """
+
+    def __init__(self, text: NumberedText, start: int, stop: int, ids: Tensor, keep: Tensor, length: int) -> None:
+        self.text, self.ids, self.keep, self.length = text, ids, keep, length
+        self.bounds = [(at, min(at + _CHUNK, stop)) for at in range(start, stop, _CHUNK)]
+        # How many rows a chunk gives is fixed, so that epochs and ranks are of one length; chance moves it by a few
+        # words, which are cut off or filled up.
+        expected = [keep[text.read(*bound)].sum(dtype=torch.double).item() for bound in self.bounds]
+        self.rows = [max(1, -(-round(words) // length)) for words in expected]
+
+    def read(self, chunk: int, generator: torch.Generator) -> Tensor:
+        """A chunk's rows, (rows, L) int32."""
+        numbers = self.text.read(*self.bounds[chunk])
+        kept = torch.rand(len(numbers), generator=generator) < self.keep.index_select(0, numbers)
+        words = self.ids.index_select(0, numbers[kept])
+        rows = torch.full((self.rows[chunk] * self.length,), -1, dtype=torch.int32)
+        words = words[: len(rows)]
+        rows[: len(words)] = words
+        return rows.view(-1, self.length)
+
+
+class CorpusLoader(Resumable):
+    """Batches of rows, each rank its share.
+
+    Args:
+        rows: the text.
+        batch_size: B; a chunk's last batch may be smaller.
+        rank, world_size: of this process, and how many there are.
+        shuffle: the rows of a chunk, and the chunks, are permuted and thinned out anew every epoch.
+        seed: of all that.
+
+    Yields:
+        {"tokens": (B, L) int32 ids, -1 between sentences}.
+    """
+
+    def __init__(
+        self,
+        rows: ChunkedRows,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.rows, self.batch_size = rows, batch_size
+        self.rank, self.world_size, self.shuffle, self.seed = rank, world_size, shuffle, seed
+        self.epoch = 0
+        self.sampler = self.batch_sampler = None  # Lightning asks every loader for them
+
+    def set_epoch(self, epoch: int) -> None:
+        """Decides what chance does in the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return sum(self._batches(rows) for rows in self.rows.rows)
+
+    def _batches(self, rows: int) -> int:
+        return -(-rows // (self.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        skip = self._take_start()
+        epoch = self.epoch if self.shuffle else 0
+        for chunk in self._order(len(self.rows.rows), epoch, -1):
+            batches = self._batches(self.rows.rows[chunk])
+            if skip >= batches:
+                skip -= batches
+                continue
+            generator = torch.Generator().manual_seed(hash((self.seed, epoch, chunk)) % 2**63)
+            rows = self.rows.read(chunk, generator)
+            order = torch.tensor(self._order(len(rows), epoch, chunk))
+            # A few rows come twice where the ranks would get unequal numbers.
+            order = order.repeat(self.world_size)[: -(-len(rows) // self.world_size) * self.world_size]
+            for places in order[self.rank :: self.world_size].split(self.batch_size)[skip:]:
+                self._position += 1
+                yield {"tokens": rows.index_select(0, places)}
+            skip = 0
+
+    def _order(self, n: int, epoch: int, chunk: int) -> list[int]:
+        if not self.shuffle:
+            return list(range(n))
+        generator = torch.Generator().manual_seed(hash((self.seed, epoch, chunk, n)) % 2**63)
+        return torch.randperm(n, generator=generator).tolist()
+
+
+class Corpus(pl.LightningDataModule):
+    """A text in batches ``{"tokens": (B, L) int32}``: ids of words, the most frequent is 0; -1 is between sentences.
+
+    Args:
+        path: a file (.gz, .bz2, .xz are unpacked), or a folder of them; None takes ``sentences``, and without those
+            the small Lee corpus that comes with gensim, 300 news stories.
+        sentences: instead of ``path`` an iterable of lists of words, or of strings.
+        unit: what ends a sentence, over whose end no word sees another: a "line", a "paragraph" (an empty line), or
+            nothing but the "file"'s end.
+        tokeniser: "simple" is gensim's: lower case, runs of 2 to 15 letters; "whitespace" takes what is between blanks.
+        phrases: so many passes in which words that are often together become one, ``new_york``.
+        errors: bytes that are no UTF-8 are replaced and counted, or with "strict" end it.
+        min_count: rarer words are left out, as if they were not there.
+        max_vocab: at most so many words, the most frequent.
+        sample: words with a larger share of the text than this are thinned out; 0 keeps all.
+        length: L, words in a row.
+        batch_size: B, rows on each rank.
+        val_fraction: share at the end of the text that is set aside for validation and test; where that would be fewer
+            than a hundred words, the text itself is used.
+        seed: of thinning out and shuffling.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    input_shape = num_classes = normalisation = None
+
+    def __init__(
+        self,
+        path: str | None = None,
+        sentences: Iterable[Any] | None = None,
+        unit: Unit = "line",
+        tokeniser: Tokeniser = "simple",
+        phrases: int = 0,
+        errors: Literal["replace", "strict"] = "replace",
+        min_count: int = 5,
+        max_vocab: int | None = None,
+        sample: float = 1e-3,
+        length: int = 512,
+        batch_size: int = 32,
+        val_fraction: float = 0.01,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        at_least = {"min_count": (min_count, 1), "max_vocab": (max_vocab or 1, 1), "phrases": (phrases, 0)}
+        at_least |= {"length": (length, 2), "batch_size": (batch_size, 1), "sample": (sample, 0)}  # type: ignore[dict-item]
+        for name, (value, least) in at_least.items():
+            if value < least:
+                raise ValueError(f"{name} must be {least} or more; got {value}")
+        if not 0 <= val_fraction < 1:
+            raise ValueError(f"val_fraction must be 0 or more and below 1; got {val_fraction}")
+        if path is not None and sentences is not None:
+            raise ValueError("give path or sentences, not both")
+        if isinstance(sentences, str):
+            raise ValueError("sentences is an iterable of sentences; for one text write [text]")
+        self.path, self.sentences = path, sentences
+        self.unit, self.tokeniser, self.phrases, self.errors = unit, tokeniser, phrases, errors
+        self.min_count, self.max_vocab, self.sample = min_count, max_vocab, sample
+        self.length, self.batch_size, self.val_fraction, self.seed = length, batch_size, val_fraction, seed
+        self._text: NumberedText | None = None
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Words and their counts, the most frequent first; a word's place is its id."""
+        self.setup()
+        return self._vocabulary
+
+    @property
+    def vocab_size(self) -> int:
+        """How many words there are."""
+        return len(self.vocabulary)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the text as it is used."""
+        self.setup()
+        return self._text.fingerprint  # type: ignore[union-attr]
+
+    def setup(self, stage: str | None = None) -> None:
+        if self._text is not None:
+            return
+        text = NumberedText(
+            join_phrases(self._pieces, self.phrases, self.min_count) if self.phrases else self._pieces()
+        )
+        self._vocabulary = choose_vocabulary(text, self.min_count, self.max_vocab)
+        number_of = {word: number for number, word in enumerate(text.words, 1)}
+        numbers = torch.tensor([number_of[word] for word in self._vocabulary])
+        ids = torch.full((len(text.words) + 1,), -1, dtype=torch.int32)
+        ids[numbers] = torch.arange(len(numbers), dtype=torch.int32)
+        keep = torch.zeros(len(ids))
+        keep[0] = 1  # ends of sentences
+        counts = torch.tensor(list(self._vocabulary.values()))
+        keep[numbers] = keep_probability(counts, self.sample)
+        _check_pairs(text, ids)
+        held_out = int(len(text) * self.val_fraction)
+        split = len(text) - held_out
+        self._train = ChunkedRows(text, 0, split, ids, keep, self.length)
+        self._val = ChunkedRows(text, split, len(text), ids, keep, self.length) if held_out >= _FEW else self._train
+        self._text = text
+
+    def _pieces(self) -> Iterator[list[str]]:
+        if self.sentences is not None:
+            if iter(self.sentences) is self.sentences:  # read more than once, by the phrases
+                self.sentences = list(self.sentences)
+            return words_of_sentences(self.sentences, self.tokeniser)
+        files = text_files(self.path if self.path is not None else _lee())
+        return words_of_files(files, self.unit, self.tokeniser, self.errors)
+
+    def _loader(self, rows: ChunkedRows, shuffle: bool = False) -> CorpusLoader:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return CorpusLoader(rows, self.batch_size, rank, world_size, shuffle, self.seed)
+
+    def train_dataloader(self) -> CorpusLoader:
+        self.setup()
+        return self._loader(self._train, shuffle=True)
+
+    def val_dataloader(self) -> CorpusLoader:
+        self.setup()
+        return self._loader(self._val)
+
+    test_dataloader = predict_dataloader = val_dataloader
+
+
+def _check_pairs(text: NumberedText, ids: Tensor) -> None:
+    """Refuse a text in which no word has a neighbour."""
+    for start in range(0, len(text), _CHUNK):
+        numbers = text.read(start, start + _CHUNK)
+        numbers = numbers[(numbers == 0) | (ids[numbers] >= 0)]
+        if ((numbers[1:] > 0) & (numbers[:-1] > 0)).any():
+            return
+    raise ValueError(
+        "no sentence has two words of the vocabulary, so no word has a neighbour to predict: "
+        "check --data.unit, --data.min_count and --data.tokeniser"
+    )
+
+
+def _lee() -> Path:
+    from gensim.test.utils import datapath
+
+    return Path(datapath("lee_background.cor"))

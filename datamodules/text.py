@@ -1,0 +1,256 @@
+"""From files of text to numbered words: read in pieces, so that memory does not grow with the text."""
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import tempfile
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Unit = Literal["line", "paragraph", "file"]
+Tokeniser = Literal["simple", "whitespace"]
+
+_PIECE = 1 << 21  # bytes of text that are words at one time: as Python strings they take ten times as much
+_SENTENCES = 10_000  # from a Python iterable, likewise
+_END = "\0"  # a word of its own at the end of a sentence
+_OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # type: ignore[dict-item]
+_DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, OSError, ValueError)
+
+
+def text_files(path: str | Path) -> list[Path]:
+    """The file itself, or all files below a folder in order of their names; hidden ones are left out.
+
+    Raises:
+        FileNotFoundError: nothing there.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"no text at {path}: give a file or a folder of files")
+    files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    if not files:
+        raise FileNotFoundError(f"no files below {path}")
+    return files
+
+
+def read_pieces(path: Path, errors: Literal["replace", "strict"] = "replace", size: int = _PIECE) -> Iterator[str]:
+    """A file's text, plain or packed (.gz, .bz2, .xz), cut between lines, or between words where lines are long.
+
+    Args:
+        path: of the file.
+        errors: bytes that are not UTF-8 are replaced, which is said with their number; or "strict": they end it.
+        size: of a piece in bytes, about.
+
+    Raises:
+        ValueError: a damaged file, or with "strict" the place of the first wrong byte.
+    """
+    offset = replaced = 0
+    rest = b""
+    with _OPENERS.get(path.suffix, lambda p: p.open("rb"))(path) as file:
+        while True:
+            try:
+                new = file.read(size)
+            except _DAMAGED as error:
+                raise ValueError(f"{path} is damaged: {error}") from error
+            data = rest + new
+            cut = len(data)
+            if new:  # before a blank, and before all of several line ends
+                cut = len(data[: max(data.rfind(b"\n"), data.rfind(b" "), 0)].rstrip())
+            piece, rest = data[:cut], data[cut:]
+            text, wrong = _decoded(piece, offset, path, errors)
+            offset, replaced = offset + cut, replaced + wrong
+            if text:
+                yield text.replace("\r\n", "\n")
+            if not new:
+                break
+    if replaced:
+        warnings.warn(f"{path}: {replaced:,} places are not UTF-8 and were replaced", stacklevel=2)
+
+
+def _decoded(piece: bytes, offset: int, path: Path, errors: str) -> tuple[str, int]:
+    try:
+        return piece.decode(), 0
+    except UnicodeDecodeError as error:
+        if errors == "strict":
+            where = offset + error.start
+            raise ValueError(f"{path}: byte {where:,} is not UTF-8 (--data.errors replace goes on)") from error
+    text = piece.decode(errors="replace")
+    return text, text.count("\ufffd") - piece.count(b"\xef\xbf\xbd")  # less those that were there
+
+
+def tokenise(text: str, tokeniser: Tokeniser) -> list[str]:
+    """A text's words.
+
+    Args:
+        text: of any length.
+        tokeniser: "simple" is gensim's: lower case, runs of letters, of 2 to 15 of them; "whitespace" takes what is
+            between blanks as it is.
+    """
+    if tokeniser == "whitespace":
+        return text.split()
+    from gensim.utils import simple_preprocess
+
+    return simple_preprocess(text)
+
+
+def words_of(text: str, unit: Unit, tokeniser: Tokeniser) -> list[str]:
+    """A piece's words, with a mark at each end of a sentence."""
+    if unit == "file":
+        return tokenise(text, tokeniser)
+    separator = "\n" if unit == "line" else "\n\n"
+    if tokeniser == "whitespace":
+        return text.replace(separator, f" {_END} ").split()
+    *whole, last = text.split(separator)
+    words = [word for part in whole for word in (*tokenise(part, tokeniser), _END)]
+    return words + tokenise(last, tokeniser)
+
+
+def words_of_files(
+    files: Iterable[Path], unit: Unit, tokeniser: Tokeniser, errors: Literal["replace", "strict"]
+) -> Iterator[list[str]]:
+    """Pieces of words with marks between sentences; the end of a file is the end of a sentence."""
+    for file in files:
+        for text in read_pieces(file, errors):
+            yield words_of(text, unit, tokeniser)
+        yield [_END]
+
+
+def words_of_sentences(sentences: Iterable[Any], tokeniser: Tokeniser) -> Iterator[list[str]]:
+    """The same of a Python iterable: lists of words, or strings, which are split into words.
+
+    Raises:
+        ValueError: an item is neither.
+    """
+    source = iter(sentences)
+    while some := list(islice(source, _SENTENCES)):
+        words: list[str] = []
+        for sentence in some:
+            if isinstance(sentence, str):
+                sentence = tokenise(sentence, tokeniser)
+            elif not all(isinstance(word, str) for word in sentence):
+                raise ValueError(f"a sentence is a list of words or a string; got {str(sentence)[:60]}")
+            words += [*sentence, _END]
+        yield words
+
+
+def join_phrases(pieces: Callable[[], Iterator[list[str]]], passes: int, min_count: int) -> Iterator[list[str]]:
+    """Words that are often together become one, ``new_york``: gensim's phrase detection (Mikolov et al. 2013).
+
+    Args:
+        pieces: gives the words, as often as it is called.
+        passes: each joins two; with two passes up to four words become one.
+        min_count: pairs that are rarer stay apart.
+    """
+    from gensim.models.phrases import ENGLISH_CONNECTOR_WORDS, Phrases
+
+    models: list[Any] = []
+
+    def joined() -> Iterator[list[str]]:
+        for words in chain.from_iterable(map(_sentences, pieces())):
+            for model in models:
+                words = model[words]
+            yield words
+
+    for _ in range(passes):
+        found = Phrases(joined(), min_count=min_count, connector_words=ENGLISH_CONNECTOR_WORDS)
+        models.append(found.freeze())
+    return words_of_sentences(joined(), "whitespace")
+
+
+def _sentences(words: list[str]) -> Iterator[list[str]]:
+    """A piece's words in their sentences."""
+    start = 0
+    ends = [i for i, word in enumerate(words) if word == _END]
+    for end in [*ends, len(words)]:
+        if end > start:
+            yield words[start:end]
+        start = end + 1
+
+
+class NumberedText:
+    """A text as numbers in a temporary file: 0 ends a sentence, words count from 1 in the order of their appearance.
+
+    Args:
+        pieces: lists of words, with marks between sentences.
+
+    Attributes:
+        words: of all numbers from 1.
+        counts: (words + 1,) how often each number occurs.
+        fingerprint: of the text as it is used.
+    """
+
+    def __init__(self, pieces: Iterable[list[str]]) -> None:
+        numbers: dict[str, int] = defaultdict(count().__next__)
+        numbers[_END]  # takes 0
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed, and gone, with this object
+        self.counts = np.zeros(1, dtype=np.int64)
+        self._length = 0
+        digest = hashlib.blake2b(digest_size=8)
+        for piece in pieces:
+            part = np.fromiter(map(numbers.__getitem__, piece), np.int32, len(piece))
+            found = np.bincount(part, minlength=len(numbers))
+            found[: len(self.counts)] += self.counts
+            self.counts = found
+            self._length += len(part)
+            digest.update(part)
+            part.tofile(self._file)
+        self._file.flush()
+        self.words = list(numbers)[1:]
+        digest.update("\n".join(self.words).encode(errors="surrogatepass"))
+        self.fingerprint = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Numbers ``start`` to ``stop``, (stop - start,) int32."""
+        self._file.seek(4 * start)
+        return torch.from_numpy(np.fromfile(self._file, np.int32, max(0, stop - start)))
+
+
+def choose_vocabulary(text: NumberedText, min_count: int, max_vocab: int | None) -> dict[str, int]:
+    """Words and their counts, the most frequent first; of equally frequent ones the first in the text.
+
+    Args:
+        text: numbered.
+        min_count: rarer words are left out.
+        max_vocab: at most so many.
+
+    Raises:
+        ValueError: no word is left.
+    """
+    counts = text.counts[1:]
+    if not len(counts):
+        raise ValueError("the text is empty: there is no word in it")
+    order = np.argsort(-counts, kind="stable")
+    kept = order[counts[order] >= min_count][:max_vocab]
+    if not len(kept):
+        top = order[0]
+        raise ValueError(
+            f"min_count {min_count} leaves no word: of {len(counts):,} different words the most frequent, "
+            f"{text.words[top]!r}, occurs {counts[top]:,} times; set --data.min_count {counts[top]} or lower"
+        )
+    return {text.words[i]: int(counts[i]) for i in kept.tolist()}
+
+
+def keep_probability(counts: Tensor, sample: float) -> Tensor:
+    """Of each word's occurrences the share that is trained on, (V,): Mikolov's rule as word2vec and gensim have it.
+
+    Args:
+        counts: (V,) of the words.
+        sample: words with a larger share of the text than this are thinned out; 0 keeps all.
+    """
+    if sample == 0:
+        return torch.ones(len(counts))
+    ratio = sample * counts.sum() / counts.double()
+    return (ratio.sqrt() + ratio).clamp_max(1).float()

@@ -1,0 +1,215 @@
+"""Word vectors by negative sampling, as products of matrices: pure functions of token ids and vectors.
+
+A text is cut into blocks of S neighbouring words. Within a block every word meets every word of the block and of the
+W words on either side, R in all, in one matrix product; a band of weights picks the pairs that are within the window.
+The K words of noise that a block is contrasted with are shared by its S words, so that they, too, are one product.
+
+Token ids are whole numbers from 0; -1 stands between sentences and fills up, and is never part of a pair.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+def window_weights(size: int, window: int, dynamic: bool = True) -> Tensor:
+    """What each pair of a block counts, (S, S + 2W): row i is the block's word i, column j the word at i + j - W.
+
+    word2vec draws every word's window from 1 to W, so that a word at distance o takes part with the probability
+    (W - o + 1) / W. Here each pair takes part with that weight: the same in expectation, and without the noise.
+
+    Args:
+        size: S.
+        window: W.
+        dynamic: otherwise all pairs within the window count 1.
+    """
+    distance = (torch.arange(size + 2 * window) - window - torch.arange(size).unsqueeze(1)).abs()
+    weights = ((window + 1 - distance) / window).clamp(0, 1)
+    weights = weights if dynamic else (weights > 0).float()
+    return weights.masked_fill(distance == 0, 0)
+
+
+def cut_blocks(tokens: Tensor, size: int, window: int) -> tuple[Tensor, Tensor]:
+    """Cut rows of text into blocks with their surroundings.
+
+    Args:
+        tokens: (B, L) ids.
+        size: S.
+        window: W; a row's words do not see those of other rows.
+
+    Returns:
+        The blocks' words and surroundings, (n, S + 2W) ids with n = B * ceil(L / S), of which the words themselves
+        are ``[:, W : W + S]``; and the number of the sentence each is in, -1 for what is no word.
+    """
+    fill = -tokens.shape[1] % size
+    padded = F.pad(tokens, (window, window + fill), value=-1)
+    gaps = padded < 0
+    sentences = gaps.cumsum(1).masked_fill(gaps, -1)
+    return tuple(t.unfold(1, size + 2 * window, size).flatten(0, 1) for t in (padded, sentences))  # type: ignore[return-value]
+
+
+def pair_weights(sentences: Tensor, band: Tensor) -> Tensor:
+    """``window_weights`` for each block, 0 between sentences: (n, S + 2W) and (S, S + 2W) to (n, S, S + 2W)."""
+    size = band.shape[0]
+    window = (band.shape[1] - size) // 2
+    centres = sentences[:, window : window + size].unsqueeze(2)
+    same = (centres == sentences.unsqueeze(1)) & (centres >= 0)
+    return same * band
+
+
+def noise_pool(counts: Tensor, exponent: float, size: int, generator: torch.Generator | None = None) -> Tensor:
+    """Words in shuffled order, each as often as the noise distribution has it: (size,) int32.
+
+    The noise distribution is proportional to count ** exponent. Any stretch of the pool is a sample of it; the whole
+    has the right share of every word to within one (systematic sampling), so a pool is used again and again.
+
+    Args:
+        counts: (V,) of the words in the training text.
+        exponent: 0.75 in word2vec, 1 draws as in the text, 0 all words alike.
+        size: of the pool.
+        generator: of the order.
+    """
+    share = counts.double().pow(exponent).cumsum(0)
+    share = share / share[-1]
+    points = (torch.arange(size, dtype=torch.double) + torch.rand((), generator=generator)) / size
+    words = torch.searchsorted(share, points).clamp_max(len(counts) - 1).int()
+    return words[torch.randperm(size, generator=generator)]
+
+
+class Group(NamedTuple):
+    """Ids in their groups: of M ids, U different.
+
+    ``ids`` (U,) long are those, in ascending order, ``inverse`` (M,) long says for each id which of them it is;
+    ``order`` (M,) long lists the places of the first, then of the second, and so on; each begins at ``starts`` (U,).
+    """
+
+    ids: Tensor
+    inverse: Tensor
+    order: Tensor
+    starts: Tensor
+
+
+def group(ids: Tensor) -> Group:
+    """Which ids are alike: (M,) ids of 0 or more, on any device."""
+    if (
+        ids.device.type == "cpu"
+    ):  # one sort of 64-bit numbers, the place in the lower half; torch's takes three times as long
+        packed = np.sort((ids.numpy().astype(np.int64) << 32) | np.arange(len(ids)))
+        ordered, order = torch.from_numpy(packed >> 32), torch.from_numpy(packed & 0xFFFFFFFF)
+    else:
+        ordered, order = torch.sort(ids.long(), stable=True)
+    different, which, sizes = torch.unique_consecutive(ordered, return_inverse=True, return_counts=True)
+    inverse = torch.empty_like(order).index_copy_(0, order, which)
+    return Group(different, inverse, order, sizes.cumsum(0) - sizes)
+
+
+def block_loss(hidden: Tensor, targets: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Negative sampling's loss, written out for autograd: the reference for ``BlockLoss``.
+
+    For a pair with vectors h and t it is -log sigmoid(h t), for a pair with noise -log sigmoid(-h t).
+
+    Args:
+        hidden: (n, S, D).
+        targets: (n, R + K, D), first what is to be predicted, then the block's noise.
+        positive: (n, S, R) weights of the pairs.
+        negative: (n, S) weight of each word's pairs with noise.
+
+    Returns:
+        The weighted sum over all pairs, a scalar.
+    """
+    real = positive.shape[2]
+    scores = hidden @ targets.transpose(1, 2)
+    attract = F.logsigmoid(scores[..., :real]) * positive
+    repel = F.logsigmoid(-scores[..., real:]) * negative.unsqueeze(2)
+    return -attract.sum() - repel.sum()
+
+
+class BlockLoss(torch.autograd.Function):
+    """``block_loss`` of rows of two small matrices, with the gradients of those rows summed by hand.
+
+    ``apply(inputs, outputs, in_group, out_group, mix, positive, negative, dtype)``:
+
+    ``inputs`` (U, D) and ``outputs`` (V, D) hold each word of the batch once; ``in_group`` of n * A ids and
+    ``out_group`` of n * (R + K) say which of their rows is where. ``mix`` (n, S, A) makes the S hidden vectors of a
+    block from its A rows, or is None where they are the same. The products are taken in ``dtype``, all else is in
+    that of the rows.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        inputs: Tensor,
+        outputs: Tensor,
+        in_group: Group,
+        out_group: Group,
+        mix: Tensor | None,
+        positive: Tensor,
+        negative: Tensor,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """The sum over all pairs."""
+        n, _, real = positive.shape
+        rows = inputs.to(dtype).index_select(0, in_group.inverse).view(n, -1, inputs.shape[1])
+        hidden = rows if mix is None else mix @ rows
+        targets = outputs.to(dtype).index_select(0, out_group.inverse).view(n, -1, outputs.shape[1])
+        scores = hidden @ targets.transpose(1, 2)
+        scores[..., :real].neg_()  # now both kinds of pair are to have low scores
+        wrong = scores.sigmoid()
+        # softplus(x) = max(x, 0) - log(max(p, 1 - p)) with p = sigmoid(x), which is there already
+        costs = scores.relu_().sub_(wrong.sub(0.5).abs_().add_(0.5).log_())
+        loss = torch.sum(costs[..., :real] * positive, dtype=torch.float32)
+        loss += torch.sum(costs[..., real:] * negative.unsqueeze(2), dtype=torch.float32)
+        ctx.save_for_backward(hidden, targets, wrong, positive, negative, mix)
+        ctx.groups = in_group, out_group
+        return loss.to(inputs.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        """Of ``inputs`` and ``outputs``."""
+        hidden, targets, wrong, positive, negative, mix = ctx.saved_tensors
+        in_group, out_group = ctx.groups
+        real = positive.shape[2]
+        slope = wrong.clone()
+        slope[..., :real].mul_(positive).neg_()
+        slope[..., real:].mul_(negative.unsqueeze(2))
+        to_rows = slope @ targets
+        to_rows = to_rows if mix is None else mix.transpose(1, 2) @ to_rows
+        to_targets = slope.transpose(1, 2) @ hidden
+        return (
+            _sums(to_rows, in_group).mul_(grad),
+            _sums(to_targets, out_group).mul_(grad),
+            *[None] * 6,
+        )
+
+
+def _sums(rows: Tensor, which: Group) -> Tensor:
+    """Rows (n, A, D) summed over the places of each id: (U, D)."""
+    return F.embedding_bag(which.order, rows.flatten(0, 1), which.starts, mode="sum").float()
+
+
+class TakeRows(torch.autograd.Function):
+    """``apply(table, ids)``: the rows ``ids`` (U,), each there once and ascending, with a gradient for those alone."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor) -> Tensor:  # type: ignore[override]
+        """(V, D) to (U, D)."""
+        ctx.save_for_backward(ids)
+        ctx.shape = table.shape
+        return table.index_select(0, ids)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        """A sparse tensor of (V, D)."""
+        (ids,) = ctx.saved_tensors
+        return sparse_rows(ids, grad, ctx.shape), None
+
+
+def sparse_rows(ids: Tensor, rows: Tensor, shape: torch.Size) -> Tensor:
+    """Rows (U, D) at the places ``ids``, each there once and ascending, of an otherwise empty matrix."""
+    return torch.sparse_coo_tensor(ids.unsqueeze(0), rows, shape, is_coalesced=True, check_invariants=False)

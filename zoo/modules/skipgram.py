@@ -1,0 +1,315 @@
+"""Word vectors from unlabelled text: skip-gram and CBOW with negative sampling, with or without sub-words.
+
+Mikolov et al. 2013, "Distributed representations of words and phrases and their compositionality"; Bojanowski et al.
+2017, "Enriching word vectors with subword information". Skip-gram predicts the words around a word from its vector,
+CBOW a word from the mean of the vectors around it; "predicts" means to tell it from words of noise. Every word has two
+vectors, one as what is seen and one as what is predicted; the first is what one wants.
+
+Classic programs take one pair at a time, and read and write a few rows of two large tables for each. Here the words of
+a batch are taken in blocks (``zoo.functional.skipgram``): each row is read once a batch, the pairs are products of
+matrices, and each row is written once. What a frequent word collects from thousands of pairs is then applied at once,
+which plain descent does not survive: ``RowAdagrad`` gives every row a rate of its own and a longest step.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.base import ZooModule
+from zoo.batch import TOKENS, require
+from zoo.export import save_vectors
+from zoo.functional.skipgram import (
+    BlockLoss,
+    TakeRows,
+    block_loss,
+    cut_blocks,
+    group,
+    noise_pool,
+    pair_weights,
+    window_weights,
+)
+from zoo.optim import RowAdagrad, linear_decay
+
+_POOL = 1 << 20  # words of noise, at least
+
+
+class SkipGramModule(ZooModule):
+    """Word vectors of a vocabulary, trained on rows of its words.
+
+    Args:
+        vocabulary: words and their counts in the training text; a word's place is its id. A datamodule for text has
+            it as ``vocabulary``; a checkpoint brings its own.
+        architecture: "skipgram" or "cbow".
+        dim: D, of the vectors.
+        window: W, words on either side.
+        dynamic_window: nearer words count more, as in word2vec; otherwise all count alike.
+        negatives: words of noise for each pair.
+        ns_exponent: of the counts in the noise distribution.
+        ngrams: shortest and longest of the letter n-grams of which a word's vector is made besides its own, as in
+            fastText; [] uses none. With them words that are not in the vocabulary have vectors, too.
+        buckets: so many vectors, which all n-grams share by hashing.
+        lr: the rate of ``RowAdagrad``; it falls in a straight line to nothing at the end.
+        max_step: the longest distance a vector moves in one step.
+        block: S, words that share their noise.
+        shared_negatives: K, words of noise in a block; their weight is such that each pair has ``negatives``.
+        written_out: compute the loss pair by pair and leave its gradients to autograd: the reference, and slower.
+
+    A batch has ``tokens`` (B, L), ids with -1 between sentences. Logged is the ``loss`` of a pair in nats: of the pair
+    itself and its ``negatives``, whatever the size of batches and blocks; log(2) * (1 + negatives) is chance.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    input_key = TOKENS
+    divergence_hint = "try a lower lr (--model.lr) or a smaller --model.max_step"
+
+    def __init__(
+        self,
+        vocabulary: Mapping[str, int] | None = None,
+        architecture: Literal["skipgram", "cbow"] = "skipgram",
+        dim: int = 100,
+        window: int = 5,
+        dynamic_window: bool = True,
+        negatives: int = 5,
+        ns_exponent: float = 0.75,
+        ngrams: list[int] = [],  # noqa: B006  # never changed; None would not be a list in a YAML file
+        buckets: int = 200_000,
+        lr: float = 0.15,
+        max_step: float = 0.3,
+        block: int = 32,
+        shared_negatives: int = 32,
+        written_out: bool = False,
+    ) -> None:
+        super().__init__()
+        counts = {"dim": dim, "window": window, "negatives": negatives, "buckets": buckets, "block": block}
+        for name, value in {**counts, "shared_negatives": shared_negatives, "lr": lr, "max_step": max_step}.items():
+            if not value > 0:
+                raise ValueError(f"{name} must be more than 0; got {value}")
+        if ngrams and not (len(ngrams) == 2 and 1 <= ngrams[0] <= ngrams[1]):
+            raise ValueError(f"ngrams is [shortest, longest], like [3, 6], or []; got {ngrams}")
+        self.save_hyperparameters(ignore=["vocabulary"])  # checkpoints have it, and people read the other file
+        self.vocabulary: dict[str, int] = {}
+        self._band = window_weights(block, window, dynamic_window)
+        self._pool = torch.empty(0, dtype=torch.int32)
+        if vocabulary is not None:
+            self._set_vocabulary(vocabulary)
+
+    def _set_vocabulary(self, vocabulary: Mapping[str, int]) -> None:
+        hp = self.hparams
+        self.vocabulary = dict(vocabulary)
+        if not self.vocabulary:
+            raise ValueError("the vocabulary is empty")
+        self._words = list(self.vocabulary)
+        rows = len(self._words) + (hp.buckets if hp.ngrams else 0)
+        self.input_vectors = nn.Parameter((torch.rand(rows, hp.dim) - 0.5) / hp.dim)
+        self.output_vectors = nn.Parameter(torch.zeros(len(self._words), hp.dim))
+        self._pool = torch.empty(0, dtype=torch.int32)
+        if hp.ngrams:
+            self._parts, self._parts_start = self._hashed(self._words)
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean over all pairs, in nats."""
+        total, pairs = self._total_loss(require(batch, TOKENS, self))
+        return total / pairs.clamp_min(1e-12), {"pairs": pairs}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        # A word moves by what its own pairs say, and no less because there are many others in the batch: the gradient
+        # is that of the sum over all pairs of a step. Lightning divides by accumulated batches, DDP by processes.
+        loss = super().training_step(batch, batch_idx)
+        return loss * self._pairs * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def _total_loss(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Of rows (B, L): the loss summed over all pairs, and the number of pairs."""
+        if not self.vocabulary:
+            raise ValueError("SkipGramModule has no words: give it vocabulary=data.vocabulary")
+        hp, size = self.hparams, self.hparams.block
+        surroundings, sentences = cut_blocks(tokens, size, hp.window)
+        dtype = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
+        with torch.autocast(self.device.type, enabled=False):
+            weights = pair_weights(sentences, self._on_device("_band"))
+            words = surroundings[:, hp.window : hp.window + size]
+            noise = self._noise(len(words))
+            share = hp.negatives / hp.shared_negatives
+            if hp.architecture == "skipgram":
+                seen, predicted, mix, positive = words, surroundings, None, weights
+                negative = weights.sum(2)
+            else:
+                negative = weights.sum(2)
+                seen, predicted, mix = surroundings, words, weights / negative.clamp_min(1e-12).unsqueeze(2)
+                negative = (negative > 0).float()
+                positive = torch.diag_embed(negative)
+            loss = self._blocks(seen, torch.cat([predicted, noise], 1), mix, positive, negative * share, dtype)
+            self._pairs = negative.sum().detach()
+        return loss, self._pairs
+
+    def _blocks(
+        self, seen: Tensor, targets: Tensor, mix: Tensor | None, positive: Tensor, negative: Tensor, dtype: Any
+    ) -> Tensor:
+        """``block_loss`` of ids: each word of the batch is read from its table once."""
+        # What is no word takes part as word 0, with weight 0.
+        into, out = group(seen.flatten().clamp_min(0)), group(targets.flatten().clamp_min(0))
+        inputs, outputs = self._inputs(into.ids), TakeRows.apply(self.output_vectors, out.ids)
+        if self.hparams.written_out:
+            rows = inputs[into.inverse].unflatten(0, seen.shape)
+            hidden = rows if mix is None else mix @ rows
+            return block_loss(hidden, outputs[out.inverse].unflatten(0, targets.shape), positive, negative)
+        dtype = dtype or inputs.dtype
+        mix = mix if mix is None else mix.to(dtype)
+        return BlockLoss.apply(inputs, outputs, into, out, mix, positive.to(dtype), negative.to(dtype), dtype)  # type: ignore[no-any-return]
+
+    def _inputs(self, ids: Tensor) -> Tensor:
+        """Vectors (U, D) of words (U,), each there once and ascending."""
+        if not self.hparams.ngrams:
+            return TakeRows.apply(self.input_vectors, ids)  # type: ignore[no-any-return]
+        parts, starts = self._parts_of(ids)
+        rows = group(parts)
+        return F.embedding_bag(rows.inverse, TakeRows.apply(self.input_vectors, rows.ids), starts, mode="mean")
+
+    def _noise(self, blocks: int) -> Tensor:
+        """Words of noise for each block, (blocks, K) int32: a stretch of the pool that begins anywhere."""
+        if len(self._pool) == 0:
+            counts = torch.tensor(list(self.vocabulary.values()), dtype=torch.double)
+            generator = torch.Generator().manual_seed(self._seed)
+            size = max(_POOL, 16 * len(counts))
+            self._pool = noise_pool(counts, self.hparams.ns_exponent, size, generator)
+        pool = self._on_device("_pool")
+        start = torch.randint(len(pool), (1,), device=pool.device)
+        places = torch.arange(blocks * self.hparams.shared_negatives, device=pool.device) + start
+        return pool[places % len(pool)].view(blocks, -1)
+
+    def _on_device(self, name: str) -> Tensor:
+        """A constant that is no buffer, since DDP would send those round at every step."""
+        tensor: Tensor = getattr(self, name)
+        if tensor.device != self.device:
+            tensor = tensor.to(self.device)
+            setattr(self, name, tensor)
+        return tensor
+
+    def configure_optimizers(self) -> Any:
+        optimizer = RowAdagrad(self.parameters(), lr=self.hparams.lr, max_step=self.hparams.max_step)
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ValueError("the rate falls to nothing at the end: give --trainer.max_epochs or --trainer.max_steps")
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": linear_decay(optimizer, int(steps)), "interval": "step"},
+        }
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """``max_step`` does that for each row; torch's clipping takes no sparse gradients."""
+
+    # What the vectors are for
+
+    @torch.no_grad()
+    def vectors(self) -> Tensor:
+        """Of all words, in the order of the vocabulary, (V, D)."""
+        ids = torch.arange(len(self.vocabulary), device=self.device)
+        return self._inputs(ids).detach().float()
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Words (B,) to their vectors, or rows of words (B, L) to the mean of theirs: (B, D)."""
+        rows = x if x.ndim == 2 else x.unsqueeze(1)
+        known = (rows >= 0).unsqueeze(2)
+        found = F.embedding(rows.clamp_min(0).long(), self.vectors())
+        return (found * known).sum(1) / known.sum(1).clamp_min(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encode(x)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """A vector for each row of a batch, (B, D)."""
+        return self.encode(require(batch, TOKENS, self))
+
+    def to_keyed_vectors(self) -> Any:
+        """gensim's ``KeyedVectors``, with sub-words its ``FastTextKeyedVectors``, which knows unknown words, too."""
+        from gensim.models import KeyedVectors
+        from gensim.models.fasttext import FastTextKeyedVectors
+
+        hp, size = self.hparams, len(self.vocabulary)
+        if not hp.ngrams:
+            keyed = KeyedVectors(hp.dim, count=0)
+            keyed.add_vectors(self._words, self.vectors().cpu().numpy())
+        else:
+            keyed = FastTextKeyedVectors(hp.dim, min_n=hp.ngrams[0], max_n=hp.ngrams[1], bucket=hp.buckets)
+            keyed.add_vectors(self._words, self.vectors().cpu().numpy())
+            table = self.input_vectors.detach().float().cpu().numpy()
+            keyed.vectors_vocab, keyed.vectors_ngrams = table[:size].copy(), table[size:].copy()
+            keyed.recalc_char_ngram_buckets()
+            keyed.adjust_vectors()
+        for word, count in self.vocabulary.items():
+            keyed.set_vecattr(word, "count", count)
+        return keyed
+
+    def nearest(self, word: str, k: int = 10) -> list[tuple[str, float]]:
+        """The k words most similar to one, with their cosines.
+
+        Raises:
+            ValueError: an unknown word, unless there are sub-words to make its vector of.
+        """
+        return self.analogy([word], [], k)
+
+    def analogy(self, positive: list[str], negative: list[str], k: int = 10) -> list[tuple[str, float]]:
+        """The k words nearest to a sum of words less others: king, woman less man.
+
+        Raises:
+            ValueError: an unknown word, unless there are sub-words to make its vector of.
+        """
+        for word in [*positive, *negative]:
+            if word not in self.vocabulary and not self.hparams.ngrams:
+                close = difflib.get_close_matches(word, self._words, n=3, cutoff=0.6)
+                hint = f"; there are {', '.join(map(repr, close))}" if close else ""
+                raise ValueError(f"{word!r} is not in the vocabulary of {len(self._words):,} words{hint}")
+        return self.to_keyed_vectors().most_similar(positive, negative, topn=k)  # type: ignore[no-any-return]
+
+    def to_embedding(self, freeze: bool = True) -> nn.Embedding:
+        """The vectors as the first layer of another module; ids are places in ``vocabulary``."""
+        return nn.Embedding.from_pretrained(self.vectors().clone(), freeze=freeze)
+
+    def save_vectors(self, path: str | Path) -> Path:
+        """Write the vectors; the path's end says how: see ``zoo.export.save_vectors``."""
+        return save_vectors(self.to_keyed_vectors(), path)
+
+    # Sub-words
+
+    def _hashed(self, words: list[str]) -> tuple[Tensor, Tensor]:
+        """Rows of the input table that each word is the mean of, one after another, and where each word's begin."""
+        from gensim.models.fasttext import ft_ngram_hashes
+
+        hp, size = self.hparams, len(words)
+        lists = [[i, *(size + h for h in ft_ngram_hashes(w, *hp.ngrams, hp.buckets))] for i, w in enumerate(words)]
+        lengths = torch.tensor([0, *map(len, lists)])
+        return torch.tensor([row for rows in lists for row in rows]), lengths.cumsum(0)
+
+    def _parts_of(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """``_hashed`` of some of the words."""
+        parts, bounds = self._on_device("_parts"), self._on_device("_parts_start")
+        begin = bounds[ids]
+        lengths = bounds[ids + 1] - begin
+        starts = lengths.cumsum(0) - lengths
+        within = torch.arange(int(lengths.sum()), device=ids.device) - starts.repeat_interleave(lengths)
+        return parts[begin.repeat_interleave(lengths) + within], starts
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["vocabulary"] = self.vocabulary
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        theirs = checkpoint["vocabulary"]
+        if not self.vocabulary:
+            self._set_vocabulary(theirs)
+        if list(theirs) != self._words:
+            raise ValueError(
+                f"the checkpoint's vocabulary of {len(theirs):,} words is not the {len(self._words):,} of this text: "
+                "go on with the text and the options that it was made with"
+            )
