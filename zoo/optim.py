@@ -110,21 +110,30 @@ class RowAdagrad(Optimizer):
             state["sum"] = torch.zeros(len(table), dtype=table.dtype, device=table.device)
         sums = state["sum"]
         if not grad.is_sparse:
-            sums += grad.flatten(1).square().mean(1)
             table += grad * self._rates(grad, sums, options).view(-1, *[1] * (grad.ndim - 1))
             return
-        grad = grad.coalesce()
-        rows, values = grad.indices()[0], grad.values()
-        touched = sums.index_select(0, rows).add_(values.square().mean(1))
+        rows, values = _rows(grad)
+        touched = sums.index_select(0, rows)
+        rates = self._rates(values, touched, options)
         sums.index_copy_(0, rows, touched)
-        values = values * self._rates(values, touched, options).unsqueeze(1)
+        values = values * rates.unsqueeze(1)
         table += torch.sparse_coo_tensor(
             rows.unsqueeze(0), values, table.shape, is_coalesced=True, check_invariants=False
         )
 
     def _rates(self, grad: Tensor, sums: Tensor, options: dict[str, Any]) -> Tensor:
-        """What each row's gradient is multiplied with, (rows,)."""
-        longest = options["max_step"] * options["lr"] / options["initial_lr"]
-        rate = options["lr"] * sums.clamp_min(1e-20).pow(-options["power"])
+        """What each row's gradient is multiplied with, (rows,); ``sums`` gain its mean square."""
         lengths = torch.linalg.vector_norm(grad.flatten(1), dim=1)
-        return -torch.minimum(rate, longest / lengths.clamp_min(1e-20))
+        sums.addcmul_(lengths, lengths, value=grad.shape[0] / grad.numel())
+        longest = options["max_step"] * options["lr"] / options["initial_lr"]
+        rate = options["lr"] * sums.clamp_min(1e-20).pow_(-options["power"])
+        return -torch.minimum(rate, longest / lengths.clamp_min_(1e-20))
+
+
+def _rows(grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of a sparse gradient's rows, each there once and ascending, and the rows."""
+    rows = grad._indices()[0]
+    if (rows[1:] > rows[:-1]).all():  # autograd drops the mark of it, and coalescing costs more than looking
+        return rows, grad._values()
+    grad = grad.coalesce()
+    return grad.indices()[0], grad.values()

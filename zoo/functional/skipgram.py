@@ -48,7 +48,7 @@ def cut_blocks(tokens: Tensor, size: int, window: int) -> tuple[Tensor, Tensor]:
     fill = -tokens.shape[1] % size
     padded = F.pad(tokens, (window, window + fill), value=-1)
     gaps = padded < 0
-    sentences = gaps.cumsum(1).masked_fill(gaps, -1)
+    sentences = gaps.cumsum(1, dtype=torch.int32).masked_fill_(gaps, -1)
     return tuple(t.unfold(1, size + 2 * window, size).flatten(0, 1) for t in (padded, sentences))  # type: ignore[return-value]
 
 
@@ -56,9 +56,9 @@ def pair_weights(sentences: Tensor, band: Tensor) -> Tensor:
     """``window_weights`` for each block, 0 between sentences: (n, S + 2W) and (S, S + 2W) to (n, S, S + 2W)."""
     size = band.shape[0]
     window = (band.shape[1] - size) // 2
-    centres = sentences[:, window : window + size].unsqueeze(2)
-    same = (centres == sentences.unsqueeze(1)) & (centres >= 0)
-    return same * band
+    centres = sentences[:, window : window + size]
+    centres = centres.masked_fill(centres < 0, -2)  # what is no word is like nothing, not even another such
+    return (centres.unsqueeze(2) == sentences.unsqueeze(1)) * band
 
 
 def noise_pool(counts: Tensor, exponent: float, size: int, generator: torch.Generator | None = None) -> Tensor:
@@ -151,40 +151,67 @@ class BlockLoss(torch.autograd.Function):
         negative: Tensor,
         dtype: torch.dtype,
     ) -> Tensor:
-        """The sum over all pairs."""
-        n, _, real = positive.shape
-        rows = inputs.to(dtype).index_select(0, in_group.inverse).view(n, -1, inputs.shape[1])
-        hidden = rows if mix is None else mix @ rows
-        targets = outputs.to(dtype).index_select(0, out_group.inverse).view(n, -1, outputs.shape[1])
-        scores = hidden @ targets.transpose(1, 2)
-        scores[..., :real].neg_()  # now both kinds of pair are to have low scores
-        wrong = scores.sigmoid()
-        # softplus(x) = max(x, 0) - log(max(p, 1 - p)) with p = sigmoid(x), which is there already
-        costs = scores.relu_().sub_(wrong.sub(0.5).abs_().add_(0.5).log_())
-        loss = torch.sum(costs[..., :real] * positive, dtype=torch.float32)
-        loss += torch.sum(costs[..., real:] * negative.unsqueeze(2), dtype=torch.float32)
-        ctx.save_for_backward(hidden, targets, wrong, positive, negative, mix)
-        ctx.groups = in_group, out_group
+        """The sum over all pairs; the gradients, too, while what they need is in the cache."""
+        n, size, _ = positive.shape
+        tables = inputs.to(dtype), outputs.to(dtype)
+        places = in_group.inverse.view(n, -1), out_group.inverse.view(n, -1)
+        grads = None
+        if ctx.needs_input_grad[0]:
+            grads = tuple(t.new_empty(*where.shape, t.shape[1]) for t, where in zip(tables, places, strict=True))
+        tile = n if inputs.is_cuda else max(1, _TILE // size)
+        loss = torch.zeros((), device=inputs.device)
+        for i in range(0, n, tile):
+            part = slice(i, i + tile)
+            hidden, targets = (
+                t.index_select(0, where[part].flatten()).view(-1, where.shape[1], t.shape[1])
+                for t, where in zip(tables, places, strict=True)
+            )
+            weights = positive[part], negative[part]
+            loss += _tile(
+                hidden, targets, mix if mix is None else mix[part], *weights, grads and (grads[0][part], grads[1][part])
+            )
+        if grads:
+            ctx.save_for_backward(_sums(grads[0], in_group), _sums(grads[1], out_group))
         return loss.to(inputs.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         """Of ``inputs`` and ``outputs``."""
-        hidden, targets, wrong, positive, negative, mix = ctx.saved_tensors
-        in_group, out_group = ctx.groups
-        real = positive.shape[2]
-        slope = wrong.clone()
-        slope[..., :real].mul_(positive).neg_()
-        slope[..., real:].mul_(negative.unsqueeze(2))
-        to_rows = slope @ targets
-        to_rows = to_rows if mix is None else mix.transpose(1, 2) @ to_rows
-        to_targets = slope.transpose(1, 2) @ hidden
-        return (
-            _sums(to_rows, in_group).mul_(grad),
-            _sums(to_targets, out_group).mul_(grad),
-            *[None] * 6,
-        )
+        to_inputs, to_outputs = ctx.saved_tensors
+        return to_inputs * grad, to_outputs * grad, *[None] * 6
+
+
+_TILE = 4096  # words of text whose scores and vectors stay in a processor's cache
+
+
+def _tile(
+    rows: Tensor,
+    targets: Tensor,
+    mix: Tensor | None,
+    positive: Tensor,
+    negative: Tensor,
+    grads: tuple[Tensor, Tensor] | None,
+) -> Tensor:
+    """``block_loss`` of some blocks; writes the gradients of ``rows`` (n, A, D) and ``targets`` into ``grads``."""
+    real = positive.shape[2]
+    hidden = rows if mix is None else mix @ rows
+    scores = hidden @ targets.transpose(1, 2)
+    scores[..., :real].neg_()  # now both kinds of pair are to have low scores
+    weights = torch.cat([positive, negative.unsqueeze(2).expand(-1, -1, targets.shape[1] - real)], 2)
+    wrong = scores.sigmoid()
+    # softplus(x) = max(x, 0) - log(max(p, 1 - p)) with p = sigmoid(x), which is there already
+    costs = scores.relu_().sub_(wrong.sub(0.5).abs_().add_(0.5).log_())
+    loss = torch.sum(costs.mul_(weights), dtype=torch.float32)
+    if grads:
+        slope = wrong.mul_(weights)
+        slope[..., :real].neg_()
+        torch.bmm(slope.transpose(1, 2), hidden, out=grads[1])
+        if mix is None:
+            torch.bmm(slope, targets, out=grads[0])
+        else:
+            torch.bmm(mix.transpose(1, 2), slope @ targets, out=grads[0])
+    return loss
 
 
 def _sums(rows: Tensor, which: Group) -> Tensor:

@@ -179,9 +179,9 @@ class SkipGramModule(ZooModule):
             size = max(_POOL, 16 * len(counts))
             self._pool = noise_pool(counts, self.hparams.ns_exponent, size, generator)
         pool = self._on_device("_pool")
-        start = torch.randint(len(pool), (1,), device=pool.device)
-        places = torch.arange(blocks * self.hparams.shared_negatives, device=pool.device) + start
-        return pool[places % len(pool)].view(blocks, -1)
+        need = blocks * self.hparams.shared_negatives
+        start = torch.randint(max(1, len(pool) - need), (1,), device=pool.device)
+        return pool[(torch.arange(need, device=pool.device) + start).remainder_(len(pool))].view(blocks, -1)
 
     def _on_device(self, name: str) -> Tensor:
         """A constant that is no buffer, since DDP would send those round at every step."""
