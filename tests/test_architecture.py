@@ -29,7 +29,17 @@ ALLOWED = {
 OUTSIDE = {
     "zoo": {"torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"},
     "datamodules": {"torch", "lightning", "torchvision", "numpy", "PIL", "sklearn", "gensim"},
-    "callbacks": {"torch", "lightning", "torchvision", "torchmetrics", "matplotlib", "rich", "numpy"},
+    "callbacks": {
+        "torch",
+        "lightning",
+        "torchvision",
+        "torchmetrics",
+        "matplotlib",
+        "rich",
+        "numpy",
+        "gensim",
+        "sklearn",
+    },
 }
 
 

@@ -158,6 +158,8 @@ class ZooCLI(LightningCLI):
         if isinstance(encoder, Encoder) and encoder.spec is not None and folder and self.trainer.logger:
             save_encoder(encoder, folder / "encoder", self._provenance(best, metrics))
             rows.append(("encoder", f"{folder}/encoder/"))
+        if callable(getattr(self.model, "save_vectors", None)) and folder and self.trainer.logger:
+            rows.append(("vectors", f"{self.model.save_vectors(folder / 'vectors')}/"))
         pictures = sorted(path.name for path in folder.glob("*.png")) if folder else []
         if pictures:
             rows.append(("pictures", "\n".join(f"{folder}/{name}" for name in pictures)))

@@ -55,6 +55,7 @@ DATA = {
 CALLBACKS = {
     "sample_grid": "callbacks.sample_grid.SampleGrid",
     "latent_map": "callbacks.latent_map.LatentMap",
+    "word_vectors": "callbacks.word_vectors.WordVectors",
     "representation": "callbacks.representation.Representation",
     "report": "callbacks.run_report.RunReport",  # last: it shows what the others made
 }

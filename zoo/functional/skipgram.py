@@ -58,7 +58,7 @@ def pair_weights(sentences: Tensor, band: Tensor) -> Tensor:
     window = (band.shape[1] - size) // 2
     centres = sentences[:, window : window + size]
     centres = centres.masked_fill(centres < 0, -2)  # what is no word is like nothing, not even another such
-    return (centres.unsqueeze(2) == sentences.unsqueeze(1)) * band
+    return torch.where(centres.unsqueeze(2) == sentences.unsqueeze(1), band, 0)
 
 
 def noise_pool(counts: Tensor, exponent: float, size: int, generator: torch.Generator | None = None) -> Tensor:
@@ -103,7 +103,7 @@ def group(ids: Tensor) -> Group:
     else:
         ordered, order = torch.sort(ids.long(), stable=True)
     different, which, sizes = torch.unique_consecutive(ordered, return_inverse=True, return_counts=True)
-    inverse = torch.empty_like(order).index_copy_(0, order, which)
+    inverse = torch.empty_like(order).scatter_(0, order, which)
     return Group(different, inverse, order, sizes.cumsum(0) - sizes)
 
 
@@ -131,12 +131,12 @@ def block_loss(hidden: Tensor, targets: Tensor, positive: Tensor, negative: Tens
 class BlockLoss(torch.autograd.Function):
     """``block_loss`` of rows of two small matrices, with the gradients of those rows summed by hand.
 
-    ``apply(inputs, outputs, in_group, out_group, mix, positive, negative, dtype)``:
+    ``apply(inputs, outputs, in_group, out_group, mix, positive, negative)``:
 
     ``inputs`` (U, D) and ``outputs`` (V, D) hold each word of the batch once; ``in_group`` of n * A ids and
     ``out_group`` of n * (R + K) say which of their rows is where. ``mix`` (n, S, A) makes the S hidden vectors of a
-    block from its A rows, or is None where they are the same. The products are taken in ``dtype``, all else is in
-    that of the rows.
+    block from its A rows, or is None where they are the same. The products are taken in the precision of the weights,
+    the sums in that of the rows.
     """
 
     @staticmethod
@@ -149,11 +149,10 @@ class BlockLoss(torch.autograd.Function):
         mix: Tensor | None,
         positive: Tensor,
         negative: Tensor,
-        dtype: torch.dtype,
     ) -> Tensor:
         """The sum over all pairs; the gradients, too, while what they need is in the cache."""
         n, size, _ = positive.shape
-        tables = inputs.to(dtype), outputs.to(dtype)
+        tables = inputs.to(positive.dtype), outputs.to(positive.dtype)
         places = in_group.inverse.view(n, -1), out_group.inverse.view(n, -1)
         grads = None
         if ctx.needs_input_grad[0]:
@@ -179,7 +178,9 @@ class BlockLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         """Of ``inputs`` and ``outputs``."""
         to_inputs, to_outputs = ctx.saved_tensors
-        return to_inputs * grad, to_outputs * grad, *[None] * 6
+        if grad.is_cpu and grad == 1:  # as in plain training
+            return to_inputs, to_outputs, *[None] * 5
+        return to_inputs * grad, to_outputs * grad, *[None] * 5
 
 
 _TILE = 4096  # words of text whose scores and vectors stay in a processor's cache

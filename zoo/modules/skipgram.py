@@ -80,10 +80,10 @@ class SkipGramModule(ZooModule):
         ns_exponent: float = 0.75,
         ngrams: list[int] = [],  # noqa: B006  # never changed; None would not be a list in a YAML file
         buckets: int = 200_000,
-        lr: float = 0.15,
-        max_step: float = 0.3,
-        block: int = 32,
-        shared_negatives: int = 32,
+        lr: float = 0.2,
+        max_step: float = 0.5,
+        block: int = 16,
+        shared_negatives: int = 16,
         written_out: bool = False,
     ) -> None:
         super().__init__()
@@ -115,53 +115,47 @@ class SkipGramModule(ZooModule):
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over all pairs, in nats."""
-        total, pairs = self._total_loss(require(batch, TOKENS, self))
-        return total / pairs.clamp_min(1e-12), {"pairs": pairs}
+        self._total, pairs = self._total_loss(require(batch, TOKENS, self))
+        return self._total / pairs.clamp_min(1e-12), {"pairs": pairs}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        super().training_step(batch, batch_idx)
         # A word moves by what its own pairs say, and no less because there are many others in the batch: the gradient
         # is that of the sum over all pairs of a step. Lightning divides by accumulated batches, DDP by processes.
-        loss = super().training_step(batch, batch_idx)
-        return loss * self._pairs * self.trainer.accumulate_grad_batches * self.trainer.world_size
+        return self._total * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def _total_loss(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Of rows (B, L): the loss summed over all pairs, and the number of pairs."""
         if not self.vocabulary:
             raise ValueError("SkipGramModule has no words: give it vocabulary=data.vocabulary")
-        hp, size = self.hparams, self.hparams.block
-        surroundings, sentences = cut_blocks(tokens, size, hp.window)
-        dtype = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
-        with torch.autocast(self.device.type, enabled=False):
-            weights = pair_weights(sentences, self._on_device("_band"))
-            words = surroundings[:, hp.window : hp.window + size]
-            noise = self._noise(len(words))
-            share = hp.negatives / hp.shared_negatives
+        hp, device = self.hparams, self.device.type
+        surroundings, sentences = cut_blocks(tokens, hp.block, hp.window)
+        words = surroundings[:, hp.window : hp.window + hp.block]
+        noise = self._noise(len(words))
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.dtype
+        with torch.autocast(device, enabled=False):  # BlockLoss knows what may be in low precision
+            weights = pair_weights(sentences, self._on_device("_band").to(dtype))
+            each = weights.sum(2)  # word's pairs
             if hp.architecture == "skipgram":
                 seen, predicted, mix, positive = words, surroundings, None, weights
-                negative = weights.sum(2)
             else:
-                negative = weights.sum(2)
-                seen, predicted, mix = surroundings, words, weights / negative.clamp_min(1e-12).unsqueeze(2)
-                negative = (negative > 0).float()
-                positive = torch.diag_embed(negative)
-            loss = self._blocks(seen, torch.cat([predicted, noise], 1), mix, positive, negative * share, dtype)
-            self._pairs = negative.sum().detach()
-        return loss, self._pairs
+                seen, predicted, mix = surroundings, words, weights / each.clamp_min(1e-6).unsqueeze(2)
+                each = (each > 0).to(dtype)
+                positive = torch.diag_embed(each)
+            negative = each * (hp.negatives / hp.shared_negatives)
+            loss = self._blocks(seen, torch.cat([predicted, noise], 1), mix, positive, negative)
+        return loss, each.sum(dtype=torch.float32)
 
-    def _blocks(
-        self, seen: Tensor, targets: Tensor, mix: Tensor | None, positive: Tensor, negative: Tensor, dtype: Any
-    ) -> Tensor:
+    def _blocks(self, seen: Tensor, targets: Tensor, mix: Tensor | None, positive: Tensor, negative: Tensor) -> Tensor:
         """``block_loss`` of ids: each word of the batch is read from its table once."""
         # What is no word takes part as word 0, with weight 0.
         into, out = group(seen.flatten().clamp_min(0)), group(targets.flatten().clamp_min(0))
         inputs, outputs = self._inputs(into.ids), TakeRows.apply(self.output_vectors, out.ids)
-        if self.hparams.written_out:
-            rows = inputs[into.inverse].unflatten(0, seen.shape)
-            hidden = rows if mix is None else mix @ rows
-            return block_loss(hidden, outputs[out.inverse].unflatten(0, targets.shape), positive, negative)
-        dtype = dtype or inputs.dtype
-        mix = mix if mix is None else mix.to(dtype)
-        return BlockLoss.apply(inputs, outputs, into, out, mix, positive.to(dtype), negative.to(dtype), dtype)  # type: ignore[no-any-return]
+        if not self.hparams.written_out:
+            return BlockLoss.apply(inputs, outputs, into, out, mix, positive, negative)  # type: ignore[no-any-return]
+        rows = inputs[into.inverse].unflatten(0, seen.shape)
+        hidden = rows if mix is None else mix @ rows
+        return block_loss(hidden, outputs[out.inverse].unflatten(0, targets.shape), positive, negative)
 
     def _inputs(self, ids: Tensor) -> Tensor:
         """Vectors (U, D) of words (U,), each there once and ascending."""
@@ -173,15 +167,17 @@ class SkipGramModule(ZooModule):
 
     def _noise(self, blocks: int) -> Tensor:
         """Words of noise for each block, (blocks, K) int32: a stretch of the pool that begins anywhere."""
-        if len(self._pool) == 0:
+        need = blocks * self.hparams.shared_negatives
+        if len(self._pool) < 2 * need:
             counts = torch.tensor(list(self.vocabulary.values()), dtype=torch.double)
             generator = torch.Generator().manual_seed(self._seed)
-            size = max(_POOL, 16 * len(counts))
+            size = max(_POOL, 16 * len(counts), 2 * need)
             self._pool = noise_pool(counts, self.hparams.ns_exponent, size, generator)
         pool = self._on_device("_pool")
-        need = blocks * self.hparams.shared_negatives
-        start = torch.randint(max(1, len(pool) - need), (1,), device=pool.device)
-        return pool[(torch.arange(need, device=pool.device) + start).remainder_(len(pool))].view(blocks, -1)
+        start = torch.randint(len(pool) - need + 1, (1,), device=pool.device)
+        if pool.is_cpu:
+            return pool.narrow(0, int(start), need).view(blocks, -1)
+        return pool[torch.arange(need, device=pool.device) + start].view(blocks, -1)  # the host waits for nothing
 
     def _on_device(self, name: str) -> Tensor:
         """A constant that is no buffer, since DDP would send those round at every step."""
