@@ -107,7 +107,7 @@ def group(ids: Tensor) -> Group:
     return Group(different, inverse, order, sizes.cumsum(0) - sizes)
 
 
-def block_loss(hidden: Tensor, targets: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+def block_loss(hidden: Tensor, targets: Tensor, weights: Tensor, real: int) -> Tensor:
     """Negative sampling's loss, written out for autograd: the reference for ``BlockLoss``.
 
     For a pair with vectors h and t it is -log sigmoid(h t), for a pair with noise -log sigmoid(-h t).
@@ -115,23 +115,22 @@ def block_loss(hidden: Tensor, targets: Tensor, positive: Tensor, negative: Tens
     Args:
         hidden: (n, S, D).
         targets: (n, R + K, D), first what is to be predicted, then the block's noise.
-        positive: (n, S, R) weights of the pairs.
-        negative: (n, S) weight of each word's pairs with noise.
+        weights: (n, S, R + K) of the pairs.
+        real: R.
 
     Returns:
         The weighted sum over all pairs, a scalar.
     """
-    real = positive.shape[2]
     scores = hidden @ targets.transpose(1, 2)
-    attract = F.logsigmoid(scores[..., :real]) * positive
-    repel = F.logsigmoid(-scores[..., real:]) * negative.unsqueeze(2)
-    return -attract.sum() - repel.sum()
+    signs = torch.ones(scores.shape[2], device=scores.device)
+    signs[real:] = -1
+    return -(F.logsigmoid(scores * signs) * weights).sum()
 
 
 class BlockLoss(torch.autograd.Function):
     """``block_loss`` of rows of two small matrices, with the gradients of those rows summed by hand.
 
-    ``apply(inputs, outputs, in_group, out_group, mix, positive, negative)``:
+    ``apply(inputs, outputs, in_group, out_group, mix, weights, real)``:
 
     ``inputs`` (U, D) and ``outputs`` (V, D) hold each word of the batch once; ``in_group`` of n * A ids and
     ``out_group`` of n * (R + K) say which of their rows is where. ``mix`` (n, S, A) makes the S hidden vectors of a
@@ -147,12 +146,12 @@ class BlockLoss(torch.autograd.Function):
         in_group: Group,
         out_group: Group,
         mix: Tensor | None,
-        positive: Tensor,
-        negative: Tensor,
+        weights: Tensor,
+        real: int,
     ) -> Tensor:
         """The sum over all pairs; the gradients, too, while what they need is in the cache."""
-        n, size, _ = positive.shape
-        tables = inputs.to(positive.dtype), outputs.to(positive.dtype)
+        n, size, _ = weights.shape
+        tables = inputs.to(weights.dtype), outputs.to(weights.dtype)
         places = in_group.inverse.view(n, -1), out_group.inverse.view(n, -1)
         grads = None
         if ctx.needs_input_grad[0]:
@@ -161,14 +160,12 @@ class BlockLoss(torch.autograd.Function):
         loss = torch.zeros((), device=inputs.device)
         for i in range(0, n, tile):
             part = slice(i, i + tile)
-            hidden, targets = (
+            rows, targets = (
                 t.index_select(0, where[part].flatten()).view(-1, where.shape[1], t.shape[1])
                 for t, where in zip(tables, places, strict=True)
             )
-            weights = positive[part], negative[part]
-            loss += _tile(
-                hidden, targets, mix if mix is None else mix[part], *weights, grads and (grads[0][part], grads[1][part])
-            )
+            into = grads and (grads[0][part], grads[1][part])
+            loss += _tile(rows, targets, mix if mix is None else mix[part], weights[part], real, into)
         if grads:
             ctx.save_for_backward(_sums(grads[0], in_group), _sums(grads[1], out_group))
         return loss.to(inputs.dtype)
@@ -187,23 +184,16 @@ _TILE = 4096  # words of text whose scores and vectors stay in a processor's cac
 
 
 def _tile(
-    rows: Tensor,
-    targets: Tensor,
-    mix: Tensor | None,
-    positive: Tensor,
-    negative: Tensor,
-    grads: tuple[Tensor, Tensor] | None,
+    rows: Tensor, targets: Tensor, mix: Tensor | None, weights: Tensor, real: int, grads: tuple[Tensor, Tensor] | None
 ) -> Tensor:
     """``block_loss`` of some blocks; writes the gradients of ``rows`` (n, A, D) and ``targets`` into ``grads``."""
-    real = positive.shape[2]
     hidden = rows if mix is None else mix @ rows
     scores = hidden @ targets.transpose(1, 2)
     scores[..., :real].neg_()  # now both kinds of pair are to have low scores
-    weights = torch.cat([positive, negative.unsqueeze(2).expand(-1, -1, targets.shape[1] - real)], 2)
     wrong = scores.sigmoid()
     # softplus(x) = max(x, 0) - log(max(p, 1 - p)) with p = sigmoid(x), which is there already
-    costs = scores.relu_().sub_(wrong.sub(0.5).abs_().add_(0.5).log_())
-    loss = torch.sum(costs.mul_(weights), dtype=torch.float32)
+    costs = scores.relu_().sub_(torch.maximum(wrong, 1 - wrong).log_())
+    loss = costs.mul_(weights).flatten(1).sum(1)  # of each block, so that low precision does no harm
     if grads:
         slope = wrong.mul_(weights)
         slope[..., :real].neg_()
@@ -212,7 +202,7 @@ def _tile(
             torch.bmm(slope, targets, out=grads[0])
         else:
             torch.bmm(mix.transpose(1, 2), slope @ targets, out=grads[0])
-    return loss
+    return loss.sum(dtype=torch.float32)
 
 
 def _sums(rows: Tensor, which: Group) -> Tensor:

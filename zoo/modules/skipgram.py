@@ -134,28 +134,29 @@ class SkipGramModule(ZooModule):
         noise = self._noise(len(words))
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.dtype
         with torch.autocast(device, enabled=False):  # BlockLoss knows what may be in low precision
-            weights = pair_weights(sentences, self._on_device("_band").to(dtype))
-            each = weights.sum(2)  # word's pairs
+            pairs = pair_weights(sentences, self._on_device("_band").to(dtype))
+            each = pairs.sum(2)  # word's pairs
             if hp.architecture == "skipgram":
-                seen, predicted, mix, positive = words, surroundings, None, weights
+                seen, predicted, mix = words, surroundings, None
             else:
-                seen, predicted, mix = surroundings, words, weights / each.clamp_min(1e-6).unsqueeze(2)
+                seen, predicted, mix = surroundings, words, pairs / each.clamp_min(1e-6).unsqueeze(2)
                 each = (each > 0).to(dtype)
-                positive = torch.diag_embed(each)
-            negative = each * (hp.negatives / hp.shared_negatives)
-            loss = self._blocks(seen, torch.cat([predicted, noise], 1), mix, positive, negative)
+                pairs = torch.diag_embed(each)
+            noise_weights = (each * (hp.negatives / hp.shared_negatives)).unsqueeze(2).expand(-1, -1, noise.shape[1])
+            weights = torch.cat([pairs, noise_weights], 2)
+            loss = self._blocks(seen, torch.cat([predicted, noise], 1), mix, weights, predicted.shape[1])
         return loss, each.sum(dtype=torch.float32)
 
-    def _blocks(self, seen: Tensor, targets: Tensor, mix: Tensor | None, positive: Tensor, negative: Tensor) -> Tensor:
+    def _blocks(self, seen: Tensor, targets: Tensor, mix: Tensor | None, weights: Tensor, real: int) -> Tensor:
         """``block_loss`` of ids: each word of the batch is read from its table once."""
         # What is no word takes part as word 0, with weight 0.
         into, out = group(seen.flatten().clamp_min(0)), group(targets.flatten().clamp_min(0))
         inputs, outputs = self._inputs(into.ids), TakeRows.apply(self.output_vectors, out.ids)
         if not self.hparams.written_out:
-            return BlockLoss.apply(inputs, outputs, into, out, mix, positive, negative)  # type: ignore[no-any-return]
+            return BlockLoss.apply(inputs, outputs, into, out, mix, weights, real)  # type: ignore[no-any-return]
         rows = inputs[into.inverse].unflatten(0, seen.shape)
         hidden = rows if mix is None else mix @ rows
-        return block_loss(hidden, outputs[out.inverse].unflatten(0, targets.shape), positive, negative)
+        return block_loss(hidden, outputs[out.inverse].unflatten(0, targets.shape), weights, real)
 
     def _inputs(self, ids: Tensor) -> Tensor:
         """Vectors (U, D) of words (U,), each there once and ascending."""
