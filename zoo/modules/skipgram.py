@@ -82,8 +82,8 @@ class SkipGramModule(ZooModule):
         buckets: int = 200_000,
         lr: float = 0.2,
         max_step: float = 0.5,
-        block: int = 16,
-        shared_negatives: int = 16,
+        block: int = 32,
+        shared_negatives: int = 24,
         written_out: bool = False,
     ) -> None:
         super().__init__()
