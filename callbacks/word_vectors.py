@@ -61,7 +61,7 @@ class WordVectors(PictureCallback):
     def collect(self, module: pl.LightningModule, batch: dict[str, Any], batch_idx: int) -> None:
         """Nothing: it is the module that is looked at."""
 
-    def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def draw(self, trainer: pl.Trainer, module: Any) -> None:
         """Table, map and files, of what is tested."""
         if not trainer.testing or not hasattr(module, "to_keyed_vectors"):
             return
@@ -74,7 +74,7 @@ class WordVectors(PictureCallback):
         if self.projector:
             write_projector(keyed, self.folder / "projector", self.projector)
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Take the scores: metrics can be logged here, and no longer when the picture is drawn."""
         if not self.due(trainer) or not hasattr(pl_module, "to_keyed_vectors"):
             return
@@ -158,7 +158,7 @@ def word_map(keyed: Any, words: list[str]) -> Figure:
     figure = Figure(figsize=(12, 10), layout="constrained")
     axes = figure.add_subplot()
     axes.scatter(x, y, s=3, color="0.8")
-    for word, *place in zip(words, x, y, strict=True):
+    for word, place in zip(words, zip(x, y, strict=True), strict=True):
         axes.annotate(word, place, fontsize=8, ha="center", va="center")
     axes.set_axis_off()
     axes.set_title(f"{len(words)} frequent words, similar ones near each other (t-SNE)", fontsize=11)

@@ -202,7 +202,7 @@ class NumberedText:
             found[: len(self.counts)] += self.counts
             self.counts = found
             self._length += len(part)
-            digest.update(part)
+            digest.update(part.tobytes())
             part.tofile(self._file)
         self._file.flush()
         self.words = list(numbers)[1:]

@@ -1,6 +1,7 @@
 """Optimizers and schedules as plain functions."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -60,9 +61,13 @@ def adamw(module: pl.LightningModule, lr: float, weight_decay: float, schedule: 
     }
 
 
-def linear_decay(optimizer: Optimizer, total_steps: int, floor: float = 1e-4) -> LambdaLR:
-    """From the full rate straight down to ``floor`` of it at ``total_steps``, as word2vec does."""
-    return LambdaLR(optimizer, lambda step: max(floor, 1 - step / max(1, total_steps)))
+def linear_decay(optimizer: Optimizer, total_steps: Callable[[], float], floor: float = 1e-4) -> LambdaLR:
+    """From the full rate straight down to ``floor`` of it at ``total_steps()``, as word2vec does.
+
+    The number is asked for at the second step only: asking Lightning while it sets up makes it forget, on resuming,
+    where in the epoch it was.
+    """
+    return LambdaLR(optimizer, lambda step: 1.0 if step == 0 else max(floor, 1 - step / max(1, total_steps())))
 
 
 class RowAdagrad(Optimizer):

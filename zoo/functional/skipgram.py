@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -156,11 +156,11 @@ class BlockLoss(torch.autograd.Function):
         n, size, _ = weights.shape
         tables = inputs.to(weights.dtype), outputs.to(weights.dtype)
         places = in_group.inverse.view(n, -1), out_group.inverse.view(n, -1)
-        train = ctx.needs_input_grad[0]
+        train = any(ctx.needs_input_grad[:2])
         if train:
             to_rows, to_targets = (t.new_empty(*p.shape, t.shape[1]) for t, p in zip(tables, places, strict=True))
         tile = n if inputs.is_cuda else max(1, _TILE // size)
-        losses = []
+        losses: list[Tensor] = []
         for part in (slice(i, i + tile) for i in range(0, n, tile)):
             rows, targets = (
                 t.index_select(0, p[part].flatten()).view(-1, p.shape[1], t.shape[1])
@@ -190,7 +190,7 @@ class BlockLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         """Of ``inputs`` and ``outputs``."""
         to_inputs, to_outputs = ctx.saved_tensors
-        if grad.is_cpu and grad == 1:  # as in plain training
+        if grad.is_cpu and abs(grad.item() - 1) < 1e-6:  # as in plain training
             return to_inputs, to_outputs, *[None] * 5
         return to_inputs * grad, to_outputs * grad, *[None] * 5
 
@@ -210,12 +210,9 @@ def _sums(rows: Tensor, which: Group) -> Tensor:
     return F.embedding_bag(which.order, rows.flatten(0, 1), which.starts, mode="sum").float()
 
 
-class TakeRows(torch.autograd.Function):
-    """``apply(table, ids)``: the rows ``ids`` (U,), each there once and ascending, with a gradient for those alone."""
-
+class _TakeRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, ids: Tensor) -> Tensor:  # type: ignore[override]
-        """(V, D) to (U, D)."""
         ctx.save_for_backward(ids)
         ctx.shape = table.shape
         return table.index_select(0, ids)
@@ -223,11 +220,13 @@ class TakeRows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        """A sparse tensor of (V, D)."""
         (ids,) = ctx.saved_tensors
-        return sparse_rows(ids, grad, ctx.shape), None
+        rows = ids.unsqueeze(0)
+        return torch.sparse_coo_tensor(rows, grad, ctx.shape, is_coalesced=True, check_invariants=False), None
 
 
-def sparse_rows(ids: Tensor, rows: Tensor, shape: torch.Size) -> Tensor:
-    """Rows (U, D) at the places ``ids``, each there once and ascending, of an otherwise empty matrix."""
-    return torch.sparse_coo_tensor(ids.unsqueeze(0), rows, shape, is_coalesced=True, check_invariants=False)
+def take_rows(table: nn.Embedding, ids: Tensor) -> Tensor:
+    """Rows (U, D) of a table: of ids (U,), each there once and ascending. A sparse table's gradient has no others."""
+    if not table.sparse:
+        return table.weight.index_select(0, ids)
+    return _TakeRows.apply(table.weight, ids)  # type: ignore[no-any-return]

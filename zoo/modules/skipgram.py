@@ -25,12 +25,12 @@ from zoo.batch import TOKENS, require
 from zoo.export import save_vectors
 from zoo.functional.skipgram import (
     BlockLoss,
-    TakeRows,
     block_loss,
     cut_blocks,
     group,
     noise_pool,
     pair_weights,
+    take_rows,
     window_weights,
 )
 from zoo.optim import RowAdagrad, linear_decay
@@ -82,8 +82,8 @@ class SkipGramModule(ZooModule):
         buckets: int = 200_000,
         lr: float = 0.2,
         max_step: float = 0.5,
-        block: int = 32,
-        shared_negatives: int = 24,
+        block: int = 16,
+        shared_negatives: int = 16,
         written_out: bool = False,
     ) -> None:
         super().__init__()
@@ -107,22 +107,30 @@ class SkipGramModule(ZooModule):
             raise ValueError("the vocabulary is empty")
         self._words = list(self.vocabulary)
         rows = len(self._words) + (hp.buckets if hp.ngrams else 0)
-        self.input_vectors = nn.Parameter((torch.rand(rows, hp.dim) - 0.5) / hp.dim)
-        self.output_vectors = nn.Parameter(torch.zeros(len(self._words), hp.dim))
+        self.input_vectors = nn.Embedding(rows, hp.dim, sparse=True)
+        self.output_vectors = nn.Embedding(len(self._words), hp.dim, sparse=True)
+        nn.init.uniform_(self.input_vectors.weight, -0.5 / hp.dim, 0.5 / hp.dim)
+        nn.init.zeros_(self.output_vectors.weight)
         self._pool = torch.empty(0, dtype=torch.int32)
         if hp.ngrams:
             self._parts, self._parts_start = self._hashed(self._words)
 
+    def setup(self, stage: str) -> None:
+        # NCCL cannot add sparse tensors up; DDP asks the layers before it begins.
+        dense = self.trainer.world_size > 1 and self.trainer.strategy.root_device.type == "cuda"
+        for table in (self.input_vectors, self.output_vectors) if self.vocabulary else ():
+            table.sparse = not dense
+
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over all pairs, in nats."""
-        self._total, pairs = self._total_loss(require(batch, TOKENS, self))
-        return self._total / pairs.clamp_min(1e-12), {"pairs": pairs}
+        total, self._pairs = self._total_loss(require(batch, TOKENS, self))
+        return total / self._pairs.clamp_min(1e-12), {"pairs": self._pairs}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        super().training_step(batch, batch_idx)
         # A word moves by what its own pairs say, and no less because there are many others in the batch: the gradient
         # is that of the sum over all pairs of a step. Lightning divides by accumulated batches, DDP by processes.
-        return self._total * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+        loss = super().training_step(batch, batch_idx)
+        return loss * self._pairs * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def _total_loss(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Of rows (B, L): the loss summed over all pairs, and the number of pairs."""
@@ -151,7 +159,7 @@ class SkipGramModule(ZooModule):
         """``block_loss`` of ids: each word of the batch is read from its table once."""
         # What is no word takes part as word 0, with weight 0.
         into, out = group(seen.flatten().clamp_min(0)), group(targets.flatten().clamp_min(0))
-        inputs, outputs = self._inputs(into.ids), TakeRows.apply(self.output_vectors, out.ids)
+        inputs, outputs = self._inputs(into.ids), take_rows(self.output_vectors, out.ids)
         if not self.hparams.written_out:
             return BlockLoss.apply(inputs, outputs, into, out, mix, weights, real)  # type: ignore[no-any-return]
         rows = inputs[into.inverse].unflatten(0, seen.shape)
@@ -161,10 +169,10 @@ class SkipGramModule(ZooModule):
     def _inputs(self, ids: Tensor) -> Tensor:
         """Vectors (U, D) of words (U,), each there once and ascending."""
         if not self.hparams.ngrams:
-            return TakeRows.apply(self.input_vectors, ids)  # type: ignore[no-any-return]
+            return take_rows(self.input_vectors, ids)
         parts, starts = self._parts_of(ids)
         rows = group(parts)
-        return F.embedding_bag(rows.inverse, TakeRows.apply(self.input_vectors, rows.ids), starts, mode="mean")
+        return F.embedding_bag(rows.inverse, take_rows(self.input_vectors, rows.ids), starts, mode="mean")
 
     def _noise(self, blocks: int) -> Tensor:
         """Words of noise for each block, (blocks, K) int32: a stretch of the pool that begins anywhere."""
@@ -190,13 +198,11 @@ class SkipGramModule(ZooModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = RowAdagrad(self.parameters(), lr=self.hparams.lr, max_step=self.hparams.max_step)
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
+        trainer = self.trainer
+        if trainer.max_epochs == -1 and trainer.max_steps == -1:
             raise ValueError("the rate falls to nothing at the end: give --trainer.max_epochs or --trainer.max_steps")
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": linear_decay(optimizer, int(steps)), "interval": "step"},
-        }
+        schedule = linear_decay(optimizer, lambda: float(trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -237,7 +243,7 @@ class SkipGramModule(ZooModule):
         else:
             keyed = FastTextKeyedVectors(hp.dim, min_n=hp.ngrams[0], max_n=hp.ngrams[1], bucket=hp.buckets)
             keyed.add_vectors(self._words, self.vectors().cpu().numpy())
-            table = self.input_vectors.detach().float().cpu().numpy()
+            table = self.input_vectors.weight.detach().float().cpu().numpy()
             keyed.vectors_vocab, keyed.vectors_ngrams = table[:size].copy(), table[size:].copy()
             keyed.recalc_char_ngram_buckets()
             keyed.adjust_vectors()
