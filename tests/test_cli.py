@@ -282,7 +282,8 @@ def test_report_of_runs_and_of_none(train, tmp_path):
 def test_recipes_begin_and_end(train, request, recipe):
     """A batch of each stage; the measured results are in the recipes' own comments."""
     text = (ROOT / "recipes" / recipe).read_text()
-    root = [] if "images.Digits" in text else [f"--data.root={request.getfixturevalue('real_data')}"]
+    bundled = "images.Digits" in text or "corpus.Corpus" in text
+    root = [] if bundled else [f"--data.root={request.getfixturevalue('real_data')}"]
     quick = ("--trainer.fast_dev_run=true", "--trainer.accelerator=cpu")
     done = train("fit", f"--config={ROOT}/recipes/{recipe}", *root, *quick)
     assert done.returncode == 0, done.stderr
