@@ -29,7 +29,7 @@ def scores(keyed: Any, men: str | None) -> list[float]:
     from gensim.test.utils import datapath
 
     logging.disable(logging.ERROR)
-    files = [(datapath("wordsim353.tsv"), "\t"), (datapath("simlex999.txt"), "\t"), *([(men, " ")] if men else [])]
+    files = [(datapath("wordsim353.tsv"), "\t"), (datapath("simlex999.txt"), "\t"), *([(men, "\t")] if men else [])]
     found = [keyed.evaluate_word_pairs(file, delimiter=mark)[1].statistic for file, mark in files]
     return [*map(float, found), float(keyed.evaluate_word_analogies(datapath("questions-words.txt"))[0])]
 
