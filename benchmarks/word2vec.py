@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,6 @@ def ours(plain: str, options: argparse.Namespace) -> tuple[float, float, Any]:
     from datamodules.corpus import Corpus
     from zoo import SkipGramModule
 
-    warnings.filterwarnings("ignore")
     torch.set_num_threads(options.threads)
     pl.seed_everything(options.seed, verbose=False)
 
@@ -80,14 +78,16 @@ def ours(plain: str, options: argparse.Namespace) -> tuple[float, float, Any]:
     middle = time.perf_counter()
     kind = "cbow" if options.cbow else "skipgram"
     module = SkipGramModule(vocabulary, kind, window=options.window)
-    watch, quiet = Stopwatch(), dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    watch = Stopwatch()
     trainer = pl.Trainer(
         max_epochs=EPOCHS,
         precision=options.precision,
         callbacks=[watch],
         enable_model_summary=False,
         limit_val_batches=0,
-        **quiet,  # type: ignore[arg-type]
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
     )
     trainer.fit(module, data)
     return middle - start, watch.seconds, module.to_keyed_vectors()

@@ -49,9 +49,8 @@ class ChunkedRows:
         """A chunk's rows, (rows, L) int32."""
         numbers = self.text.read(*self.bounds[chunk])
         chance = np.random.Generator(np.random.SFC64(seed)).random(len(numbers), dtype=np.float32)
-        kept = np.compress(
-            chance < self.keep.index_select(0, numbers).numpy(), numbers.numpy()
-        )  # torch takes five times as long
+        stays = chance < self.keep.index_select(0, numbers).numpy()
+        kept = np.compress(stays, numbers.numpy())  # torch takes five times as long
         words = self.ids.index_select(0, torch.from_numpy(kept))
         rows = torch.full((self.rows[chunk] * self.length,), -1, dtype=torch.int32)
         words = words[: len(rows)]
@@ -100,13 +99,13 @@ class CorpusLoader(Resumable):
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         skip = self._take_start()
         epoch = self.epoch if self.shuffle else 0
-        for chunk in self._order(len(self.rows.rows), epoch, -1):
+        for chunk in self._order(len(self.rows.rows), epoch, -1).tolist():
             batches = self._batches(self.rows.rows[chunk])
             if skip >= batches:
                 skip -= batches
                 continue
             rows = self.rows.read(chunk, hash((self.seed, epoch, chunk)) % 2**63)
-            order = torch.tensor(self._order(len(rows), epoch, chunk))
+            order = self._order(len(rows), epoch, chunk)
             # A few rows come twice where the ranks would get unequal numbers.
             order = order.repeat(self.world_size)[: -(-len(rows) // self.world_size) * self.world_size]
             for places in order[self.rank :: self.world_size].split(self.batch_size)[skip:]:
@@ -114,11 +113,11 @@ class CorpusLoader(Resumable):
                 yield {"tokens": rows.index_select(0, places)}
             skip = 0
 
-    def _order(self, n: int, epoch: int, chunk: int) -> list[int]:
+    def _order(self, n: int, epoch: int, chunk: int) -> Tensor:
         if not self.shuffle:
-            return list(range(n))
+            return torch.arange(n)
         generator = torch.Generator().manual_seed(hash((self.seed, epoch, chunk, n)) % 2**63)
-        return torch.randperm(n, generator=generator).tolist()
+        return torch.randperm(n, generator=generator)
 
 
 class Corpus(pl.LightningDataModule):
@@ -165,8 +164,12 @@ class Corpus(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        at_least = {"min_count": (min_count, 1), "max_vocab": (max_vocab or 1, 1), "phrases": (phrases, 0)}
-        at_least |= {"length": (length, 2), "batch_size": (batch_size or 1, 1), "sample": (sample, 0)}  # type: ignore[dict-item]
+        at_least: dict[str, tuple[float, float]] = {
+            "min_count": (min_count, 1),
+            "max_vocab": (max_vocab or 1, 1),
+            "phrases": (phrases, 0),
+        }
+        at_least |= {"length": (length, 2), "batch_size": (batch_size or 1, 1), "sample": (sample, 0)}
         for name, (value, least) in at_least.items():
             if value < least:
                 raise ValueError(f"{name} must be {least} or more; got {value}")
@@ -180,7 +183,7 @@ class Corpus(pl.LightningDataModule):
         self.unit, self.tokeniser, self.phrases, self.errors = unit, tokeniser, phrases, errors
         self.min_count, self.max_vocab, self.sample = min_count, max_vocab, sample
         self.length, self.batch_size, self.val_fraction, self.seed = length, batch_size, val_fraction, seed
-        self._text: NumberedText | None = None
+        self._ready = False
 
     @property
     def vocabulary(self) -> dict[str, int]:
@@ -197,10 +200,10 @@ class Corpus(pl.LightningDataModule):
     def fingerprint(self) -> str:
         """Of the text as it is used."""
         self.setup()
-        return self._text.fingerprint  # type: ignore[union-attr]
+        return self._fingerprint
 
     def setup(self, stage: str | None = None) -> None:
-        if self._text is not None:
+        if self._ready:
             return
         text = NumberedText(
             join_phrases(self._pieces, self.phrases, self.min_count) if self.phrases else self._pieces()
@@ -219,7 +222,7 @@ class Corpus(pl.LightningDataModule):
         split = len(text) - held_out
         self._train = ChunkedRows(text, 0, split, ids, keep, self.length)
         self._val = ChunkedRows(text, split, len(text), ids, keep, self.length) if held_out >= _FEW else self._train
-        self._text = text
+        self._fingerprint, self._ready = text.fingerprint, True
 
     def _pieces(self) -> Iterator[list[str]]:
         if self.sentences is not None:

@@ -95,9 +95,7 @@ class Group(NamedTuple):
 
 def group(ids: Tensor) -> Group:
     """Which ids are alike: (M,) ids of 0 or more, on any device."""
-    if (
-        ids.device.type == "cpu"
-    ):  # one sort of 64-bit numbers, the place in the lower half; torch's takes three times as long
+    if ids.is_cpu:  # one sort of 64-bit numbers, the place in the lower half; torch's takes three times as long
         packed = np.sort((ids.numpy().astype(np.int64) << 32) | np.arange(len(ids)))
         ordered, order = torch.from_numpy(packed >> 32), torch.from_numpy(packed & 0xFFFFFFFF)
     else:

@@ -96,7 +96,6 @@ class SkipGramModule(ZooModule):
         self.save_hyperparameters(ignore=["vocabulary"])  # checkpoints have it, and people read the other file
         self.vocabulary: dict[str, int] = {}
         self._band = window_weights(block, window, dynamic_window)
-        self._pool = torch.empty(0, dtype=torch.int32)
         if vocabulary is not None:
             self._set_vocabulary(vocabulary)
 
@@ -140,7 +139,8 @@ class SkipGramModule(ZooModule):
         surroundings, sentences = cut_blocks(tokens, hp.block, hp.window)
         words = surroundings[:, hp.window : hp.window + hp.block]
         noise = self._noise(len(words))
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.dtype
+        low = torch.is_autocast_enabled(device) and not hp.written_out
+        dtype = torch.get_autocast_dtype(device) if low else self.dtype
         with torch.autocast(device, enabled=False):  # BlockLoss knows what may be in low precision
             pairs = pair_weights(sentences, self._on_device("_band").to(dtype))
             each = pairs.sum(2)  # word's pairs

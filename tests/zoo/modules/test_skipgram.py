@@ -124,3 +124,11 @@ def test_another_texts_checkpoint_is_refused(tmp_path):
     first.on_save_checkpoint(checkpoint)
     with pytest.raises(ValueError, match="vocabulary of 5 words is not the 2 of this text"):
         other.on_load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
+def test_the_written_out_route_takes_mixed_precision_too(architecture):
+    module = trained(epochs=1, architecture=architecture, written_out=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = module.loss({"tokens": batch(5)})
+    assert loss.dtype == torch.float32 and loss.isfinite()
