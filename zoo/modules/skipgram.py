@@ -133,8 +133,7 @@ class SkipGramModule(ZooModule):
 
     def _total_loss(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Of rows (B, L): the loss summed over all pairs, and the number of pairs."""
-        if not self.vocabulary:
-            raise ValueError("SkipGramModule has no words: give it vocabulary=data.vocabulary")
+        self._need_vocabulary()
         hp, device = self.hparams, self.device.type
         surroundings, sentences = cut_blocks(tokens, hp.block, hp.window)
         words = surroundings[:, hp.window : hp.window + hp.block]
@@ -196,7 +195,14 @@ class SkipGramModule(ZooModule):
             setattr(self, name, tensor)
         return tensor
 
+    def _need_vocabulary(self) -> None:
+        if not self.vocabulary:
+            raise ValueError(
+                "SkipGramModule has no words: give it vocabulary=data.vocabulary, of data that are text (--data corpus)"
+            )
+
     def configure_optimizers(self) -> Any:
+        self._need_vocabulary()
         optimizer = RowAdagrad(self.parameters(), lr=self.hparams.lr, max_step=self.hparams.max_step)
         trainer = self.trainer
         if trainer.max_epochs == -1 and trainer.max_steps == -1:
