@@ -108,7 +108,7 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
             data = technique.data
         told = any(a.startswith(("--config", "--trainer.max_")) for a in arguments)
         if command == ["fit"] and data and not told:
-            defaults.append(f"--trainer.{_length(data)}")
+            defaults.append(f"--trainer.{(technique and technique.length) or _length(data)}")
     saved: list[str] = []
     if checkpoint is not None:
         saved = _from_checkpoint(checkpoint, resolve(model, MODULES, "module") if model else None)

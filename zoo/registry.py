@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 
 class Technique(NamedTuple):
-    """A module's import path, the short name of the data it is first tried on, and what it is."""
+    """A module's import path, the short name of the data it is first tried on, what it is, and a length of its own."""
 
     path: str
     data: str
     summary: str
+    length: str = ""  # where the data's (below) does not fit the technique
 
 
 class Source(NamedTuple):
