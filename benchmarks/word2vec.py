@@ -1,6 +1,6 @@
 """Word vectors by this project and by gensim, taking turns, on any text in which blanks part the words.
 
-    python benchmarks/word2vec.py --corpus wiki8.gz [--men EN-MEN-TR-3k.txt] [--window 5] [--cbow]
+    python benchmarks/word2vec.py --corpus wiki8.gz [--men EN-MEN-TR-3k.txt] [--window 5] [--cbow] [--gensim-epochs 1]
 
 Both have 100 dimensions, 5 words of noise, min_count 5, sample 1e-4, 5 epochs, and the same threads; gensim reads
 the text from a plain file (``corpus_file``, its fastest way) with as many workers as threads, and twice as many. Speed
@@ -49,7 +49,10 @@ def gensim(plain: str, options: argparse.Namespace, workers: int) -> tuple[float
     model.build_vocab(corpus_file=plain)
     middle = time.perf_counter()
     model.train(
-        corpus_file=plain, total_words=model.corpus_total_words, total_examples=model.corpus_count, epochs=EPOCHS
+        corpus_file=plain,
+        total_words=model.corpus_total_words,
+        total_examples=model.corpus_count,
+        epochs=options.gensim_epochs,
     )
     return middle - start, time.perf_counter() - middle, model.wv
 
@@ -113,6 +116,9 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--cbow", action="store_true")
     parser.add_argument("--rounds", type=int, default=3, help="each with another seed")
+    parser.add_argument("--repeat", type=int, default=1, help="the text, so many times over: does memory grow?")
+    parser.add_argument("--alone", action="store_true", help="without gensim")
+    parser.add_argument("--gensim-epochs", type=int, default=EPOCHS, help="fewer, to compare after equal time")
     for hidden in ("--child", "--plain"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
@@ -127,29 +133,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         plain, words = Path(folder) / "plain.txt", 0
         with plain.open("w") as file:
-            for piece in read_pieces(Path(options.corpus)):
+            for piece in (piece for _ in range(options.repeat) for piece in read_pieces(Path(options.corpus))):
                 found = piece.split()
                 words += len(found)
                 file.writelines(" ".join(found[i : i + LINE]) + "\n" for i in range(0, len(found), LINE))
-        names = ["ours", *(f"gensim-{options.threads * n}" for n in (1, 2))]
+        names = ["ours", *(f"gensim-{options.threads * n}" for n in (1, 2) if not options.alone)]
         results: dict[str, list[list[float]]] = {name: [] for name in names}
         for seed in range(1, options.rounds + 1):
             for name in names:
                 results[name].append(run(name, str(plain), seed, options))
     print(header(), f"{words:,} words, {' '.join(sys.argv[1:])}")
-    print(f"{'':10s} {'words/s':>10s} {'vocab s':>8s} {'MB':>6s}  scores, mean of {options.rounds} seeds")
+    print(f"{'':10s} {'s':>6s} {'words/s':>10s} {'vocab s':>8s} {'MB':>6s}  scores, mean of {options.rounds} seeds")
     for name, rows in results.items():
         vocabulary, seconds, peak, *found = zip(*rows, strict=True)
-        speed = EPOCHS * words / statistics.median(seconds)
+        epochs, taken = EPOCHS if name == "ours" else options.gensim_epochs, statistics.median(seconds)
         means = " ".join(f"{statistics.mean(values):.3f}" for values in found)
-        print(f"{name:10s} {speed:10,.0f} {statistics.median(vocabulary):8.2f} {max(peak):6.0f}  {means}")
+        speed = f"{taken:6.1f} {epochs * words / taken:10,.0f}"
+        print(f"{name:10s} {speed} {statistics.median(vocabulary):8.2f} {max(peak):6.0f}  {means}")
 
 
 def run(name: str, plain: str, seed: int, options: argparse.Namespace) -> list[float]:
     """In a process of its own."""
     command = [sys.executable, __file__, "--corpus", options.corpus, "--child", name, "--plain", plain]
     command += ["--seed", str(seed), "--window", str(options.window), "--threads", str(options.threads)]
-    command += ["--precision", options.precision]
+    command += ["--precision", options.precision, "--gensim-epochs", str(options.gensim_epochs)]
     command += ["--cbow"] * options.cbow + (["--men", options.men] if options.men else [])
     root = str(Path(__file__).parents[1])
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": root}

@@ -1,7 +1,10 @@
+import subprocess
+import sys
+
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import quiet_trainer
+from conftest import ROOT, quiet_trainer
 from gensim.models import KeyedVectors
 
 from datamodules.corpus import Corpus
@@ -132,3 +135,32 @@ def test_the_written_out_route_takes_mixed_precision_too(architecture):
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = module.loss({"tokens": batch(5)})
     assert loss.dtype == torch.float32 and loss.isfinite()
+
+
+TWO_PROCESSES = """
+import sys
+sys.path[:0] = {paths!r}
+from test_skipgram import news
+print("loss", news(seed=0, batch_size=4, devices=2, strategy="ddp"), flush=True)
+"""
+
+
+def news(seed, batch_size, **options):
+    """Loss on held-out news after ten epochs of the rest."""
+    pl.seed_everything(seed, verbose=False)
+    torch.set_num_threads(1)
+    data = Corpus(batch_size=batch_size, seed=0)
+    fit = quiet_trainer(max_epochs=10, **options)
+    fit.fit(SkipGramModule(data.vocabulary, dim=32), data)
+    return fit.callback_metrics["val/loss"].item()
+
+
+def test_two_processes_learn_what_one_does(tmp_path):
+    """Other words of noise, so not the same numbers; but no further from one process than its seeds are apart."""
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES.format(paths=[str(ROOT / "tests/zoo/modules"), str(ROOT / "tests"), str(ROOT)]))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    two = float(next(line for line in done.stdout.splitlines() if line.startswith("loss ")).split()[1])
+    one = [news(seed, batch_size=8) for seed in range(4)]
+    assert min(one) - (max(one) - min(one)) <= two <= max(one) + (max(one) - min(one))
