@@ -39,6 +39,7 @@ def gensim(plain: str, options: argparse.Namespace, workers: int) -> tuple[float
 
     model = Word2Vec(
         vector_size=100,
+        min_count=5 * options.repeat,
         window=options.window,
         sample=SAMPLE,
         sg=int(not options.cbow),
@@ -76,7 +77,8 @@ def ours(plain: str, options: argparse.Namespace) -> tuple[float, float, Any]:
             self.seconds = time.perf_counter() - self.begin
 
     start = time.perf_counter()
-    data = Corpus(plain, tokeniser="whitespace", sample=SAMPLE, unit="file", val_fraction=0)
+    least = 5 * options.repeat  # the same words
+    data = Corpus(plain, tokeniser="whitespace", min_count=least, sample=SAMPLE, unit="file", val_fraction=0)
     vocabulary = data.vocabulary
     middle = time.perf_counter()
     kind = "cbow" if options.cbow else "skipgram"
@@ -156,6 +158,7 @@ def run(name: str, plain: str, seed: int, options: argparse.Namespace) -> list[f
     """In a process of its own."""
     command = [sys.executable, __file__, "--corpus", options.corpus, "--child", name, "--plain", plain]
     command += ["--seed", str(seed), "--window", str(options.window), "--threads", str(options.threads)]
+    command += ["--repeat", str(options.repeat)]
     command += ["--precision", options.precision, "--gensim-epochs", str(options.gensim_epochs)]
     command += ["--cbow"] * options.cbow + (["--men", options.men] if options.men else [])
     root = str(Path(__file__).parents[1])

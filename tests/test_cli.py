@@ -287,3 +287,10 @@ def test_recipes_begin_and_end(train, request, recipe):
     quick = ("--trainer.fast_dev_run=true", "--trainer.accelerator=cpu")
     done = train("fit", f"--config={ROOT}/recipes/{recipe}", *root, *quick)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["autoencoder", "vqvae"])
+def test_a_network_for_pictures_on_text_says_so(train, module):
+    done = train("--module", module, "--data", "corpus")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: these data have no input_shape")

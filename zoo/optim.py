@@ -22,17 +22,36 @@ def param_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]
     ]
 
 
-def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_fraction: float = 0.05) -> LambdaLR:
-    """Linear warm-up, then a half cosine to zero at ``total_steps`` (Loshchilov & Hutter 2017)."""
-    warmup = max(1, round(total_steps * warmup_fraction))
+def warmup_cosine(optimizer: Optimizer, total_steps: Callable[[], float], warmup_fraction: float = 0.05) -> LambdaLR:
+    """Linear warm-up from zero, then a half cosine to zero at ``total_steps()`` (Loshchilov & Hutter 2017).
+
+    The number is asked for at the second step only: asking Lightning while it sets up makes it forget, on resuming,
+    where in the epoch it was.
+    """
 
     def scale(step: int) -> float:
+        if step == 0:
+            return 0.0
+        total = total_steps()
+        warmup = max(1, round(total * warmup_fraction))
         if step < warmup:
-            return (step + 1) / warmup
-        progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+            return step / warmup
+        progress = min(1.0, (step - warmup) / max(1, total - warmup))
         return 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, scale)
+
+
+def steps_ahead(module: pl.LightningModule) -> Callable[[], float]:
+    """How many steps the training has, once somebody asks.
+
+    Raises:
+        ValueError: a training without an end.
+    """
+    trainer = module.trainer
+    if trainer.max_epochs == -1 and trainer.max_steps == -1:
+        raise ValueError("the rate falls to nothing at the end: give --trainer.max_epochs or --trainer.max_steps")
+    return lambda: float(trainer.estimated_stepping_batches)
 
 
 def adamw(module: pl.LightningModule, lr: float, weight_decay: float, schedule: Schedule = "constant") -> Any:
@@ -52,20 +71,14 @@ def adamw(module: pl.LightningModule, lr: float, weight_decay: float, schedule: 
     optimizer = AdamW(param_groups(module, weight_decay), lr=lr, fused=fused)
     if schedule == "constant":
         return optimizer
-    steps = module.trainer.estimated_stepping_batches
-    if math.isinf(steps):
-        raise ValueError("schedule 'cosine' needs an end: give --trainer.max_epochs or --trainer.max_steps")
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": {"scheduler": warmup_cosine(optimizer, int(steps)), "interval": "step"},
-    }
+    cosine = warmup_cosine(optimizer, steps_ahead(module))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
 
 
 def linear_decay(optimizer: Optimizer, total_steps: Callable[[], float], floor: float = 1e-4) -> LambdaLR:
     """From the full rate straight down to ``floor`` of it at ``total_steps()``, as word2vec does.
 
-    The number is asked for at the second step only: asking Lightning while it sets up makes it forget, on resuming,
-    where in the epoch it was.
+    The number is asked for at the second step only, as in ``warmup_cosine``.
     """
     return LambdaLR(optimizer, lambda step: 1.0 if step == 0 else max(floor, 1 - step / max(1, total_steps())))
 

@@ -33,7 +33,7 @@ from zoo.functional.skipgram import (
     take_rows,
     window_weights,
 )
-from zoo.optim import RowAdagrad, linear_decay
+from zoo.optim import RowAdagrad, linear_decay, steps_ahead
 
 _POOL = 1 << 20  # words of noise, at least
 
@@ -204,10 +204,7 @@ class SkipGramModule(ZooModule):
     def configure_optimizers(self) -> Any:
         self._need_vocabulary()
         optimizer = RowAdagrad(self.parameters(), lr=self.hparams.lr, max_step=self.hparams.max_step)
-        trainer = self.trainer
-        if trainer.max_epochs == -1 and trainer.max_steps == -1:
-            raise ValueError("the rate falls to nothing at the end: give --trainer.max_epochs or --trainer.max_steps")
-        schedule = linear_decay(optimizer, lambda: float(trainer.estimated_stepping_batches))
+        schedule = linear_decay(optimizer, steps_ahead(self))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(

@@ -17,7 +17,7 @@ from zoo.batch import INPUT, as_mapping, require
 from zoo.functional.autoencoder import gaussian_nll
 from zoo.functional.quantise import commitment, perplexity, straight_through
 from zoo.networks import DECODERS, Spec, build
-from zoo.networks.encoder import Encoder
+from zoo.networks.encoder import Encoder, checked_shape
 from zoo.networks.quantiser import VectorQuantiser
 from zoo.optim import Schedule, adamw
 
@@ -70,7 +70,7 @@ class VQVAEModule(ZooModule):
         options = {"name": network} if isinstance(network, str) else dict(network)
         if options.get("name") != "conv":
             raise ValueError(f"a VQ-VAE needs a grid of vectors: network 'conv', not {options.get('name')!r}")
-        options = {"stages": 2 if min(input_shape[1:]) >= 16 else 1, **options, "out_channels": code_dim}
+        options = {"stages": 2 if min(checked_shape(input_shape)[1:]) >= 16 else 1, **options, "out_channels": code_dim}
         self.encoder = Encoder(options, input_shape, normalisation=normalisation)
         self.grid_shape: tuple[int, ...] = self.encoder.trunk.feature_shape  # type: ignore[assignment]
         self.decoder = build(options, DECODERS, latent_dim=self.encoder.feature_dim, output_shape=tuple(input_shape))

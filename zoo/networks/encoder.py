@@ -11,6 +11,17 @@ from zoo.networks import TRUNKS, Spec, build
 _ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 
 
+def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...]:
+    """The shape of one sample; text has none.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if input_shape is None:
+        raise ValueError("these data have no input_shape, and the network needs one; for text there is skipgram")
+    return tuple(input_shape)
+
+
 class Encoder(nn.Module):
     """A trunk by spec and, if wanted, a linear head: (B, *input_shape) to (B, D). It knows what input it expects.
 
@@ -21,6 +32,9 @@ class Encoder(nn.Module):
         normalisation: {"mean": per channel, "std": per channel} that was applied to inputs in [0, 1], or
             {"sample_offset": a} where each had its own mean subtracted and was divided by its own deviation + a.
         activation: after the head: "relu", "sigmoid" or none.
+
+    Raises:
+        ValueError: no input shape.
     """
 
     def __init__(
@@ -33,7 +47,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec if isinstance(spec, str | dict) else None
-        self.input_shape = tuple(input_shape)
+        self.input_shape = checked_shape(input_shape)
         self.output_dim = output_dim
         self.normalisation = normalisation
         self.activation = activation

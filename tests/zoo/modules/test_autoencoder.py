@@ -219,3 +219,23 @@ def test_the_learned_deviation_ends_at_the_error():
     fit(module, x, epochs=60)
     error = module.eval().reconstruct(x).sub(x).square().mean().sqrt().item()
     assert abs(module.log_std.exp().item() / error - 1) < 0.1
+
+
+def test_a_cosine_resumes_in_the_middle_of_an_epoch(tmp_path):
+    """The number of steps, asked while setting up, would set the loaders up before their position is restored."""
+
+    class SaveAtTen(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 10:
+                trainer.save_checkpoint(tmp_path / "middle.ckpt")
+
+    def fit(callbacks=(), **options):
+        pl.seed_everything(0, verbose=False)
+        data = Digits(batch_size=64)
+        module = AutoencoderModule(data.input_shape, schedule="cosine")
+        quiet_trainer(tmp_path, callbacks=list(callbacks), max_epochs=2).fit(module, data, **options)
+        return module.state_dict()
+
+    whole = fit([SaveAtTen()])
+    for name, value in fit(ckpt_path=tmp_path / "middle.ckpt", weights_only=True).items():
+        assert torch.equal(value, whole[name]), name
