@@ -2,7 +2,6 @@
 
 import copy
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,7 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from callbacks.pictures import PictureCallback, named_tensors, save_figure
+from callbacks.common import gather, training_batches
+from callbacks.pictures import PictureCallback, save_figure
 from callbacks.probes import feature_spread, knn_accuracy, pca_features, probe_accuracy, rank_me
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Representation(PictureCallback):
     def measure(self, trainer: pl.Trainer, module: Any, stage: str) -> dict[str, float]:
         """All measures of what was collected, and of the rivals."""
         features = self._encoded(trainer, module.encode)
-        truth = _gather(trainer, torch.cat(self._labels))
+        truth = gather(trainer, torch.cat(self._labels))
         found = {"rank_me": rank_me(features), "feature_std": feature_spread(features)}
         known = truth >= 0
         if not known.any():
@@ -111,7 +111,7 @@ class Representation(PictureCallback):
 
     def _encoded(self, trainer: pl.Trainer, encode: Any) -> Tensor:
         """Features (M, D) of all that was collected, on all ranks."""
-        return _gather(trainer, torch.cat([encode(x).flatten(1).float() for x in self._inputs]))
+        return gather(trainer, torch.cat([encode(x).flatten(1).float() for x in self._inputs]))
 
     def _encoders(self, module: pl.LightningModule) -> dict[str, Any]:
         return {"_pixels": raw_pixels, "_untrained": untrained(module).encode}
@@ -121,7 +121,7 @@ class Representation(PictureCallback):
         wanted = -(-self.train_samples // trainer.world_size)
         features: dict[str, list[Tensor]] = {name: [] for name in encoders}
         labels: list[Tensor] = []
-        for batch in _training_batches(trainer):
+        for batch in training_batches(trainer):
             if "input" not in batch or "label" not in batch:
                 break
             kept = (batch["label"] >= 0).nonzero().squeeze(1)[: wanted - sum(map(len, labels))]
@@ -132,9 +132,7 @@ class Representation(PictureCallback):
                 break
         if not labels:
             return {}, torch.empty(0, dtype=torch.long)
-        return {name: _gather(trainer, torch.cat(x)) for name, x in features.items()}, _gather(
-            trainer, torch.cat(labels)
-        )
+        return {name: gather(trainer, torch.cat(x)) for name, x in features.items()}, gather(trainer, torch.cat(labels))
 
     def _warn(self, text: str) -> None:
         if text.partition(":")[0] not in self._warned:
@@ -174,23 +172,3 @@ def untrained(module: Any) -> Any:
             if callable(getattr(layer, "reset_parameters", None)):
                 layer.reset_parameters()
     return fresh.to(module.device)
-
-
-def _training_batches(trainer: pl.Trainer) -> Iterator[dict[str, Any]]:
-    """From the start, on the device; a loader of its own where there is a datamodule, so that none loses its place."""
-    data: Any = getattr(trainer, "datamodule", None)
-    loader = data.train_dataloader() if data else trainer.train_dataloader
-    for batch in loader or ():
-        yield named_tensors(trainer.strategy.batch_to_device(batch))  # runs the datamodule's hooks, too
-
-
-def _gather(trainer: pl.Trainer, x: Tensor) -> Tensor:
-    """The ranks' rows (N_r, ...), one rank after the other, on all ranks."""
-    if trainer.world_size == 1:
-        return x
-    count = torch.tensor(len(x), device=x.device)
-    counts: list[int] = trainer.strategy.all_gather(count).tolist()  # type: ignore[union-attr]
-    padded = x.new_zeros(max(counts), *x.shape[1:])
-    padded[: len(x)] = x
-    gathered = trainer.strategy.all_gather(padded)
-    return torch.cat([rows[:n] for rows, n in zip(gathered, counts, strict=True)])  # type: ignore[arg-type]

@@ -64,6 +64,8 @@ class RunReport(pl.Callback):
         begin = time.perf_counter()
         for logger in trainer.loggers:
             logger.save()
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            self._facts.update(getattr(callback, "facts", {}))  # what else there is to say of the run
         self._facts["time"] = f"{begin - self._started:.0f} s"
         if (self._folder / "metrics.csv").is_file():
             _write_json(self._folder / "run.json", self._facts)

@@ -39,6 +39,8 @@ OUTSIDE = {
         "numpy",
         "gensim",
         "sklearn",
+        "safetensors",
+        "PIL",
     },
 }
 

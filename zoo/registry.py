@@ -57,6 +57,7 @@ CALLBACKS = {
     "sample_grid": "callbacks.sample_grid.SampleGrid",
     "latent_map": "callbacks.latent_map.LatentMap",
     "word_vectors": "callbacks.word_vectors.WordVectors",
+    "generation": "callbacks.generation.Generation",
     "representation": "callbacks.representation.Representation",
     "report": "callbacks.run_report.RunReport",  # last: it shows what the others made
 }
