@@ -61,6 +61,10 @@ class Noise(pl.LightningDataModule):
         self.prior = prior(kind, **self.options)
         self.prior.quantile(torch.full((1, shape[0], 1, 1), 0.5))  # a shape that does not fit is said now
 
+    def __str__(self) -> str:
+        # Lightning's own asks for loaders, and fails on any that is no DataLoader.
+        return f"{self.samples} pictures {self.input_shape} of noise {self.kind!r} {self.options}, seed {self.seed}"
+
     @property
     def normalisation(self) -> dict[str, list[float]] | None:
         """What would make these values of pixels in [0, 1]: black is the least value, white the greatest, 4 deviations

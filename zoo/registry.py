@@ -45,7 +45,7 @@ DATA = {
     ),
     "folder": Source("datamodules.folder.Folder", "max_steps=1000", "any folder of pictures: --data.root DIR"),
     "noise": Source(
-        "datamodules.noise.Noise", "max_steps=200", "eleven kinds of noise, 100 x 100 in colour: --data.kind NAME"
+        "datamodules.noise.Noise", "max_epochs=2", "eleven kinds of noise, 100 x 100 in colour: --data.kind NAME"
     ),
     "corpus": Source(
         "datamodules.corpus.Corpus",

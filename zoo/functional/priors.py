@@ -93,8 +93,7 @@ def draw(
     made = prior(kind, **options)
     if not dtype.is_floating_point:
         raise ValueError(f"noise needs a floating dtype; got {dtype}")
-    place = torch.device(device) if device is not None else generator.device if generator else None
-    place = place or torch.get_default_device()
+    place = torch.empty(0, device=generator.device if device is None and generator else device).device
     u = torch.rand(tuple(shape), dtype=widest(place), device=place, generator=generator)
     return made.quantile(u.clamp_min_(torch.finfo(u.dtype).eps / 4)).to(dtype)  # 0, too, would be of infinite depth
 
