@@ -44,6 +44,9 @@ DATA = {
         "datamodules.images.CIFAR10", "max_epochs=20", "60,000 colour photographs in 10 classes, 32 x 32"
     ),
     "folder": Source("datamodules.folder.Folder", "max_steps=1000", "any folder of pictures: --data.root DIR"),
+    "noise": Source(
+        "datamodules.noise.Noise", "max_epochs=2", "eleven kinds of noise, 100 x 100 in colour: --data.kind NAME"
+    ),
     "corpus": Source(
         "datamodules.corpus.Corpus",
         "max_epochs=20",
