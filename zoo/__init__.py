@@ -5,6 +5,7 @@ from typing import Any
 
 _EXPORTS = {
     "AutoencoderModule": "zoo.modules.autoencoder",
+    "GANModule": "zoo.modules.gan",
     "SkipGramModule": "zoo.modules.skipgram",
     "VQVAEModule": "zoo.modules.vqvae",
     "ZooModule": "zoo.base",

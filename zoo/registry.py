@@ -27,6 +27,11 @@ MODULES = {
         "plain, denoising, sparse, contractive, (beta-)variational and importance-weighted autoencoders",
     ),
     "vqvae": Technique("zoo.modules.vqvae.VQVAEModule", "digits", "autoencoder with a vocabulary of codes (VQ-VAE)"),
+    "gan": Technique(
+        "zoo.modules.gan.GANModule",
+        "digits",
+        "generative adversarial networks: six objectives, R1/R2/WGAN-GP, DiffAugment, conditional or not",
+    ),
     "skipgram": Technique(
         "zoo.modules.skipgram.SkipGramModule",
         "corpus",
