@@ -147,7 +147,7 @@ class LogNormal(Normal):
 class TruncatedNormal:
     """A normal distribution given that it falls between ``low`` and ``high``; None is ``mean`` -+ 2 ``std``.
 
-    By inversion in the lower tail, mirrored where the upper is nearer: Phi is near 1 there, where floats are coarse.
+    Inverted from the nearer tail, of which the mass is known to all digits: Phi near 1 is not.
     """
 
     def __init__(
@@ -158,17 +158,17 @@ class TruncatedNormal:
         self.high = mean + 2 * std if high is None else _number("high", high, infinite=True)
         if not self.low < self.high:
             raise ValueError(f"low must be less than high; got {self.low} and {self.high}")
-        ends = ((self.low - mean) / std, (self.high - mean) / std)
-        self.mirrored = sum(ends) > 0
-        self.a, self.b = (-ends[1], -ends[0]) if self.mirrored else ends
-        self.mass = _below(self.b) - _below(self.a)
+        self.a, self.b = (self.low - mean) / std, (self.high - mean) / std
+        self.below, self.above = _below(self.a), _below(-self.b)  # the masses that are cut off
+        self.mass = _below(self.b) - self.below if self.a < 0 else _below(-self.a) - self.above
         if self.mass < _LEAST_MASS:
             raise ValueError(f"from {self.low} to {self.high} there is nothing of mean {mean} and std {std}")
 
     def quantile(self, u: Tensor) -> Tensor:
         """(B, ...) to (B, ...)."""
-        z = torch.special.ndtri(_below(self.a) + self.mass * (1 - u if self.mirrored else u))
-        return (z * (-self.std if self.mirrored else self.std) + self.mean).clamp(self.low, self.high)
+        left, right = self.below + self.mass * u, self.above + self.mass * (1 - u)
+        z = torch.special.ndtri(torch.minimum(left, right))
+        return (torch.where(left < right, z, -z) * self.std + self.mean).clamp(self.low, self.high)
 
     def moments(self) -> Moments:
         """In closed form."""
@@ -176,8 +176,8 @@ class TruncatedNormal:
         shift = (at_a - at_b) / self.mass
         # Infinity times a density of 0 is 0 here.
         slope = (self.a * at_a if at_a else 0.0) - (self.b * at_b if at_b else 0.0)
-        mean = self.mean + (-shift if self.mirrored else shift) * self.std
-        return Moments((self.low, self.high), mean, self.std**2 * max(0.0, 1 + slope / self.mass - shift**2))
+        variance = self.std**2 * max(0.0, 1 + slope / self.mass - shift**2)
+        return Moments((self.low, self.high), self.mean + self.std * shift, variance)
 
 
 class Integer:

@@ -32,6 +32,7 @@ U = torch.tensor([2.0**-54, 1e-9, 1e-4, 0.01, 0.3, 0.51, 0.9, 0.999, 1 - 1e-9], 
         (TruncatedNormal(low=-INF, high=-6), stats.truncnorm(-INF, -6)),
         (TruncatedNormal(low=6, high=9), stats.truncnorm(6, 9)),
         (TruncatedNormal(low=-30, high=INF), stats.norm()),
+        (TruncatedNormal(low=-INF, high=INF), stats.norm()),
         (Integer(-3, 4), stats.randint(-3, 5)),
         (categorical(7), stats.randint(0, 7)),
         (Discrete([1, 2, 5], [0.2, 0.5, 0.3]), stats.rv_discrete(values=([1, 2, 5], [0.2, 0.5, 0.3]))),
@@ -57,6 +58,15 @@ def test_truncated_normal_where_floats_are_coarse(mean, low, high, reference):
     x = TruncatedNormal(mean, 1.0, low, high).quantile(u)
     assert (x.diff() > 0).all() and low <= x[0] and x[-1] <= high
     assert stats.kstest(x.numpy(), reference.cdf).statistic < 0.001
+
+
+@pytest.mark.parametrize("low, high", [(-30, INF), (-INF, 30), (-7, INF), (-INF, INF), (-1, 40), (35, INF)])
+def test_neither_end_of_the_uniform_numbers_jumps(low, high):
+    """Rounded to 1, a probability would give infinity, or the bound far away."""
+    ends = TruncatedNormal(low=low, high=high).quantile(torch.tensor([2.0**-54, 1 - 2.0**-53], dtype=torch.float64))
+    np.testing.assert_allclose(
+        ends, stats.truncnorm(low, high).ppf([2.0**-54, 1 - 2.0**-53]), atol=0.03
+    )  # scipy rounds
 
 
 @pytest.mark.parametrize("low, high", [(-1, 3), (-3, 1), (20, 22), (-22, -20)])
