@@ -284,7 +284,8 @@ class GANModule(ZooModule):
         start, end = self._noise(2 * rows).chunk(2)
         weight = torch.linspace(0, 1, steps, device=start.device).view(1, -1, *[1] * (start.ndim - 1))
         z = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weight)
-        if self.hparams.prior == "normal" and not self.hparams.prior_options:  # as long as noise is: what is between is shorter
+        if self.hparams.prior == "normal" and not self.hparams.prior_options:
+            # What lies between two vectors of noise is shorter than either.
             z = z / (weight.square() + (1 - weight).square()).sqrt()
         labels = torch.arange(rows, device=z.device) % self.hparams.num_classes if self.conditional else None
         pictures = self.generate(z.flatten(0, 1), None if labels is None else labels.repeat_interleave(steps))
