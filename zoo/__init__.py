@@ -5,6 +5,7 @@ from typing import Any
 
 _EXPORTS = {
     "AutoencoderModule": "zoo.modules.autoencoder",
+    "PCAModule": "zoo.modules.pca",
     "SkipGramModule": "zoo.modules.skipgram",
     "VQVAEModule": "zoo.modules.vqvae",
     "ZooModule": "zoo.base",

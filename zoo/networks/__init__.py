@@ -11,10 +11,11 @@ from torch import nn
 
 from zoo.networks.conv import ConvDecoder, ConvTrunk
 from zoo.networks.mlp import MLPDecoder, MLPTrunk
+from zoo.networks.projection import Projection
 
 Spec = str | dict[str, Any]
 
-TRUNKS: dict[str, Callable[..., nn.Module]] = {"mlp": MLPTrunk, "conv": ConvTrunk}
+TRUNKS: dict[str, Callable[..., nn.Module]] = {"mlp": MLPTrunk, "conv": ConvTrunk, "projection": Projection}
 DECODERS: dict[str, Callable[..., nn.Module]] = {"mlp": MLPDecoder, "conv": ConvDecoder}
 
 
