@@ -6,6 +6,7 @@ from typing import Any
 _EXPORTS = {
     "AutoencoderModule": "zoo.modules.autoencoder",
     "GANModule": "zoo.modules.gan",
+    "PCAModule": "zoo.modules.pca",
     "SkipGramModule": "zoo.modules.skipgram",
     "VQVAEModule": "zoo.modules.vqvae",
     "ZooModule": "zoo.base",

@@ -37,6 +37,12 @@ MODULES = {
         "corpus",
         "word vectors from text: skip-gram, CBOW, sub-words (word2vec, fastText)",
     ),
+    "pca": Technique(
+        "zoo.modules.pca.PCAModule",
+        "digits",
+        "principal components in one pass over the data, exact, with the Gaussian that goes with them",
+        "max_epochs=1",
+    ),
 }
 
 DATA = {
@@ -64,6 +70,7 @@ DATA = {
 CALLBACKS = {
     "sample_grid": "callbacks.sample_grid.SampleGrid",
     "latent_map": "callbacks.latent_map.LatentMap",
+    "principal_components": "callbacks.principal_components.PrincipalComponents",
     "word_vectors": "callbacks.word_vectors.WordVectors",
     "representation": "callbacks.representation.Representation",
     "report": "callbacks.run_report.RunReport",  # last: it shows what the others made

@@ -21,6 +21,7 @@ from zoo.networks.adversarial import (
 )
 from zoo.networks.conv import ConvDecoder, ConvTrunk
 from zoo.networks.mlp import MLPDecoder, MLPTrunk
+from zoo.networks.projection import Projection
 
 Spec = str | dict[str, Any]
 
@@ -30,6 +31,7 @@ TRUNKS: dict[str, Callable[..., nn.Module]] = {
     "dcgan": DCGANTrunk,
     "resnet": ResNetTrunk,
     "free": FreeTrunk,
+    "projection": Projection,
 }
 DECODERS: dict[str, Callable[..., nn.Module]] = {"mlp": MLPDecoder, "conv": ConvDecoder}
 GENERATORS: dict[str, Callable[..., nn.Module]] = {
