@@ -16,10 +16,11 @@ from zoo.gradient_free import GradientFreeModule
 from zoo.registry import DATA, MODULES
 
 # Options under which a technique's training has no randomness of its own, so that splitting a batch changes nothing.
-DETERMINISTIC = {"autoencoder": {"variant": "plain"}, "pca": {}}
+DETERMINISTIC = {"autoencoder": {"variant": "plain"}, "pca": {}, "som": {}}
 # What a run leaves behind, beside its checkpoints.
 RESULTS = {
     "skipgram": ("vectors/vectors.safetensors", "word_map.png"),
+    "som": ("encoder/encoder.json", "latent_map.png", "map.png", "units.png"),
     "pca": ("encoder/encoder.json", "latent_map.png", "components.png", "scree.png"),
 }
 

@@ -7,6 +7,7 @@ _EXPORTS = {
     "AutoencoderModule": "zoo.modules.autoencoder",
     "GANModule": "zoo.modules.gan",
     "PCAModule": "zoo.modules.pca",
+    "SOMModule": "zoo.modules.som",
     "SkipGramModule": "zoo.modules.skipgram",
     "VQVAEModule": "zoo.modules.vqvae",
     "ZooModule": "zoo.base",

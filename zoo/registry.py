@@ -32,6 +32,12 @@ MODULES = {
         "digits",
         "generative adversarial networks: six objectives, R1/R2/WGAN-GP, DiffAugment, conditional or not",
     ),
+    "som": Technique(
+        "zoo.modules.som.SOMModule",
+        "digits",
+        "self-organising map: batch or online rule, rectangular or hexagonal, plane or torus",
+        "max_epochs=20",
+    ),
     "skipgram": Technique(
         "zoo.modules.skipgram.SkipGramModule",
         "corpus",
@@ -72,6 +78,7 @@ CALLBACKS = {
     "latent_map": "callbacks.latent_map.LatentMap",
     "principal_components": "callbacks.principal_components.PrincipalComponents",
     "word_vectors": "callbacks.word_vectors.WordVectors",
+    "som_map": "callbacks.som_map.SOMMap",
     "representation": "callbacks.representation.Representation",
     "report": "callbacks.run_report.RunReport",  # last: it shows what the others made
 }

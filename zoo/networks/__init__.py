@@ -22,6 +22,7 @@ from zoo.networks.adversarial import (
 from zoo.networks.conv import ConvDecoder, ConvTrunk
 from zoo.networks.mlp import MLPDecoder, MLPTrunk
 from zoo.networks.projection import Projection
+from zoo.networks.prototypes import Prototypes
 
 Spec = str | dict[str, Any]
 
@@ -32,6 +33,7 @@ TRUNKS: dict[str, Callable[..., nn.Module]] = {
     "resnet": ResNetTrunk,
     "free": FreeTrunk,
     "projection": Projection,
+    "prototypes": Prototypes,
 }
 DECODERS: dict[str, Callable[..., nn.Module]] = {"mlp": MLPDecoder, "conv": ConvDecoder}
 GENERATORS: dict[str, Callable[..., nn.Module]] = {
