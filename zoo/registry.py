@@ -64,6 +64,11 @@ DATA = {
     "noise": Source(
         "datamodules.noise.Noise", "max_epochs=2", "eleven kinds of noise, 100 x 100 in colour: --data.kind NAME"
     ),
+    "vectors": Source(
+        "datamodules.vectors.Vectors",
+        "max_epochs=100",
+        "tables of numbers: --data.source FILE (.csv, .parquet, .npy), or iris, wine, breast_cancer",
+    ),
     "corpus": Source(
         "datamodules.corpus.Corpus",
         "max_epochs=20",
