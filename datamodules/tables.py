@@ -60,15 +60,16 @@ _Cells = tuple[list[str], Any, Any]  # names of columns, rows of cells, labels i
 
 
 def _csv(path: Path) -> _Cells:
-    """Of whatever separates the cells; the first line is names if nothing in it is a number."""
+    """Cells between commas, semicolons, tabs, bars or else blanks; a first line without a number is names."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        start = file.read(1 << 16)
+        marks = file.readline()
         file.seek(0)
-        try:
-            dialect = csv.Sniffer().sniff(start, delimiters=",;\t |")
-        except csv.Error:  # a single column
-            dialect = csv.excel  # type: ignore[assignment]
-        lines = [(file_line, cells) for file_line, cells in _numbered(csv.reader(file, dialect)) if any(cells)]
+        mark = max(",;\t|", key=marks.count)
+        if mark in marks:
+            reader = csv.reader(file, delimiter=mark, skipinitialspace=True)
+            lines = [(reader.line_num, cells) for cells in reader if any(cells)]
+        else:
+            lines = [(i, line.split()) for i, line in enumerate(file, 1) if line.strip()]
     if not lines:
         return [], [], None
     first = lines[0][1]
@@ -79,10 +80,6 @@ def _csv(path: Path) -> _Cells:
             raise ValueError(f"{path}: line {line} has {len(cells)} cells, and the first has {width}")
     names = [cell.strip() for cell in first] if named else [str(i) for i in range(width)]
     return names, [cells for _, cells in lines[named:]], None
-
-
-def _numbered(reader: Any) -> Any:
-    return ((reader.line_num, cells) for cells in reader)
 
 
 def _is_number(cell: str) -> bool:

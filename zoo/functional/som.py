@@ -71,8 +71,10 @@ def decayed(schedule: Decay, start: float, end: float, progress: float) -> float
 
 
 def scores(x: Tensor, units: Tensor) -> Tensor:
-    """x w - |w|^2 / 2, highest for the nearest unit: samples (B, D) and units (K, D) to (B, K)."""
-    return torch.addmm(units.square().sum(1) / -2, x, units.T)
+    """x w - |w|^2 / 2, highest for the nearest unit: samples (B, D) and units (K, D), both about the same point not far
+    from the data, to (B, K) float32 or better. The product may be in a lower precision (autocast)."""
+    product = x @ units.T
+    return product.to(units.dtype).sub_(units.square().sum(1) / 2)
 
 
 def distance_to(x: Tensor, units: Tensor, chosen: Tensor) -> Tensor:
@@ -97,8 +99,8 @@ def spread(values: Tensor, influence: Tensor | tuple[Tensor, Tensor]) -> Tensor:
     if isinstance(influence, Tensor):
         return (influence @ values.flatten(1) if values.ndim > 1 else influence @ values).view(values.shape)
     down, right = influence
-    grid = values.reshape(len(down), len(right), -1)
-    return torch.einsum("rs,ct,std->rcd", down, right, grid).reshape(values.shape)
+    over_rows = (down @ values.reshape(len(down), -1)).view(len(down), len(right), -1)
+    return (right @ over_rows).reshape(values.shape)
 
 
 def batch_update(units: Tensor, sums: Tensor, counts: Tensor) -> Tensor:
@@ -145,16 +147,19 @@ def pca_units(x: Tensor, rows: int, columns: int) -> Tensor:
 
     The longer side of the grid lies along the first. A direction's sign is such that its largest number is positive.
     """
-    mean = x.double().mean(0)
-    _, values, axes = torch.linalg.svd(x.double() - mean, full_matrices=False)
-    axes = axes[:2] * (values[:2] / max(1, len(x) - 1) ** 0.5).unsqueeze(1)
+    mean = x.mean(0)
+    centred = x - mean
+    wide = x.shape[1] > len(x)
+    product = centred @ centred.T if wide else centred.T @ centred
+    values, axes = torch.linalg.eigh(product)  # ascending
+    axes = (centred.T @ axes[:, -2:] if wide else axes[:, -2:] * values[-2:].clamp_min(0).sqrt()).T.flip(0)
+    axes = axes / max(1, len(x) - 1) ** 0.5  # as long as the deviation along them
     axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
     if len(axes) < 2:  # one sample, or one number
         axes = torch.cat([axes, axes.new_zeros(2 - len(axes), x.shape[1])])
     first, second = (axes[0], axes[1]) if rows >= columns else (axes[1], axes[0])
     down, right = (
-        torch.linspace(-2, 2, n, dtype=torch.double, device=x.device) if n > 1 else x.new_zeros(1).double()
-        for n in (rows, columns)
+        torch.linspace(-2, 2, n, dtype=x.dtype, device=x.device) if n > 1 else x.new_zeros(1) for n in (rows, columns)
     )
     grid = mean + down.view(-1, 1, 1) * first + right.view(1, -1, 1) * second
-    return grid.flatten(0, 1).to(x.dtype)
+    return grid.flatten(0, 1)

@@ -31,16 +31,15 @@ from zoo.functional.som import (
     neighbourhood,
     online_update,
     pca_units,
-    scores,
     spread,
     unit_sums,
 )
 from zoo.gradient_free import GradientFreeModule
 from zoo.networks.encoder import Encoder
-from zoo.networks.prototypes import Code
+from zoo.networks.prototypes import Code, Prototypes
 
 _BEGIN_WITH = 1000  # samples that say where units start, whatever the batches and processes
-_LOOK_AT = 1024  # of a training batch: whose distances are logged
+_LOOK_AT = 256  # of a training batch: whose distances are logged
 
 
 class SOMModule(GradientFreeModule):
@@ -62,7 +61,7 @@ class SOMModule(GradientFreeModule):
         normalisation: what the data did to pixels in [0, 1]; kept with the encoder for its later users.
 
     Logged: ``loss``, the quantisation error, the mean distance of a sample to its unit in the data's units (while
-    training of the first 1,024 of each batch), and when evaluating ``topographic_error``, the share of samples whose
+    training of the first 256 of each batch), and when evaluating ``topographic_error``, the share of samples whose
     two nearest units do not touch, and ``distortion``, the mean over samples of all units' squared distances, each
     weighted by the final neighbourhood around the sample's unit.
 
@@ -109,9 +108,13 @@ class SOMModule(GradientFreeModule):
         self._gathered: tuple[Tensor, Tensor] | None = None  # no buffers: DDP would give all processes the first's
 
     @property
+    def _trunk(self) -> Prototypes:
+        return self.encoder.trunk  # type: ignore[return-value]
+
+    @property
     def units(self) -> Tensor:
         """(K, D), row by row."""
-        return self.encoder.get_parameter("trunk.weight")
+        return self._trunk.weight
 
     @property
     def grid(self) -> Tensor:
@@ -123,7 +126,7 @@ class SOMModule(GradientFreeModule):
         """The quantisation error; while training the batch is gathered, when evaluating the other errors are added."""
         x = self._flat(require(batch, INPUT, self))
         with torch.no_grad():
-            found = scores(x, self.units)
+            found = self._trunk.scores(x)
             if self.training:
                 chosen = found.argmax(1)
                 self._gather(x, chosen)
@@ -145,7 +148,7 @@ class SOMModule(GradientFreeModule):
 
     def _distortion(self, x: Tensor, found: Tensor, nearest: Tensor) -> Tensor:
         around = neighbourhood(self.hparams.neighbourhood, self._grid_distances(), self.hparams.sigma_end)
-        squared = (x.square().sum(1, keepdim=True) - 2 * found.float()).clamp_min(0)
+        squared = ((x - self._trunk.centre).square().sum(1, keepdim=True) - 2 * found).clamp_min(0)
         return (squared * around.index_select(0, nearest)).sum(1).mean()
 
     def _gather(self, x: Tensor, chosen: Tensor) -> None:
@@ -169,6 +172,7 @@ class SOMModule(GradientFreeModule):
             if not x.isfinite().all():
                 row, column = (~x.isfinite()).nonzero().tolist()[0]
                 raise ValueError(f"inputs must be finite: row {row}, column {column} is NaN or infinite")
+            self._trunk.centre.copy_(x.mean(0))
             self.units.data.copy_(self._starting_units(x))
             self.started.fill_(True)
 
@@ -258,7 +262,7 @@ class SOMModule(GradientFreeModule):
         """Activations fall with distances to neighbours on the grid: their mean over the map."""
         touching = self._touching()
         apart = torch.cdist(self.units, self.units)[touching & (self._grid_distances() > 0)]
-        self.encoder.get_buffer("trunk.scale").copy_(apart.mean().clamp_min(1e-6))
+        self._trunk.scale.copy_(apart.mean().clamp_min(1e-6))
 
     # What the map is for
 
@@ -268,7 +272,7 @@ class SOMModule(GradientFreeModule):
 
     def winners(self, x: Tensor) -> Tensor:
         """Inputs (B, *input_shape) to the number of the nearest unit, (B,) long: row * columns + column."""
-        return scores(self._flat(x), self.units).argmax(1)
+        return self._trunk.scores(self._flat(x)).argmax(1)
 
     def reconstruct(self, batch: Any) -> Tensor:
         """A batch, or its input (B, *input_shape), each replaced by its unit."""

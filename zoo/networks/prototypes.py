@@ -15,7 +15,8 @@ Code = Literal["position", "activation"]
 class Prototypes(nn.Module):
     """(B, *input_shape) to the place of the nearest unit on the grid, (B, 2), or to all units' activations, (B, K).
 
-    An activation is a unit's share of exp(-|x - w|^2 / (2 scale^2)) among all units.
+    An activation is a unit's share of exp(-|x - w|^2 / (2 scale^2)) among all units. ``centre`` is a point amid data,
+    about which products are taken, so that a large mean does not cancel in them.
 
     Args:
         input_shape: of one sample; it is flattened to D numbers.
@@ -26,6 +27,7 @@ class Prototypes(nn.Module):
 
     positions: Tensor
     scale: Tensor
+    centre: Tensor
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Prototypes(nn.Module):
         self.weight = nn.Parameter(torch.empty(rows * columns, math.prod(input_shape)))
         self.register_buffer("positions", grid_positions(rows, columns, topology))
         self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("centre", torch.zeros(math.prod(input_shape)))
         self.feature_dim = 2 if code == "position" else rows * columns
 
         self.reset_parameters()
@@ -50,9 +53,14 @@ class Prototypes(nn.Module):
         """Units scattered around zero, in no order."""
         nn.init.normal_(self.weight, std=0.1)
         self.scale.fill_(1)
+        self.centre.zero_()
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Of inputs (B, *input_shape) with all units, (B, K), the highest for the nearest."""
+        return scores(x.flatten(1).to(self.weight.dtype) - self.centre, self.weight - self.centre)
 
     def forward(self, x: Tensor) -> Tensor:
-        found = scores(x.flatten(1).to(self.weight.dtype), self.weight)
+        found = self.scores(x)
         if self.code == "position":
             return self.positions.index_select(0, found.argmax(1))
         return (found / self.scale.square()).softmax(1)
