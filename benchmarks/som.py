@@ -65,7 +65,7 @@ def fastersom(x: np.ndarray, seed: int) -> tuple[float, float, np.ndarray]:
 
 
 def ours(
-    x: np.ndarray, seed: int, side: int = SIDE, epochs: int = EPOCHS, batch_size: int = 2000, **options: Any
+    x: np.ndarray, seed: int, side: int = SIDE, epochs: int = EPOCHS, batch_size: int = 5000, **options: Any
 ) -> Any:
     """The same."""
     import lightning.pytorch as pl

@@ -259,9 +259,10 @@ class SOMModule(GradientFreeModule):
         return sums, counts
 
     def _set_scale(self) -> None:
-        """Activations fall with distances to neighbours on the grid: their mean over the map."""
-        touching = self._touching()
-        apart = torch.cdist(self.units, self.units)[touching & (self._grid_distances() > 0)]
+        """Activations fall with distances between neighbours in a row or a column: their mean over the map."""
+        grid = self.units.view(self.hparams.rows, self.hparams.columns, -1)
+        steps = (grid[1:] - grid[:-1], grid[:, 1:] - grid[:, :-1])
+        apart = torch.cat([step.norm(dim=2).flatten() for step in steps])
         self._trunk.scale.copy_(apart.mean().clamp_min(1e-6))
 
     # What the map is for
