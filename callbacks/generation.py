@@ -1,6 +1,7 @@
 """Are the samples good, of every kind, and new? Measured while they are learned, beside what real pictures reach."""
 
 import logging
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -95,14 +96,14 @@ class Generation(PictureCallback):
 
     def collect(self, module: pl.LightningModule, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Look at held-out pictures, the first time."""
-        stage = _stage(module.trainer)
+        trainer = module.trainer
+        stage = _stage(trainer)
         if stage in self._held or "input" not in batch:
             return
-        self._parts.append(look(module.trainer, batch, self._scorer))
-        few = to_bytes(batch["input"][:_SHOWN], module.trainer)
-        shown = torch.cat([self._shown.get(stage, few[:0]), few])
-        order = torch.randperm(len(shown), generator=torch.Generator().manual_seed(len(shown)))
-        self._shown[stage] = shown[order[:_SHOWN]]  # of all batches: loaders often go class by class
+        self._parts.append(look(trainer, batch, self._scorer))
+        batches = trainer.num_test_batches if stage == "test" else trainer.num_val_batches
+        few = to_bytes(batch["input"][: math.ceil(_SHOWN / batches[0])], trainer)  # of all: loaders may go by class
+        self._shown[stage] = torch.cat([self._shown.get(stage, few[:0]), few])[:_SHOWN]
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Measure: metrics can be logged here, and no longer when the picture is drawn."""
@@ -112,9 +113,6 @@ class Generation(PictureCallback):
         stage, device = _stage(trainer), self._train.features.device
         drawn = draw_samples(trainer, pl_module, len(self._held[stage].pictures), self._train.labels)
         features = gather(trainer, self._scorer(drawn.to(device)))
-        if not features.isfinite().all():
-            self._warn("the samples are not finite: they are not scored")
-            return
         with fixed_randomness(0, pl_module.device):
             found, distance, which = self._scores(stage, features)
         logged = {f"{stage}/{name}": value for name, value in found.items() if name != "spread"}
@@ -123,17 +121,23 @@ class Generation(PictureCallback):
         if trainer.is_global_zero:
             if told := self._alarm.hear(found, patient=trainer.state.fn == "fit"):
                 log.warning(told)
-            save_figure(
-                real_and_fake(self._shown[stage], drawn[:_SHOWN], _caption(trainer)), self.folder, "real_and_fake"
-            )
-            pairs = pictures, self._train.pictures[which]
-            figure = nearest_training(*pairs, distance, self._floors[stage][1], found["memorised"])
-            save_figure(figure, self.folder, "nearest_training")
+            self._draw(trainer, drawn[:_SHOWN], pictures, distance, which, found["memorised"])
 
     on_test_epoch_end = on_validation_epoch_end
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Done already, where the samples are."""
+
+    def _draw(
+        self, trainer: pl.Trainer, first: Tensor, samples: Tensor, distance: Tensor, which: Tensor, share: float
+    ) -> None:
+        assert self._train is not None
+        stage = _stage(trainer)
+        when = f"epoch {trainer.current_epoch + 1}" if trainer.state.fn == "fit" else "best checkpoint"
+        save_figure(real_and_fake(self._shown[stage], first, when), self.folder, "real_and_fake")
+        nearest_there = self._train.pictures[which]
+        figure = nearest_training(samples, nearest_there, distance, self._floors[stage][1], share)
+        save_figure(figure, self.folder, "nearest_training")
 
     def _scores(self, stage: str, features: Tensor) -> tuple[dict[str, float], Tensor, Tensor]:
         """Of samples' features (M, D): the measures, and the distance (M,) to the nearest training picture (M,)."""
@@ -226,7 +230,3 @@ class Generation(PictureCallback):
 
 def _stage(trainer: pl.Trainer) -> str:
     return "test" if trainer.testing else "val"
-
-
-def _caption(trainer: pl.Trainer) -> str:
-    return f"epoch {trainer.current_epoch + 1}" if trainer.state.fn == "fit" else "best checkpoint"

@@ -13,7 +13,8 @@ from callbacks.pictures import PictureCallback, save_figure, to_unit
 
 class SampleGrid(PictureCallback):
     """``reconstructions.png`` (needs ``reconstruct(batch)``), ``samples.png`` (``sample(n)``) and
-    ``interpolations.png`` (``interpolate(start, end, steps)``), each for modules that offer it.
+    ``interpolations.png`` (``interpolate(start, end, steps)``, or from noise to noise ``walk(rows, steps)``), each for
+    modules that offer it.
 
     Args:
         columns: pictures in a row.
@@ -76,6 +77,8 @@ class SampleGrid(PictureCallback):
 
     def _interpolations(self, module: Any, batch: dict[str, Tensor]) -> Tensor | None:
         x = batch["input"]
+        if hasattr(module, "walk"):
+            return module.walk(self.rows, self.columns).flatten(0, 1)
         rows = min(self.rows, len(x) // 2)
         if not hasattr(module, "interpolate") or rows == 0:
             return None

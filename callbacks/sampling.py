@@ -60,5 +60,5 @@ def _sample(module: Any, n: int, labels: Tensor | None, seed: int) -> Tensor:
 
 
 def to_bytes(pictures: Tensor, trainer: pl.Trainer) -> Tensor:
-    """Pictures (B, C, H, W), normalised as the data are, to uint8 on the CPU."""
-    return to_unit(pictures, trainer).mul(255).round().to(torch.uint8)
+    """Pictures (B, C, H, W), normalised as the data are, to uint8 on the CPU; what is not finite is black."""
+    return to_unit(pictures, trainer).nan_to_num(0.0).mul(255).round().to(torch.uint8)

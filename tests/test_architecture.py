@@ -18,12 +18,13 @@ ALLOWED = {
         "zoo.networks",
         "zoo.modules",
         "zoo.base",
+        "zoo.gradient_free",
         "zoo.batch",
         "zoo.optim",
         "zoo.export",
     },
     "zoo": {"zoo"},
-    "datamodules": {"datamodules"},
+    "datamodules": {"datamodules", "zoo.functional"},  # pure functions alone: what noise is, is stated once
     "callbacks": {"callbacks"},
 }
 OUTSIDE = {

@@ -12,12 +12,17 @@ from conftest import ROOT
 from conftest import quiet_trainer as trainer
 
 from zoo.base import ZooModule
+from zoo.gradient_free import GradientFreeModule
 from zoo.registry import DATA, MODULES
 
 # Options under which a technique's training has no randomness of its own, so that splitting a batch changes nothing.
-DETERMINISTIC = {"autoencoder": {"variant": "plain"}}
+DETERMINISTIC = {"autoencoder": {"variant": "plain"}, "pca": {}, "som": {}}
 # What a run leaves behind, beside its checkpoints.
-RESULTS = {"skipgram": ("vectors/vectors.safetensors", "word_map.png")}
+RESULTS = {
+    "skipgram": ("vectors/vectors.safetensors", "word_map.png"),
+    "som": ("encoder/encoder.json", "latent_map.png", "map.png", "units.png"),
+    "pca": ("encoder/encoder.json", "latent_map.png", "components.png", "scree.png"),
+}
 
 techniques = pytest.mark.parametrize("name", MODULES)
 
@@ -64,11 +69,18 @@ def test_trains_and_moves_only_what_is_trainable(name, tmp_path):
     module, data = make(name)
     before = weights(module)
     frozen = next(n for n, p in module.named_parameters())
-    module.get_parameter(frozen).requires_grad_(False)
+    learns_by_gradient = not isinstance(module, GradientFreeModule)  # the others have nothing to freeze
+    module.get_parameter(frozen).requires_grad_(not learns_by_gradient)
     fit = trainer(tmp_path)
     fit.fit(module, data)
     assert torch.isfinite(fit.callback_metrics["train/loss"])
     assert torch.isfinite(fit.callback_metrics[module.monitor])
+    if not learns_by_gradient:
+        assert frozen == "anchor" and module.anchor == 0
+        after = weights(module)
+        moved = {n for n in after if not torch.equal(after[n], before[n])}
+        assert moved & {n for n, _ in module.named_buffers()}, "no buffer has moved"
+        return
     moved = {n for n, p in module.named_parameters() if not torch.equal(p, before[n])}
     assert moved == {n for n, p in module.named_parameters()} - {frozen}
 
@@ -186,6 +198,7 @@ def test_bf16_stays_finite(name, tmp_path):
 
 # Where one batch in two halves is another thing than the whole batch.
 UNLIKE = {
+    "gan": "its noise is drawn anew for every batch; tests of its own give halves the same noise",
     "vqvae": "its codebook begins with vectors of the first batch, drawn by chance, and follows every micro-batch",
     "skipgram": "its words of noise are drawn anew for every batch",
 }

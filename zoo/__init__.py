@@ -5,6 +5,9 @@ from typing import Any
 
 _EXPORTS = {
     "AutoencoderModule": "zoo.modules.autoencoder",
+    "GANModule": "zoo.modules.gan",
+    "PCAModule": "zoo.modules.pca",
+    "SOMModule": "zoo.modules.som",
     "SkipGramModule": "zoo.modules.skipgram",
     "VQVAEModule": "zoo.modules.vqvae",
     "ZooModule": "zoo.base",

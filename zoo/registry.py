@@ -27,10 +27,27 @@ MODULES = {
         "plain, denoising, sparse, contractive, (beta-)variational and importance-weighted autoencoders",
     ),
     "vqvae": Technique("zoo.modules.vqvae.VQVAEModule", "digits", "autoencoder with a vocabulary of codes (VQ-VAE)"),
+    "gan": Technique(
+        "zoo.modules.gan.GANModule",
+        "digits",
+        "generative adversarial networks: six objectives, R1/R2/WGAN-GP, DiffAugment, conditional or not",
+    ),
+    "som": Technique(
+        "zoo.modules.som.SOMModule",
+        "digits",
+        "self-organising map: batch or online rule, rectangular or hexagonal, plane or torus",
+        "max_epochs=20",
+    ),
     "skipgram": Technique(
         "zoo.modules.skipgram.SkipGramModule",
         "corpus",
         "word vectors from text: skip-gram, CBOW, sub-words (word2vec, fastText)",
+    ),
+    "pca": Technique(
+        "zoo.modules.pca.PCAModule",
+        "digits",
+        "principal components in one pass over the data, exact, with the Gaussian that goes with them",
+        "max_epochs=1",
     ),
 }
 
@@ -44,6 +61,14 @@ DATA = {
         "datamodules.images.CIFAR10", "max_epochs=20", "60,000 colour photographs in 10 classes, 32 x 32"
     ),
     "folder": Source("datamodules.folder.Folder", "max_steps=1000", "any folder of pictures: --data.root DIR"),
+    "noise": Source(
+        "datamodules.noise.Noise", "max_epochs=2", "eleven kinds of noise, 100 x 100 in colour: --data.kind NAME"
+    ),
+    "vectors": Source(
+        "datamodules.vectors.Vectors",
+        "max_epochs=100",
+        "tables of numbers: --data.source FILE (.csv, .parquet, .npy), or iris, wine, breast_cancer",
+    ),
     "corpus": Source(
         "datamodules.corpus.Corpus",
         "max_epochs=20",
@@ -56,7 +81,10 @@ DATA = {
 CALLBACKS = {
     "sample_grid": "callbacks.sample_grid.SampleGrid",
     "latent_map": "callbacks.latent_map.LatentMap",
+    "principal_components": "callbacks.principal_components.PrincipalComponents",
     "word_vectors": "callbacks.word_vectors.WordVectors",
+    "som_map": "callbacks.som_map.SOMMap",
+    "training_film": "callbacks.training_film.TrainingFilm",
     "generation": "callbacks.generation.Generation",
     "representation": "callbacks.representation.Representation",
     "report": "callbacks.run_report.RunReport",  # last: it shows what the others made

@@ -1,6 +1,7 @@
 """Randomness as a function of where one is, not of what happened before."""
 
 import torch
+from torch import Tensor
 
 
 def seed_generator(device: torch.device, *place: int) -> None:
@@ -8,3 +9,48 @@ def seed_generator(device: torch.device, *place: int) -> None:
     cuda = device.type == "cuda"
     generator = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
     generator.manual_seed(hash(place) % 2**63)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The floating type with the most digits that the device computes with."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def counted_uniform(start: int, places: Tensor) -> Tensor:
+    """Uniform numbers that depend on nothing but where they stand: the same on any device, in any order and batch.
+
+    SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"), whose numbers can be had one
+    without the others, as whole tensors.
+
+    Args:
+        start: 64 bits, signed: one sequence of the generator for each.
+        places: int64, 0 or more: which numbers of the sequence.
+
+    Returns:
+        As ``places``, in (0, 1): neither end occurs.
+    """
+    bits = _mixed(places * _STEP + _signed(start + _STEP))
+    dtype = widest(places.device)
+    kept = 52 if dtype == torch.float64 else 23  # with the half below it, as many as the type holds
+    return _shifted(bits, 64 - kept).to(dtype).add_(0.5).mul_(2.0**-kept)
+
+
+def _signed(value: int) -> int:
+    """The 64-bit two's complement of a whole number: torch's int64 wraps round, Python's int does not."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+_STEP = _signed(0x9E3779B97F4A7C15)
+_FACTORS = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+
+
+def _shifted(bits: Tensor, count: int) -> Tensor:
+    """To the right with zeros coming in; torch's own repeats the sign."""
+    return (bits >> count).bitwise_and_((1 << (64 - count)) - 1)
+
+
+def _mixed(bits: Tensor) -> Tensor:
+    """SplitMix64's output function, int64 to int64."""
+    bits = (bits ^ _shifted(bits, 30)) * _FACTORS[0]
+    bits = (bits ^ _shifted(bits, 27)) * _FACTORS[1]
+    return bits ^ _shifted(bits, 31)

@@ -1,6 +1,7 @@
 """Networks by spec: a name, or a mapping ``{"name": ..., plain keyword values}``; an ``nn.Module`` is taken as it is.
 
-A trunk maps (B, *input_shape) to features (B, F); a decoder maps latents (B, D) to (B, *output_shape).
+A trunk maps (B, *input_shape) to features (B, F); a decoder maps latents (B, D) to (B, *output_shape). A generator does
+that, too, but may want its latents in another shape, ``latent_shape``.
 """
 
 import difflib
@@ -9,13 +10,39 @@ from typing import Any
 
 from torch import nn
 
+from zoo.networks.adversarial import (
+    DCGANGenerator,
+    DCGANTrunk,
+    FreeGenerator,
+    FreeTrunk,
+    ImageGenerator,
+    ResNetGenerator,
+    ResNetTrunk,
+)
 from zoo.networks.conv import ConvDecoder, ConvTrunk
 from zoo.networks.mlp import MLPDecoder, MLPTrunk
+from zoo.networks.projection import Projection
+from zoo.networks.prototypes import Prototypes
 
 Spec = str | dict[str, Any]
 
-TRUNKS: dict[str, Callable[..., nn.Module]] = {"mlp": MLPTrunk, "conv": ConvTrunk}
+TRUNKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLPTrunk,
+    "conv": ConvTrunk,
+    "dcgan": DCGANTrunk,
+    "resnet": ResNetTrunk,
+    "free": FreeTrunk,
+    "projection": Projection,
+    "prototypes": Prototypes,
+}
 DECODERS: dict[str, Callable[..., nn.Module]] = {"mlp": MLPDecoder, "conv": ConvDecoder}
+GENERATORS: dict[str, Callable[..., nn.Module]] = {
+    "dcgan": DCGANGenerator,
+    "resnet": ResNetGenerator,
+    "free": FreeGenerator,
+    "image": ImageGenerator,
+    "mlp": MLPDecoder,
+}
 
 
 def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]], **given: Any) -> nn.Module:
@@ -23,7 +50,7 @@ def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]],
 
     Args:
         spec: a name in ``known``, a mapping with ``name`` and the network's own keywords, or a finished module.
-        known: ``TRUNKS`` or ``DECODERS``.
+        known: ``TRUNKS``, ``DECODERS`` or ``GENERATORS``.
         given: what the caller knows and the spec need not say (shapes).
 
     Raises:

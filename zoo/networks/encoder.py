@@ -71,12 +71,13 @@ class Encoder(nn.Module):
         return self.head(self.trunk(x))
 
     def preprocess(self, x: Tensor) -> Tensor:
-        """Pictures (B, C, H, W), uint8 or floats in [0, 1], to what the encoder was trained on."""
+        """Pictures (B, C, H, W), uint8 or floats in [0, 1], or vectors (B, D), to what the encoder was trained on."""
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         if self.normalisation is None:
             return x
         if "sample_offset" in self.normalisation:
             std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
             return (x - mean) / (std + self.normalisation["sample_offset"])
-        mean, std = (torch.tensor(self.normalisation[key], device=x.device).view(-1, 1, 1) for key in ("mean", "std"))
+        ones = [1] * (x.ndim - 2)  # a value for each channel, or for each number of a vector
+        mean, std = (torch.tensor(self.normalisation[key], device=x.device).view(-1, *ones) for key in ("mean", "std"))
         return (x - mean) / std

@@ -1,0 +1,184 @@
+"""Tables of numbers: one sample a row."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from datamodules.labels import keep_labels, split
+from datamodules.loader import ShardedSampler, TensorLoader
+from datamodules.tables import BUNDLED, Table, read_table
+
+_TEST = 0.2
+
+
+class Parts(NamedTuple):
+    """A table's samples in three parts, and what was done to them."""
+
+    rows: dict[str, Tensor]  # of "train", "val", "test": (N, D) float32
+    labels: dict[str, Tensor]  # (N,) long, where there are labels
+    mean: Tensor  # (D,) float64
+    std: Tensor
+
+
+class Vectors(pl.LightningDataModule):
+    """Rows of a table in batches ``{"input": (B, D) float, "label": (B,) long}``; a label of -1 means unlabelled.
+
+    A fifth of the rows, the same whatever the seed, is for testing; with labels each class in its proportion.
+
+    Args:
+        source: "iris", "wine" or "breast_cancer", which come with scikit-learn; or a file: .csv or .tsv (with or
+            without a line of names), .parquet, .npy (N, D), or .npz with ``x`` (N, D) and maybe ``y`` (N,).
+        label: the column that holds classes, by name or by number from 0; "" is none. The bundled ones and .npz have
+            their own.
+        drop: columns to leave out, by name or number.
+        standardise: subtract each column's mean and divide by its deviation, both of the training rows; a column
+            without variance becomes 0.
+        batch_size: B, on each rank.
+        labels_per_class: keep so many training labels of each class and forget the rest; None keeps all.
+        label_seed: chooses which.
+        labelled_only: train on the labelled rows alone.
+        val_fraction: share of the training rows set aside for validation.
+        seed: of shuffling and of the validation rows.
+
+    Raises:
+        ValueError: an argument out of its range, or a table that cannot be used; names row and column.
+        FileNotFoundError: there is no such file.
+    """
+
+    def __init__(
+        self,
+        source: str = "iris",
+        label: str = "",
+        drop: Sequence[str] = (),
+        standardise: bool = True,
+        batch_size: int = 32,
+        labels_per_class: int | None = None,
+        label_seed: int = 0,
+        labelled_only: bool = False,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more; got {batch_size}")
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
+        if labelled_only and labels_per_class is None:
+            raise ValueError("labelled_only needs labels_per_class")
+        if source in BUNDLED and label:
+            raise ValueError(f"{source} has its own labels: leave label out")
+        self.source, self.label, self.drop, self.standardise = source, label, list(drop), standardise
+        self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
+        self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
+
+    def __str__(self) -> str:
+        # Lightning's own asks for loaders, and fails on any that is no DataLoader.
+        return f"vectors of {self.source}"
+
+    @cached_property
+    def table(self) -> Table:
+        """What the file holds."""
+        table = read_table(self.source, self.label, self.drop)
+        if len(table.rows) < 5:
+            raise ValueError(f"{self.source} has {len(table.rows)} rows: training, validation and test need 5 or more")
+        if table.labels is not None and len(table.classes) < 2:
+            raise ValueError(f"{self.source} has a single class, {table.classes[0]!r}: leave label out")
+        return table
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Standardised, in three parts."""
+        rows, labels = self.table.rows, self.table.labels
+        strata = torch.zeros(len(rows), dtype=torch.long) if labels is None else labels
+        rest, test = split(strata, _TEST, seed=0)
+        train, val = (rest[part] for part in split(strata[rest], self.val_fraction, self.seed))
+        std, mean = torch.std_mean(rows[train], 0, correction=0)
+        if (flat := std <= 1e-12 * mean.abs()).any():
+            names = [repr(name) for name, constant in zip(self.columns, flat.tolist(), strict=True) if constant]
+            rank_zero_warn(f"columns without variance in {self.source}: {', '.join(names)}")
+        std = torch.where(flat, 1.0, std)
+        if not self.standardise:
+            mean, std = torch.zeros_like(mean), torch.ones_like(std)
+        places = {"train": train, "val": val, "test": test}
+        scaled = {name: ((rows[place] - mean) / std).float() for name, place in places.items()}
+        known = {} if labels is None else {name: labels[place] for name, place in places.items()}
+        return Parts(*self._with_budget(scaled, known), mean, std)
+
+    def _with_budget(
+        self, rows: dict[str, Tensor], labels: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        if self.labels_per_class is None:
+            return rows, labels
+        if not labels:
+            raise ValueError(f"labels_per_class needs labels, and {self.source} has none: say which column, label")
+        kept = keep_labels(labels["train"], self.labels_per_class, self.label_seed)
+        if not self.labelled_only:
+            return rows, {**labels, "train": kept}
+        chosen = kept >= 0
+        return {**rows, "train": rows["train"][chosen]}, {**labels, "train": kept[chosen]}
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the D columns."""
+        return self.table.columns
+
+    @property
+    def input_shape(self) -> tuple[int]:
+        """(D,)."""
+        return (len(self.columns),)
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes there are; None without labels."""
+        return len(self.table.classes) or None
+
+    @property
+    def class_names(self) -> list[str]:
+        """In the order of their numbers."""
+        return self.table.classes
+
+    @property
+    def normalisation(self) -> dict[str, Any] | None:
+        """Mean and deviation that each column was standardised by."""
+        return {"mean": self.parts.mean.tolist(), "std": self.parts.std.tolist()} if self.standardise else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all rows and labels as they are used."""
+        digest = hashlib.sha256()
+        for held in (self.parts.rows, self.parts.labels):
+            for name, values in sorted(held.items()):
+                digest.update(f"{name} {tuple(values.shape)}".encode() + values.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _loader(self, name: str, shuffle: bool = False) -> TensorLoader:
+        tensors = {"input": self.parts.rows[name]}
+        if self.parts.labels:
+            tensors["label"] = self.parts.labels[name]
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if self.trainer:
+            tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
+        sampler = ShardedSampler(self.parts.rows[name], rank, world_size, shuffle, self.seed)  # type: ignore[arg-type]
+        return TensorLoader(tensors, self.batch_size, sampler)
+
+    def train_dataloader(self) -> TensorLoader:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> TensorLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> TensorLoader:
+        return self._loader("test")
+
+    def predict_dataloader(self) -> TensorLoader:
+        return self._loader("test")
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """The batch without the seed of an augmentation, which rows have not."""
+        return {key: value for key, value in batch.items() if key != "seed"}

@@ -1,0 +1,141 @@
+import lightning.pytorch as pl
+import pytest
+import torch
+from conftest import quiet_trainer
+from torch.utils.data import DataLoader, TensorDataset
+
+from datamodules.vectors import Vectors
+from zoo import SOMModule, load_encoder, save_encoder
+
+X = torch.randn(300, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([4.0, 3, 1, 0.5, 0.2, 0.1])
+
+
+def loader(x=X, batch_size=50):
+    return DataLoader(TensorDataset(x), batch_size=batch_size)
+
+
+def trained(x=X, batch_size=50, epochs=10, **options):
+    pl.seed_everything(0, verbose=False)
+    module = SOMModule((x.shape[1],), **{"rows": 5, "columns": 6, **options})
+    fit = quiet_trainer(max_epochs=epochs)
+    fit.fit(module, loader(x, batch_size), loader(x, batch_size))
+    return module, fit
+
+
+def test_neither_order_nor_batch_size_matter_to_the_batch_rule():
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(1))
+    expected = trained()[0].units
+    for x, size in ((X, 300), (X, 7), (X[order], 64)):
+        torch.testing.assert_close(trained(x, size)[0].units, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_batch_rule_from_start_to_end():
+    """Against the formula in float64, epoch by epoch, with the neighbourhood as documented."""
+    module, _ = trained(epochs=4, sigma=3.0, sigma_end=0.5)
+    begin = SOMModule((6,), rows=5, columns=6)._starting_units(X).double()
+    x, units = X.double(), begin
+    places = module.encoder.trunk.positions.double()
+    squared = torch.cdist(places, places).square()
+    for epoch in range(4):
+        sigma = 3.0 * (0.5 / 3.0) ** (epoch / 3)
+        weight = torch.exp(-squared[torch.cdist(x, units).argmin(1)] / (2 * sigma**2))
+        units = (weight.T @ x) / weight.sum(0).unsqueeze(1)
+    torch.testing.assert_close(module.units.double(), units, rtol=1e-4, atol=1e-4)
+
+
+def test_a_map_of_a_square_is_in_order():
+    """Uniform points of the plane: neighbours stay neighbours, and units spread over the square."""
+    x = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0))
+    for options in ({}, {"rule": "online"}, {"topology": "hexagonal"}):
+        module, fit = trained(x, 100, 15, rows=8, columns=8, **options)
+        assert fit.callback_metrics["val/topographic_error"] < 0.1
+        assert fit.callback_metrics["val/loss"] < 0.08  # 64 squares of side 1/8: 0.048 is the least
+        assert module.units.amin(0).max() < 0.15 and module.units.amax(0).min() > 0.85
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"topology": "hexagonal", "torus": True, "rows": 6},
+        {"neighbourhood": "bubble", "start": "sample"},
+        {"rule": "online", "start": "random", "decay": "linear"},
+        {"rule": "online", "decay": "inverse", "torus": True},
+    ],
+)
+def test_variants_lower_the_error(options):
+    _, short = trained(epochs=1, **options)
+    module, fit = trained(epochs=15, **options)
+    assert fit.callback_metrics["val/loss"] < short.callback_metrics["val/loss"]
+    assert module.units.isfinite().all() and 0 <= fit.callback_metrics["val/topographic_error"] <= 1
+
+
+def test_a_mexican_hat_stays_among_the_data():
+    """It pushes away what is not near, so errors stay large; but better than one unit in the middle."""
+    module, fit = trained(epochs=15, rule="online", neighbourhood="mexican_hat", start="random")
+    assert fit.callback_metrics["val/loss"] < (X - X.mean(0)).norm(dim=1).mean() and module.units.isfinite().all()
+
+
+def test_what_evaluation_says():
+    module, fit = trained()
+    distance = torch.cdist(X, module.units)
+    two = distance.topk(2, largest=False).indices
+    places = module.encoder.trunk.positions
+    apart = (places[two[:, 0]] - places[two[:, 1]]).norm(dim=1) > 1.5
+    around = torch.exp(torch.cdist(places, places).square()[two[:, 0]] / (-2 * 0.5**2))
+    assert fit.callback_metrics["val/loss"].item() == pytest.approx(distance.amin(1).mean().item(), rel=1e-4)
+    assert fit.callback_metrics["val/topographic_error"].item() == pytest.approx(apart.float().mean().item())
+    distortion = (around * distance.square()).sum(1).mean().item()
+    assert fit.callback_metrics["val/distortion"].item() == pytest.approx(distortion, rel=1e-3)
+
+
+def test_codes_are_places_or_activations(tmp_path):
+    module, _ = trained()
+    winners = torch.cdist(X, module.units).argmin(1)
+    assert torch.equal(module.winners(X), winners)
+    assert torch.equal(module.encode(X), torch.stack([winners // 6, winners % 6], 1).float())
+    assert torch.equal(module.reconstruct({"input": X}), module.units[winners])
+    other, _ = trained(code="activation")
+    codes = other.encode(X)
+    assert codes.shape == (300, 30) and torch.equal(codes.argmax(1), other.winners(X))
+    torch.testing.assert_close(codes.sum(1), torch.ones(300))
+    save_encoder(other.encoder, tmp_path / "e")
+    torch.testing.assert_close(load_encoder(tmp_path / "e")(X), codes)
+
+
+def test_iris_by_the_datamodule():
+    pl.seed_everything(0, verbose=False)
+    data = Vectors("iris")
+    module = SOMModule(data.input_shape, rows=7, columns=7, normalisation=data.normalisation)
+    fit = quiet_trainer(max_epochs=20)
+    fit.fit(module, data)
+    untrained = torch.cdist(data.parts.rows["val"], SOMModule((4,), rows=7, columns=7).units).amin(1).mean()
+    assert fit.callback_metrics["val/loss"] < untrained / 3
+
+
+def test_a_large_mean_does_not_cancel():
+    module, fit = trained(X + 1000)
+    expected = torch.cdist(X.double() + 1000, module.units.double())
+    assert torch.equal(module.winners(X + 1000), expected.argmin(1))
+    plain, _ = trained(X)
+    assert fit.callback_metrics["val/loss"].item() == pytest.approx(
+        torch.cdist(X, plain.units).amin(1).mean().item(), rel=0.02
+    )
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="mexican_hat is negative"):
+        SOMModule((6,), neighbourhood="mexican_hat")
+    with pytest.raises(ValueError, match="two units or more"):
+        SOMModule((6,), rows=1, columns=1)
+    with pytest.raises(ValueError, match="rate at most 1"):
+        SOMModule((6,), rate=2.0)
+    with pytest.raises(ValueError, match="row 3, column 2 is NaN"):
+        broken = X.clone()
+        broken[3, 2] = float("nan")
+        trained(broken)
+    with pytest.raises(ValueError, match="only 1"):
+        trained(X[:1])
+    with pytest.warns(UserWarning, match="a map of 30 units for 20 samples: .* 23 units would be usual"):
+        trained(X[:20])
+    with pytest.raises(ValueError, match=r"input_shape is \(5,\) but the batch holds inputs of shape \(6,\)"):
+        quiet_trainer().fit(SOMModule((5,)), loader())

@@ -1,0 +1,154 @@
+"""Principal components and the Gaussian that goes with them: pure functions of moments, variances and axes.
+
+N rows of D numbers, K components. Variances have the divisor N - 1 and descend, as in scikit-learn.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from zoo.functional.moments import Moments, covariance
+
+Wanted = int | float | Literal["mle"]
+_NOISE = 1e-7  # relative, of sums of products in float32
+
+
+def random_directions(dim: int, width: int, seed: int = 0) -> Tensor:
+    """Omega (dim, width), Gaussian: the same for a seed wherever it is made."""
+    return torch.randn(dim, width, generator=torch.Generator().manual_seed(seed))
+
+
+def principal_axes(moments: Moments) -> tuple[Tensor, Tensor]:
+    """All variances (D,) and axes (D, D), a row each, from the exact covariance. float64.
+
+    What is within rounding of 0 is 0, as in constant columns; so is all after the first N - 1.
+    """
+    values, vectors = torch.linalg.eigh(covariance(moments))
+    values, axes = values.flip(0), vectors.T.flip(0)
+    rounding = len(values) * torch.finfo(values.dtype).eps * values[0].clamp_min(0)
+    real = (values > rounding) & (torch.arange(len(values), device=values.device) < moments.rows - 1)
+    return torch.where(real, values, 0.0), orient(axes)
+
+
+def nystrom_axes(moments: Moments, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """W variances (W,) and axes (W, D) from the sketch Y = C Omega of the covariance C. float64.
+
+    They are those of the Nystroem approximation A = Y (Omega^T Y)^+ Y^T (Halko et al. 2011; Tropp et al. 2017, "Fixed-
+    rank approximation of a positive-semidefinite matrix from streaming data"). A never exceeds C, so no variance is
+    overstated, and the sum of all that is missing, trace(C) - trace(A), is known exactly: no variance, and no
+    direction's variance, is off by more. In expectation over Omega, for every r < W - 1, it is at most
+    (1 + r / (W - r - 1)) times the sum of the variances after the r-th. Both to within the rounding of Y.
+    """
+    omega = directions.double()
+    sketch = covariance(moments, directions)
+    core = omega.T @ sketch
+    values, vectors = torch.linalg.eigh((core + core.T) / 2)
+    kept = values > len(values) * _NOISE * values[-1].clamp_min(0)
+    root = torch.where(kept, values, 1.0).rsqrt() * kept  # what is rounding contributes nothing
+    axes, scale, _ = torch.linalg.svd(sketch @ (vectors * root), full_matrices=False)
+    return scale.square(), orient(axes.T)
+
+
+def orient(axes: Tensor) -> Tensor:
+    """Each row's largest number in size made positive, as scikit-learn does: (K, D)."""
+    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+    return axes * torch.where(largest < 0, -1.0, 1.0)
+
+
+def choose_components(wanted: Wanted, values: Tensor, total: float, rows: int) -> int:
+    """How many components to keep.
+
+    Args:
+        wanted: a number; a fraction between 0 and 1 of the variance, to be exceeded; or "mle", Minka's choice.
+        values: the variances, all of them or the W of a sketch.
+        total: of the data, in which fractions are.
+        rows: N.
+
+    Raises:
+        ValueError: fewer rows than are needed, or a sketch without the variance that is wanted.
+    """
+    if wanted == "mle":
+        if rows < len(values):
+            raise ValueError(f"n_components 'mle' needs as many rows as columns; there are {rows} and {len(values)}")
+        return mle_dimension(values, rows)
+    if isinstance(wanted, int):
+        if rows < wanted:
+            raise ValueError(f"n_components is {wanted}, but there are only {rows} rows: it can be that at most")
+        return wanted
+    share = values.cumsum(0) / (total or 1.0)
+    if share[-1] <= wanted and share[-1] < 1 - 1e-9:
+        raise ValueError(
+            f"n_components is {wanted:g} of the variance, but the sketch's {len(values)} directions hold only "
+            f"{share[-1].item():.3g}: raise sketch_size"
+        )
+    return min(int((share <= wanted).sum()) + 1, len(values))
+
+
+def mle_dimension(values: Tensor, rows: int) -> int:
+    """The number of components with the highest evidence, 1 to D - 1 (Minka 2000, equation 77).
+
+    scikit-learn's sums over pairs i < j, of which there are D^3 in all, from cumulative sums. Where axis ``r`` has no
+    variance there is no evidence for ``r`` components.
+
+    Args:
+        values: all D variances.
+        rows: N.
+    """
+    dim, eps = len(values), 1e-15
+    if dim < 2:
+        return dim
+    rank = torch.arange(1, dim, dtype=torch.float64, device=values.device)
+    known = values[:-1] >= eps
+    lam = torch.where(values >= eps, values, 1.0)
+    half = (dim - rank + 1) / 2
+    uniform = (-math.log(2) + torch.lgamma(half) - half * math.log(math.pi)).cumsum(0)
+    rest = ((values.sum() - values.cumsum(0)[:-1]) / (dim - rank)).clamp_min(eps)  # the noise that is left
+    fit = -rows / 2 * (lam.log().cumsum(0)[:-1] + (dim - rank) * rest.log())
+    free = dim * rank - rank * (rank + 1) / 2
+
+    tiny = torch.finfo(values.dtype).tiny
+    gaps = (values[:, None] - values[None, :]).clamp_min(tiny).log().triu(1)  # (D, D): log(l_i - l_j)
+    within = gaps.sum(0).cumsum(0)[:-1]  # pairs i < j <= rank
+    across = gaps.sum(1).cumsum(0)[:-1] - within  # pairs i <= rank < j
+    reach = (1 / rest[None, :] - 1 / lam[:-1, None]).clamp_min(tiny).log().triu().sum(0)  # i <= rank
+    inverse = within - (rank - 1) * lam.log().cumsum(0)[:-1]  # log(1 / l_j - 1 / l_i) of the pairs within
+    hessian = within + across + inverse + (dim - rank) * reach + free * math.log(rows)
+    evidence = uniform + fit + math.log(2 * math.pi) * (free + rank) / 2 - hessian / 2 - rank * math.log(rows) / 2
+    return int(torch.where(known, evidence, -torch.inf).argmax()) + 1
+
+
+def noise_variance(values: Tensor, total: float, components: int, rank: int) -> float:
+    """What probabilistic PCA takes for noise: the mean of the variances after the first K (Tipping & Bishop 1999).
+
+    Args:
+        values: the first variances, K at least.
+        total: the sum of all.
+        components: K.
+        rank: how many there are, min(N, D).
+    """
+    left = max(total - values[:components].sum().item(), 0.0)
+    return left / (rank - components) if rank > components and left > 1e-12 * total else 0.0
+
+
+def residual(x: Tensor, codes: Tensor) -> Tensor:
+    """Squared distance of centred rows (B, D) from what K orthonormal axes rebuild of them from codes (B, K): (B,)."""
+    return (x.square().sum(1) - codes.square().sum(1)).clamp_min(0)
+
+
+def log_density(codes: Tensor, left: Tensor, variances: Tensor, noise: Tensor, dim: int) -> Tensor:
+    """log p(x) under probabilistic PCA's Gaussian, in nats: scikit-learn's ``score_samples``, (B,).
+
+    Args:
+        codes: of centred rows on the axes, (B, K).
+        left: their ``residual``, (B,).
+        variances: (K,), positive.
+        noise: (), the variance of all other directions; not used if K = D.
+        dim: D.
+    """
+    rest = dim - len(variances)
+    distance, volume = (codes.square() / variances).sum(1), variances.log().sum()
+    if rest:
+        distance, volume = distance + left / noise, volume + rest * noise.log()
+    return -0.5 * (distance + volume + dim * math.log(2 * math.pi))

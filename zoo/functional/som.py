@@ -1,0 +1,165 @@
+"""Self-organising maps: grids of units, neighbourhoods on them, and sums that need no loop over samples or units.
+
+K = rows * columns units, numbered row by row. Between samples (B, D) and units (K, D) everything is a product of
+matrices; there is never a tensor (B, K, D).
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Topology = Literal["rectangular", "hexagonal"]
+Neighbourhood = Literal["gaussian", "bubble", "mexican_hat"]
+Decay = Literal["linear", "exponential", "inverse"]
+
+_ROW = math.sqrt(3) / 2  # distance between the rows of a hexagonal grid whose units are 1 apart
+
+
+def grid_positions(rows: int, columns: int, topology: Topology = "rectangular") -> Tensor:
+    """Where units stand, (K, 2): down and right. On a hexagonal grid every second row is moved half a unit right."""
+    down, right = torch.meshgrid(torch.arange(rows).float(), torch.arange(columns).float(), indexing="ij")
+    if topology == "hexagonal":
+        right = right + (down % 2) / 2
+        down = down * _ROW
+    return torch.stack([down, right], 2).flatten(0, 1)
+
+
+def axis_distances(count: int, spacing: float, torus: bool) -> Tensor:
+    """Distances along a line of units, (count, count); on a torus its ends meet."""
+    place = torch.arange(count) * spacing
+    distance = (place.unsqueeze(1) - place).abs()
+    return torch.minimum(distance, count * spacing - distance) if torus else distance
+
+
+def grid_distances(rows: int, columns: int, topology: Topology = "rectangular", torus: bool = False) -> Tensor:
+    """Squared distances between all units on the grid, (K, K).
+
+    Raises:
+        ValueError: a hexagonal torus with an odd number of rows, whose first and last rows would not fit.
+    """
+    if topology == "hexagonal" and torus and rows % 2:
+        raise ValueError(f"a hexagonal torus needs an even number of rows; got {rows}")
+    places = grid_positions(rows, columns, topology)
+    down, right = (places.unsqueeze(1) - places).abs().unbind(2)
+    if torus:
+        height = rows * (_ROW if topology == "hexagonal" else 1.0)
+        down, right = torch.minimum(down, height - down), torch.minimum(right, columns - right)
+    return down.square() + right.square()
+
+
+def neighbourhood(kind: Neighbourhood, squared: Tensor, sigma: float) -> Tensor:
+    """How much units at these squared distances (...) take part, 1 at distance 0.
+
+    "gaussian" exp(-d^2 / (2 sigma^2)); "bubble" 1 up to sigma and 0 beyond; "mexican_hat" (1 - d^2 / sigma^2) times the
+    Gaussian, which is negative beyond sigma.
+    """
+    if kind == "bubble":
+        return (squared <= sigma**2 + 1e-6).float()
+    gaussian = torch.exp(squared / (-2 * sigma**2))
+    return gaussian if kind == "gaussian" else (1 - squared / sigma**2) * gaussian
+
+
+def decayed(schedule: Decay, start: float, end: float, progress: float) -> float:
+    """Between two values as ``progress`` goes from 0 to 1: in a line, by a constant factor, or as 1 / (1 + c t)."""
+    if schedule == "linear":
+        return start + (end - start) * progress
+    if schedule == "exponential":
+        return start * (end / start) ** progress
+    return start / (1 + (start / end - 1) * progress)
+
+
+def scores(x: Tensor, units: Tensor) -> Tensor:
+    """x w - |w|^2 / 2, highest for the nearest unit: samples (B, D) and units (K, D), both about the same point not far
+    from the data, to (B, K) float32 or better. The product may be in a lower precision (autocast)."""
+    product = x @ units.T
+    return product.to(units.dtype).sub_(units.square().sum(1) / 2)
+
+
+def distance_to(x: Tensor, units: Tensor, chosen: Tensor) -> Tensor:
+    """Euclidean distance of each sample (B, D) to its unit, a row of (K, D) by number (B,): (B,)."""
+    return (x - units.index_select(0, chosen)).norm(dim=1)
+
+
+def unit_sums(x: Tensor, chosen: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Samples (B, D) added up by unit: (K, D), and how many there are of each, (K,)."""
+    sums = x.new_zeros(count, x.shape[1]).index_add_(0, chosen, x)
+    return sums, torch.bincount(chosen, minlength=count).to(x.dtype)
+
+
+def spread(values: Tensor, influence: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """Each unit's value given to its neighbours: sum over j of influence[k, j] * values[j].
+
+    Args:
+        values: (K, ...).
+        influence: (K, K), or for a product of rows' and columns' (rows, rows) and (columns, columns), which costs
+            K (rows + columns) products in place of K^2.
+    """
+    if isinstance(influence, Tensor):
+        return (influence @ values.flatten(1) if values.ndim > 1 else influence @ values).view(values.shape)
+    down, right = influence
+    over_rows = (down @ values.reshape(len(down), -1)).view(len(down), len(right), -1)
+    return (right @ over_rows).reshape(values.shape)
+
+
+def batch_update(units: Tensor, sums: Tensor, counts: Tensor) -> Tensor:
+    """The batch rule: every unit becomes the mean of all samples, weighted by its neighbourhood (Kohonen 1993).
+
+    Args:
+        units: (K, D) as they are.
+        sums, counts: (K, D) and (K,), spread over neighbours; a unit whose neighbourhood is empty stays.
+    """
+    reached = counts > 1e-8
+    return torch.where(reached.unsqueeze(1), sums / counts.clamp_min(1e-8).unsqueeze(1), units)
+
+
+def online_update(units: Tensor, sums: Tensor, counts: Tensor, influence: Tensor, rate: float) -> Tensor:
+    """The classic rule for a mini-batch: what Kohonen's w += rate * h * (x - w), one sample after another, comes to.
+
+    Samples taken one by one leave the share prod(1 - rate * h) of a unit, and the rest comes from them; here it comes
+    from their mean weighted by h, in whatever order. For one sample it is Kohonen's rule. Where ``influence`` is
+    negative in places (Mexican hat) there is no such mean, and the step is the rule's own, summed and divided by the
+    samples that take part, if they are more than one.
+
+    Args:
+        units: (K, D).
+        sums, counts: (K, D) and (K,), of the mini-batch's samples by nearest unit.
+        influence: (K, K).
+        rate: 0 to 1.
+    """
+    total, weight = influence @ sums, influence @ counts
+    if (influence >= 0).all():
+        kept = torch.exp(torch.log1p((-rate * influence).clamp_min(-1 + 1e-7)) @ counts)
+        mean = total / weight.clamp_min(1e-12).unsqueeze(1)
+        return torch.lerp(units, mean, (1 - kept).unsqueeze(1))
+    share = (influence.abs() @ counts).clamp_min(1).unsqueeze(1)
+    return units + rate * (total - weight.unsqueeze(1) * units) / share
+
+
+def adjacent(squared: Tensor, topology: Topology) -> Tensor:
+    """Which units touch, (K, K): of a squared distance up to 2 (eight neighbours), hexagonal up to 1 (six)."""
+    return squared <= (2 if topology == "rectangular" else 1) + 1e-3
+
+
+def pca_units(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Units on the plane of the two directions in which samples (B, D) vary most, two deviations either way: (K, D).
+
+    The longer side of the grid lies along the first. A direction's sign is such that its largest number is positive.
+    """
+    mean = x.mean(0)
+    centred = x - mean
+    wide = x.shape[1] > len(x)
+    product = centred @ centred.T if wide else centred.T @ centred
+    values, axes = torch.linalg.eigh(product)  # ascending
+    axes = (centred.T @ axes[:, -2:] if wide else axes[:, -2:] * values[-2:].clamp_min(0).sqrt()).T.flip(0)
+    axes = axes / max(1, len(x) - 1) ** 0.5  # as long as the deviation along them
+    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+    if len(axes) < 2:  # one sample, or one number
+        axes = torch.cat([axes, axes.new_zeros(2 - len(axes), x.shape[1])])
+    first, second = (axes[0], axes[1]) if rows >= columns else (axes[1], axes[0])
+    down, right = (
+        torch.linspace(-2, 2, n, dtype=x.dtype, device=x.device) if n > 1 else x.new_zeros(1) for n in (rows, columns)
+    )
+    grid = mean + down.view(-1, 1, 1) * first + right.view(1, -1, 1) * second
+    return grid.flatten(0, 1)

@@ -1,0 +1,357 @@
+"""Generative adversarial networks: pictures from noise, and a critic whose features are worth keeping.
+
+Goodfellow et al. 2014, "Generative adversarial nets". A generator makes pictures from noise, a critic tells them from
+real ones, and each learns from the other.
+
+Two things are unlike the usual loop. Both networks learn from *one* pass of the critic over real and fake pictures
+(Shen et al. 2021, "Training GANs in one stage"): where the critic looks at every picture alone, the generator's loss
+and the critic's differ, for each fake, by a factor of their slopes at its logit; so the critic's own backward pass,
+multiplied by that factor where it enters the generator, is the generator's. And there is one optimiser with a group for
+each network, so that steps are batches, and clipping, accumulation, precision and DDP are the Trainer's as ever.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from zoo.base import ZooModule
+from zoo.batch import INPUT, LABEL, as_mapping, require
+from zoo.functional.diff_augment import POLICIES, diff_augment
+from zoo.functional.gan import (
+    LOSSES,
+    ONE_PASS,
+    Factor,
+    Objective,
+    gradient_penalty,
+    input_slopes,
+    sliced_distance,
+    slope_ratio,
+    through_critic,
+    turn_round,
+    zero_centred_penalty,
+)
+from zoo.functional.priors import draw
+from zoo.networks import Spec
+from zoo.networks.encoder import Encoder
+from zoo.networks.generator import CriticHead, Generator
+
+_DIRECTIONS = 256  # of the sliced distance
+_Play = tuple[Tensor, Tensor, dict[str, Tensor]]  # the loss, what the critic was shown, and what is logged
+
+
+class GANModule(ZooModule):
+    """A generator and a critic, trained together.
+
+    Args:
+        input_shape: (C, H, W) of the pictures.
+        network: spec of the critic's trunk: "dcgan", "resnet" or "free".
+        generator: spec of the generator: the same, or "image", which takes a picture of noise; "" is the critic's.
+        latent_dim: of the noise, where it is a vector.
+        prior: the noise's distribution, one of ``zoo.functional.priors``.
+        prior_options: of that distribution, by name.
+        objective: "non_saturating", "minimax", "least_squares", "hinge", "wasserstein" (with ``wgan_gp``), or
+            "relativistic" (with ``r1`` and ``r2``, as in R3GAN).
+        r1, r2: weights of the penalties on the critic's slopes at real and at fake pictures.
+        wgan_gp: weight of WGAN-GP's penalty, 10 in the paper.
+        penalty_every: penalties are computed every so many steps only, and weigh as much more (lazy, StyleGAN2).
+        augment: of "colour", "translation", "cutout", for real and fake alike (DiffAugment): for a thousand pictures
+            or fewer.
+        conditional: generate by class: labels are needed, and the critic compares with its class (projection).
+        num_classes: of the labels.
+        critic_steps: steps of the critic for one of the generator.
+        lr: Adam's rate for the generator.
+        critic_lr: for the critic; 0 is the same (TTUR, Heusel et al. 2017, has it higher).
+        betas: Adam's.
+        ema: decay, a step, of the generator's average, which makes the samples; 0 is none.
+        channels_last: keep pictures' channels together in memory, which some devices compute faster.
+        compiled: let ``torch.compile`` make kernels for both networks.
+        normalisation: what the data did to pixels in [0, 1]; the generator does the same.
+
+    Logged: ``loss`` (all that is minimised), ``critic`` and ``generator``, the two networks' losses, ``real`` and
+    ``fake``, mean logits, and when evaluating ``swd``: the sliced Wasserstein distance of samples from as many real
+    pictures, in the pixels' units, which also falls where nothing else says that samples get better.
+
+    Raises:
+        ValueError: an argument out of its range, inputs that are not pictures, a conditional GAN without classes.
+    """
+
+    monitor = "val/swd"
+    divergence_hint = "try a lower lr (--model.lr), more of --model.r1, or --trainer.gradient_clip_val 1"
+
+    def __init__(
+        self,
+        input_shape: Sequence[int] = (1, 28, 28),
+        network: Spec = "dcgan",
+        generator: Spec = "",
+        latent_dim: int = 64,
+        prior: str = "normal",
+        prior_options: dict[str, Any] = {},  # noqa: B006
+        objective: Objective = "non_saturating",
+        r1: float = 1.0,
+        r2: float = 0.0,
+        wgan_gp: float = 0.0,
+        penalty_every: int = 4,
+        augment: list[str] = [],  # noqa: B006  # never changed; None would not be a list in a YAML file
+        conditional: bool = False,
+        num_classes: int | None = None,
+        critic_steps: int = 1,
+        lr: float = 1e-3,
+        critic_lr: float = 0.0,
+        betas: tuple[float, float] = (0.5, 0.99),
+        ema: float = 0.999,
+        channels_last: bool = False,
+        compiled: bool = False,
+        normalisation: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        at_least_0 = {"r1": r1, "r2": r2, "wgan_gp": wgan_gp, "critic_lr": critic_lr, "ema": ema}
+        at_least_1: dict[str, float] = {
+            "latent_dim": latent_dim,
+            "penalty_every": penalty_every,
+            "critic_steps": critic_steps,
+        }
+        _check_ranges(at_least_0, at_least_1, lr, ema)
+        if objective not in LOSSES:
+            raise ValueError(f"unknown objective {objective!r}; there are: {', '.join(LOSSES)}")
+        if unknown := set(augment) - set(POLICIES):
+            raise ValueError(f"unknown augmentation {min(unknown)!r}; there are: {', '.join(POLICIES)}")
+        if conditional and not num_classes:
+            raise ValueError("a conditional GAN needs classes, and these data have no labels")
+        self.save_hyperparameters()
+        classes = (num_classes or 0) if conditional else 0
+        self.encoder = Encoder(network, input_shape, normalisation=normalisation)
+        self.head = CriticHead(self.encoder.feature_dim, classes)
+        spec = generator or (network if isinstance(network, str) else network["name"])
+        self.generator = Generator(spec, latent_dim, self.encoder.input_shape, classes, normalisation)
+        if ema:
+            self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        draw(prior, (2, *self.generator.latent_shape), **prior_options)  # what is wrong is said now
+        # Batch statistics would tie a picture's logit to its neighbours.
+        tied = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.encoder.modules())
+        self._one_pass = objective in ONE_PASS and not tied
+
+    def setup(self, stage: str) -> None:
+        for network in (self.encoder, self.generator):
+            if self.hparams.channels_last:
+                network.to(memory_format=torch.channels_last)
+            if self.hparams.compiled:
+                network.compile()
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Both networks' losses while training; when evaluating the critic's, and how far samples are from the data."""
+        x, labels = require(batch, INPUT, self), self._labels(batch)
+        if not self.training:
+            return self._evaluation(x, labels)
+        moves = self._generator_moves()
+        with torch.set_grad_enabled(moves):
+            fake = self.generator(self._noise(len(x)), labels)
+        play = self._in_one_pass if self._one_pass and moves else self._in_two_passes
+        total, shown, logs = play(x, fake, labels)
+        if not moves:  # DDP waits for every parameter's gradient
+            total = total + 0 * sum(p.sum() for p in self.generator.parameters())
+        return total + self._penalties(shown, labels), logs
+
+    def _in_one_pass(
+        self, real: Tensor, fake: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The critic's loss, whose gradient is turned round where it comes back to the generator."""
+        factor = Factor()
+        shown = self._shown(real, turn_round(fake, factor))
+        real_logits, fake_logits = self._logits(shown, labels)
+        losses = LOSSES[self.hparams.objective]
+        critic, generator = losses.critic(real_logits, fake_logits), losses.generator(real_logits, fake_logits)
+        factor.value = slope_ratio(critic, generator, fake_logits)
+        return critic, shown, _logs(critic, generator, real_logits, fake_logits)
+
+    def _in_two_passes(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> _Play:
+        """The critic's loss, and the generator's from a second look at the fakes."""
+        shown = self._shown(real, fake)
+        real_logits, fake_logits = self._logits(shown.detach(), labels)
+        losses = LOSSES[self.hparams.objective]
+        critic, generator = losses.critic(real_logits, fake_logits), losses.generator(real_logits, fake_logits)
+        logs = _logs(critic, generator, real_logits, fake_logits)
+        if not fake.requires_grad:
+            return critic, shown, logs
+        made = shown[len(real) :]
+        seen = made.detach().requires_grad_()
+        again = losses.generator(real_logits.detach(), self.criticise(seen, labels))
+        (pull,) = torch.autograd.grad(again, seen)  # by the pictures alone: the critic's parameters are left out
+        return critic + through_critic(made, pull), shown, logs
+
+    def _shown(self, real: Tensor, fake: Tensor) -> Tensor:
+        """What the critic sees: real and then fake pictures, changed alike if wanted, (2B, C, H, W)."""
+        shown = torch.cat([real, fake.to(real.dtype)])
+        if self.hparams.channels_last:
+            shown = shown.contiguous(memory_format=torch.channels_last)
+        if not self.hparams.augment:
+            return shown
+        return diff_augment(shown, self.hparams.augment, self.generator.low, self.generator.high)
+
+    def criticise(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits (B,) of pictures (B, C, H, W), high for real ones; of their classes (B,) long, if conditional."""
+        return self.head(self.encoder(x), labels)  # type: ignore[no-any-return]
+
+    def _logits(self, shown: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        real, fake = self.criticise(shown, None if labels is None else labels.repeat(2)).chunk(2)
+        return real, fake
+
+    def _penalties(self, shown: Tensor, labels: Tensor | None) -> Tensor | float:
+        hp = self.hparams
+        if self.global_step % hp.penalty_every or not (hp.r1 or hp.r2 or hp.wgan_gp):
+            return 0.0
+
+        def critic(x: Tensor) -> Tensor:  # compiled networks cannot be differentiated twice; ``forward`` never is one
+            return self.head(self.encoder.forward(x), labels)  # type: ignore[no-any-return]
+
+        real, fake = shown.detach().chunk(2)
+        total: Tensor | float = 0.0
+        for weight, x in ((hp.r1, real), (hp.r2, fake)):
+            if weight:
+                total = total + weight * zero_centred_penalty(input_slopes(critic, x)[1])
+        if hp.wgan_gp:
+            share = torch.rand(len(real), device=real.device)
+            total = total + hp.wgan_gp * gradient_penalty(critic, real, fake, share)
+        return total * hp.penalty_every
+
+    def _evaluation(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        samples = self.sample(len(x), labels)
+        real, fake = self._logits(torch.cat([x, samples.to(x.dtype)]), labels)
+        losses = LOSSES[self.hparams.objective]
+        directions = nn.functional.normalize(torch.randn(x[0].numel(), _DIRECTIONS, device=x.device), dim=0)
+        critic = losses.critic(real, fake)
+        logs = _logs(critic, losses.generator(real, fake), real, fake)
+        logs["swd"] = sliced_distance(x.flatten(1).float(), samples.flatten(1).float(), directions)
+        return critic, logs
+
+    def _labels(self, batch: Mapping[str, Any]) -> Tensor | None:
+        if not self.hparams.conditional:
+            return None
+        labels: Tensor = require(batch, LABEL, self)
+        if labels.is_cpu and (labels < 0).any():
+            raise ValueError("a conditional GAN needs a label for every picture: --data.labelled_only true")
+        return labels
+
+    def _noise(self, count: int) -> Tensor:
+        shape = (count, *self.generator.latent_shape)
+        return draw(self.hparams.prior, shape, device=self.device, **self.hparams.prior_options)
+
+    # What the pair is for
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) to the critic's features (B, F)."""
+        return self.encoder(x)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encode(x)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The critic's features of a batch, (B, F)."""
+        return self.encode(require(as_mapping(batch), INPUT, self))
+
+    @property
+    def conditional(self) -> bool:
+        """Whether samples are of a class."""
+        return bool(self.hparams.conditional)
+
+    def sample(self, n: int, labels: Tensor | None = None) -> Tensor:
+        """``n`` new pictures (n, C, H, W); conditional ones of classes (n,) long, or of each in turn."""
+        return self.generate(self._noise(n), labels)
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Pictures (B, C, H, W) from noise (B, *latent_shape), by the generator's average if there is one.
+
+        Raises:
+            ValueError: noise of another shape.
+        """
+        if tuple(z.shape[1:]) != self.generator.latent_shape:
+            raise ValueError(f"this generator takes noise of {self.generator.latent_shape}; got {tuple(z.shape[1:])}")
+        if self.conditional and labels is None:
+            labels = torch.arange(len(z), device=z.device) % self.hparams.num_classes
+        network = self.average if self.hparams.ema else self.generator
+        training = network.training
+        pictures = network.eval()(z, labels)
+        network.train(training)
+        return pictures  # type: ignore[no-any-return]
+
+    def walk(self, rows: int, steps: int = 10) -> Tensor:
+        """From one noise to another, in a line: pictures (rows, steps, C, H, W)."""
+        start, end = self._noise(2 * rows).chunk(2)
+        weight = torch.linspace(0, 1, steps, device=start.device).view(1, -1, *[1] * (start.ndim - 1))
+        z = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weight)
+        if self.hparams.prior == "normal" and not self.hparams.prior_options:
+            # What lies between two vectors of noise is shorter than either.
+            z = z / (weight.square() + (1 - weight).square()).sqrt()
+        labels = torch.arange(rows, device=z.device) % self.hparams.num_classes if self.conditional else None
+        pictures = self.generate(z.flatten(0, 1), None if labels is None else labels.repeat_interleave(steps))
+        return pictures.unflatten(0, (rows, steps))
+
+    # How they learn
+
+    def configure_optimizers(self) -> Any:
+        hp, trainer = self.hparams, self.trainer
+        fused = not (trainer.gradient_clip_val and "mixed" in str(trainer.precision))  # or Lightning refuses to clip
+        groups = [
+            {"params": [*_trainable(self.encoder), *_trainable(self.head)], "lr": hp.critic_lr or hp.lr},
+            {"params": [*_trainable(self.generator)]},
+        ]
+        return Adam(groups, lr=hp.lr, betas=tuple(hp.betas), fused=fused)
+
+    def _generator_moves(self) -> bool:
+        return (self.global_step + 1) % self.hparams.critic_steps == 0
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        if not self._generator_moves():
+            for parameter in self.generator.parameters():
+                parameter.grad = None  # zeros would still move it, by Adam's momentum
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Each network by itself: a steep critic must not shorten the generator's step."""
+        if not gradient_clip_val:
+            return
+        clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
+        for group in optimizer.param_groups:
+            clip(group["params"], gradient_clip_val)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        moves = self._generator_moves()
+        super().optimizer_step(*args, **kwargs)
+        if moves and self.hparams.ema:
+            self._follow()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """The average moves towards the generator, at first faster."""
+        step = self.global_step / self.hparams.critic_steps
+        decay = min(self.hparams.ema, (1 + step) / (10 + step))
+        average, current = [*self.average.parameters()], [*self.generator.parameters()]
+        get_ema_multi_avg_fn(decay)(average, current, 0)
+        for mine, theirs in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
+def _trainable(network: nn.Module) -> Iterator[nn.Parameter]:
+    return (p for p in network.parameters() if p.requires_grad)
+
+
+def _logs(critic: Tensor, generator: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    logs = {"critic": critic, "generator": generator, "real": real.mean(), "fake": fake.mean()}
+    return {name: value.detach() for name, value in logs.items()}
+
+
+def _check_ranges(at_least_0: dict[str, float], at_least_1: dict[str, float], lr: float, ema: float) -> None:
+    for least, options in ((0, at_least_0), (1, at_least_1)):
+        for name, value in options.items():
+            if not value >= least:
+                raise ValueError(f"{name} must be {least} or more; got {value}")
+    if not lr > 0:
+        raise ValueError(f"lr must be more than 0; got {lr}")
+    if not ema < 1:
+        raise ValueError(f"ema must be below 1; got {ema}")

@@ -1,0 +1,87 @@
+"""A generator in the data's range, by class if wanted, and the critic's last layer."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.networks import GENERATORS, Spec, build
+
+CLASS_DIM = 32  # of a class's vector beside the noise
+
+
+def black_and_white(normalisation: dict[str, Any] | None) -> tuple[Tensor, Tensor]:
+    """The values of black and white after the data's normalisation, (C, 1, 1) or (1, 1, 1) each.
+
+    Raises:
+        ValueError: every picture has its own.
+    """
+    if normalisation is None:
+        return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    if "mean" not in normalisation:
+        raise ValueError("pictures that are normalised one by one have no black and white to generate between")
+    mean, std = (torch.tensor(normalisation[key]).view(-1, 1, 1) for key in ("mean", "std"))
+    return (0 - mean) / std, (1 - mean) / std
+
+
+class Generator(nn.Module):
+    """Noise (B, *latent_shape), and classes (B,) long where there are, to pictures between black and white.
+
+    Args:
+        spec: in ``GENERATORS``.
+        latent_dim: of the noise, for networks that take a vector.
+        output_shape: (C, H, W).
+        num_classes: 0 is none. A class is a vector beside the noise.
+        normalisation: of the data.
+
+    Raises:
+        ValueError: classes for a network that takes no vector.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        spec: Spec | nn.Module,
+        latent_dim: int,
+        output_shape: tuple[int, ...],
+        num_classes: int = 0,
+        normalisation: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        extra = CLASS_DIM if num_classes else 0
+        self.network = build(spec, GENERATORS, latent_dim=latent_dim + extra, output_shape=output_shape)
+        shape = tuple(getattr(self.network, "latent_shape", (latent_dim + extra,)))
+        if extra and len(shape) > 1:
+            raise ValueError("a class is a vector beside the noise: generator 'image' cannot be conditional")
+        self.latent_shape = (latent_dim,) if len(shape) == 1 else shape
+        self.classes = nn.Embedding(num_classes, CLASS_DIM) if num_classes else None
+        low, high = black_and_white(normalisation)
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("high", high, persistent=False)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.classes is not None and labels is not None:
+            z = torch.cat([z, self.classes(labels).to(z.dtype)], 1)
+        return torch.lerp(self.low, self.high, self.network(z).float().sigmoid())
+
+
+class CriticHead(nn.Module):
+    """Features (B, F), and classes (B,) long where there are, to logits (B,).
+
+    With classes a projection is added: the features' product with a vector of the class (Miyato & Koyama 2018).
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int = 0) -> None:
+        super().__init__()
+        self.linear = nn.Linear(feature_dim, 1)
+        self.classes = nn.Embedding(num_classes, feature_dim) if num_classes else None
+        if self.classes is not None:
+            nn.init.zeros_(self.classes.weight)  # begins as the unconditional critic
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        logits = self.linear(features).squeeze(1).float()
+        if self.classes is not None and labels is not None:
+            logits = logits + (self.classes(labels) * features).sum(1)
+        return logits
