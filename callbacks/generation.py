@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _FEWEST = 16  # pictures: fewer have no covariance to speak of
 _SHOWN = 64
+_DRAWN = 5  # scores are cheap and figures are not: those of every fifth
 _BESIDE = ("fid", "kid", "precision", "recall", "class_kl")  # measured of held-out pictures, too
 
 
@@ -71,7 +72,7 @@ class Generation(PictureCallback):
         self._floors: dict[str, tuple[dict[str, float], Tensor]] = {}
         self._parts: list[Part] = []
         self._shown: dict[str, Tensor] = {}
-        self._alarm = Alarm()
+        self._alarm, self._told = Alarm(), 0
         self._warned: set[str] = set()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -121,7 +122,9 @@ class Generation(PictureCallback):
         if trainer.is_global_zero:
             if told := self._alarm.hear(found, patient=trainer.state.fn == "fit"):
                 log.warning(told)
-            self._draw(trainer, drawn[:_SHOWN], pictures, distance, which, found["memorised"])
+            self._told += 1
+            if trainer.state.fn != "fit" or trainer.current_epoch + 1 == trainer.max_epochs or self._told % _DRAWN == 0:
+                self._draw(trainer, drawn[:_SHOWN], pictures, distance, which, found["memorised"])
 
     on_test_epoch_end = on_validation_epoch_end
 

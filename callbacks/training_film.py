@@ -14,7 +14,7 @@ from torchvision.utils import make_grid
 from callbacks.pictures import PictureCallback, save_figure
 from callbacks.sampling import first_samples, samples_pictures
 
-_WIDTH = 480  # of the film, pixels, at least
+_WIDTH = 360  # of the film, pixels, at least
 _SECONDS = 6.0  # it lasts, before it begins again
 _STRIP = 8  # rows of the strip
 
@@ -42,7 +42,7 @@ class TrainingFilm(PictureCallback):
         ValueError: an argument out of its range.
     """
 
-    def __init__(self, side: int = 6, frames: int = 60, every_n_epochs: int = 25) -> None:
+    def __init__(self, side: int = 6, frames: int = 60, every_n_epochs: int = 50) -> None:
         super().__init__(every_n_epochs)
         if side < 1 or frames < 2:
             raise ValueError(f"a film needs side 1 and 2 frames at least; got {side} and {frames}")

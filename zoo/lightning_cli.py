@@ -160,7 +160,7 @@ class ZooCLI(LightningCLI):
             rows.append(("encoder", f"{folder}/encoder/"))
         if callable(getattr(self.model, "save_vectors", None)) and folder and self.trainer.logger:
             rows.append(("vectors", f"{self.model.save_vectors(folder / 'vectors')}/"))
-        pictures = sorted(path.name for path in folder.glob("*.png")) if folder else []
+        pictures = sorted(path.name for kind in ("png", "gif") for path in folder.glob(f"*.{kind}")) if folder else []
         if pictures:
             rows.append(("pictures", "\n".join(f"{folder}/{name}" for name in pictures)))
         rows.append(("time", f"{time.perf_counter() - self.started:.0f} s"))
