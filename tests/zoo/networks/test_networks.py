@@ -5,7 +5,7 @@ from torch import nn
 from zoo.networks import DECODERS, TRUNKS, build
 
 
-@pytest.mark.parametrize("name", TRUNKS)
+@pytest.mark.parametrize("name", DECODERS)
 @pytest.mark.parametrize("shape", [(1, 5, 5), (3, 8, 8), (1, 28, 28), (2, 33, 50), (3, 64, 17), (3, 6, 41)])
 def test_decoders_give_back_the_exact_shape(name, shape):
     trunk = build(name, TRUNKS, input_shape=shape)
