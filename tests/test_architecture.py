@@ -18,6 +18,7 @@ ALLOWED = {
         "zoo.networks",
         "zoo.modules",
         "zoo.base",
+        "zoo.gradient_free",
         "zoo.batch",
         "zoo.optim",
         "zoo.export",
