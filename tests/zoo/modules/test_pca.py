@@ -297,18 +297,16 @@ def test_what_is_not_finite_is_located(bad, method):
         fit(x, method=method, n_components=3)
 
 
-def test_a_gpu_hears_of_it_at_the_end(monkeypatch):
-    """The record is kept without looking at it."""
+def test_the_first_bad_place_is_kept_until_it_is_asked_for(monkeypatch):
+    """As on a GPU, which is not made to wait for an answer."""
     module, x = PCAModule((12,), n_components=3), table()
     x[70, 4] = x[300, 1] = float("nan")
-    monkeypatch.setattr(module, "_note", lambda place: None)
-    for i, rows in enumerate(x.split(64)):
-        module._batch_idx = i
-        place = torch.where(rows.isfinite().all(), -1, (~rows.isfinite()).flatten().byte().argmax())
-        found = torch.stack((torch.tensor(i), place))
-        module._bad = torch.where((place >= 0) & (module._bad[1] < 0), found, module._bad)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_check_finite", lambda: None)
+        for module._batch_idx, rows in enumerate(x.split(64)):
+            module.loss({"input": rows})
     with pytest.raises(ValueError, match="row 6, column 4 of training batch 1"):
-        module._check_finite()
+        module._end_pass()
 
 
 def test_squares_that_overflow_are_said():
