@@ -78,12 +78,12 @@ def choose_components(wanted: Wanted, values: Tensor, total: float, rows: int) -
             raise ValueError(f"n_components is {wanted}, but there are only {rows} rows: it can be that at most")
         return wanted
     share = values.cumsum(0) / (total or 1.0)
-    if share[-1] <= wanted and share[-1] < 1 - 1e-9:
+    if total > 0 and share[-1] <= wanted and share[-1] < 1 - 1e-9:
         raise ValueError(
             f"n_components is {wanted:g} of the variance, but the sketch's {len(values)} directions hold only "
             f"{share[-1].item():.3g}: raise sketch_size"
         )
-    return min(int((share <= wanted).sum()) + 1, len(values))
+    return min(int((share <= wanted).sum()) + 1, len(values)) if total > 0 else 1
 
 
 def mle_dimension(values: Tensor, rows: int) -> int:

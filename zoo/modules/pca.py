@@ -98,6 +98,7 @@ class PCAModule(GradientFreeModule):
             self._directions = random_directions(dim, _sketch_size(self.wanted, sketch_size, dim))
         self._moments: Moments | None = None  # no buffers: DDP would give all processes those of the first
         self._bad = torch.tensor([-1, -1])  # batch and place of the first NaN or infinity, on the batches' device
+        self._batch_idx = 0
         for name in _FOUND:
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
@@ -175,15 +176,15 @@ class PCAModule(GradientFreeModule):
         self._moments = add_moments(self._moments, block, self._directions)
         spread = variance(block)
         if rows.is_floating_point() and not (spread.is_cpu and spread.isfinite()):
-            self._note(first_not_finite(rows))
+            self._remember(first_not_finite(rows))
         return spread
 
-    def _note(self, place: Tensor) -> None:
-        """Remember the first bad place; only on a CPU look at it at once."""
-        found = torch.stack((torch.full_like(place, getattr(self, "_batch_idx", 0)), place))
+    def _remember(self, place: Tensor) -> None:
+        """The first bad place; only on a CPU it is looked at straight away."""
+        found = torch.stack((torch.full_like(place, self._batch_idx), place))
         self._bad = self._bad.to(place.device)
         self._bad = torch.where((place >= 0) & (self._bad[1] < 0), found, self._bad)
-        if self._bad.is_cpu:
+        if place.is_cpu:
             self._check_finite()
 
     def _check_finite(self) -> None:
@@ -194,6 +195,10 @@ class PCAModule(GradientFreeModule):
                 f"inputs must be finite: row {row}, column {column} of training batch {batch} is NaN or infinite "
                 "(all counted from 0)"
             )
+
+    def _record(self) -> None:
+        self._check_finite()  # says more than that the loss is not finite
+        super()._record()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.trainer.is_last_batch:  # before the validation, which is for the components

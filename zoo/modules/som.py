@@ -128,6 +128,8 @@ class SOMModule(GradientFreeModule):
         with torch.no_grad():
             found = self._trunk.scores(x)
             if self.training:
+                if x.is_cpu:  # a GPU would wait: there it is noticed at the next move
+                    _check_finite(x)
                 chosen = found.argmax(1)
                 self._gather(x, chosen)
                 return self._distance(x[:_LOOK_AT], chosen[:_LOOK_AT]).mean(), {}
@@ -169,9 +171,7 @@ class SOMModule(GradientFreeModule):
             x = self._first_samples()
             if len(x) < 2:
                 raise ValueError(f"a map needs two samples or more; there is only {len(x)}")
-            if not x.isfinite().all():
-                row, column = (~x.isfinite()).nonzero().tolist()[0]
-                raise ValueError(f"inputs must be finite: row {row}, column {column} is NaN or infinite")
+            _check_finite(x)
             self._trunk.centre.copy_(x.mean(0))
             self.units.data.copy_(self._starting_units(x))
             self.started.fill_(True)
@@ -220,6 +220,8 @@ class SOMModule(GradientFreeModule):
             return
         sums, counts = self._summed(self._gathered)
         self._gathered = None
+        if not sums.isfinite().all():
+            raise ValueError(f"the sums of inputs are not finite: {self.divergence_hint}")
         hp, progress = self.hparams, self._progress()
         sigma = decayed(hp.decay, hp.sigma or max(hp.rows, hp.columns) / 2, hp.sigma_end, progress)
         if hp.rule == "batch":
@@ -297,3 +299,10 @@ class SOMModule(GradientFreeModule):
         gathered = checkpoint.get("gathered")
         first = self.global_rank == 0  # the sums of all processes are one's now
         self._gathered = tuple(t.to(self.device) for t in gathered) if gathered and first else None
+
+
+def _check_finite(x: Tensor) -> None:
+    """Of samples (B, D)."""
+    if not x.sum().isfinite() and not x.isfinite().all():
+        row, column = (~x.isfinite()).nonzero().tolist()[0]
+        raise ValueError(f"inputs must be finite: row {row} of the batch, column {column}, is NaN or infinite")

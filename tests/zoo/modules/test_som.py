@@ -129,9 +129,13 @@ def test_mistakes_are_named():
         SOMModule((6,), rows=1, columns=1)
     with pytest.raises(ValueError, match="rate at most 1"):
         SOMModule((6,), rate=2.0)
-    with pytest.raises(ValueError, match="row 3, column 2 is NaN"):
+    with pytest.raises(ValueError, match="row 3 of the batch, column 2, is NaN"):
         broken = X.clone()
         broken[3, 2] = float("nan")
+        trained(broken)
+    with pytest.raises(ValueError, match="row 23 of the batch, column 4, is NaN"):  # beyond the first 1000
+        broken = X.repeat(10, 1)
+        broken[2023, 4] = float("inf")
         trained(broken)
     with pytest.raises(ValueError, match="only 1"):
         trained(X[:1])
