@@ -114,8 +114,7 @@ class Generation(PictureCallback):
         stage, device = _stage(trainer), self._train.features.device
         drawn = draw_samples(trainer, pl_module, len(self._held[stage].pictures), self._train.labels)
         features = gather(trainer, self._scorer(drawn.to(device)))
-        with fixed_randomness(0, pl_module.device):
-            found, distance, which = self._scores(stage, features)
+        found, distance, which = self._scores(stage, features)
         logged = {f"{stage}/{name}": value for name, value in found.items() if name != "spread"}
         pl_module.log_dict(logged, sync_dist=True)
         pictures = gather(trainer, small(drawn).to(device))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from callbacks.common import fixed_randomness
+
 _ROWS = 1024  # pictures whose distances to all others are in memory at once
 
 
@@ -39,7 +41,7 @@ def fid(real: Tensor, fake: Tensor) -> float:
 def kid(real: Tensor, fake: Tensor, subset: int = 1000, subsets: int = 10) -> float:
     """Squared distance in the space of a cubic kernel, around 0 for equals at any number (Binkowski et al. 2018).
 
-    The mean over subsets drawn from torch's generator; one where there are no more than ``subset`` of both.
+    The mean over subsets, always the same ones; one where there are no more than ``subset`` of both.
     """
     size = min(len(real), len(fake), subset)
     whole = size == len(real) == len(fake)
@@ -50,7 +52,8 @@ def kid(real: Tensor, fake: Tensor, subset: int = 1000, subsets: int = 10) -> fl
         ).to(real.device)
     metric.update(real.double(), real=True)
     metric.update(fake.double(), real=False)
-    return metric.compute()[0].item()
+    with fixed_randomness(0):
+        return metric.compute()[0].item()
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, float]:

@@ -57,7 +57,7 @@ def own_scorer(pictures: Tensor, labels: Tensor, fingerprint: str | None, cache:
         return untrained_scorer(pictures)
     pictures, labels = pictures[known][:_TRAIN_ON], labels[known][:_TRAIN_ON]
     parts = [pictures.cpu().numpy().tobytes(), labels.cpu().numpy().tobytes()] if fingerprint is None else []
-    content = hashlib.sha256(b"".join([str((_FORMAT, fingerprint, tuple(pictures.shape))).encode(), *parts]))
+    content = hashlib.sha256(b"".join([str((_FORMAT, fingerprint, tuple(pictures.shape[1:]))).encode(), *parts]))
     folder = Path(cache or _cache_home() / "pretraining-zoo").expanduser()
     path = folder / f"scorer-{content.hexdigest()[:16]}.safetensors"
     if path.is_file():
