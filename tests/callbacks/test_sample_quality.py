@@ -52,10 +52,7 @@ def test_kid_is_the_unbiased_distance_by_the_cubic_kernel():
 
 
 def test_kid_of_equal_distributions_is_about_nothing_whatever_the_numbers():
-<<<<<<< HEAD
-=======
     torch.manual_seed(0)
->>>>>>> main
     assert abs(kid(cloud(3000), cloud(500, seed=1))) < 0.02 < kid(cloud(3000), cloud(500, mean=0.3, seed=1))
 
 
