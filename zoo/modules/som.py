@@ -257,7 +257,8 @@ class SOMModule(GradientFreeModule):
         """Over all processes."""
         if self.trainer.world_size == 1:
             return gathered
-        sums, counts = (self.trainer.strategy.reduce(t, reduce_op="sum") for t in gathered)
+        # Copies: Lightning reduces in place, and a checkpoint must leave each process its own sums.
+        sums, counts = (self.trainer.strategy.reduce(t.clone(), reduce_op="sum") for t in gathered)
         return sums, counts
 
     def _set_scale(self) -> None:

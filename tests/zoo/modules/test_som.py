@@ -1,7 +1,10 @@
+import subprocess
+import sys
+
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import quiet_trainer
+from conftest import ROOT, quiet_trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.vectors import Vectors
@@ -120,6 +123,47 @@ def test_a_large_mean_does_not_cancel():
     assert fit.callback_metrics["val/loss"].item() == pytest.approx(
         torch.cdist(X, plain.units).amin(1).mean().item(), rel=0.02
     )
+
+
+TWO_PROCESSES = """
+import sys
+sys.path[:0] = {paths!r}
+import torch
+torch.set_num_threads(1)
+from test_som import Save, loader, pl, quiet_trainer
+from zoo import SOMModule
+for name, callbacks in (("plain", []), ("saved", [Save({folder!r})])):
+    pl.seed_everything(0, verbose=False)
+    module = SOMModule((6,), rows=5, columns=6)
+    fit = quiet_trainer({folder!r}, max_epochs=3, devices=2, strategy="ddp", callbacks=callbacks)
+    fit.fit(module, loader(batch_size=25))
+    fit.save_checkpoint({folder!r} + "/" + name + ".ckpt")
+"""
+
+
+class Save(pl.Callback):
+    """In the middle of every epoch."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if batch_idx == 2:
+            trainer.save_checkpoint(self.folder + "/middle.ckpt")
+
+
+def test_a_checkpoint_of_two_processes_leaves_each_its_own_sums(tmp_path):
+    """Reducing in place would leave every process the sums of all, which the epoch's end would add up again."""
+    script = tmp_path / "two.py"
+    paths = [str(ROOT / "tests/zoo/modules"), str(ROOT / "tests"), str(ROOT)]
+    script.write_text(TWO_PROCESSES.format(paths=paths, folder=str(tmp_path)))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    plain, saved = (
+        torch.load(tmp_path / f"{name}.ckpt", weights_only=True)["state_dict"] for name in ("plain", "saved")
+    )
+    assert (tmp_path / "middle.ckpt").exists()
+    assert all(torch.equal(value, saved[name]) for name, value in plain.items())
 
 
 def test_mistakes_are_named():
