@@ -112,10 +112,10 @@ def variance(moments: Moments) -> Tensor:
 
 
 def covariance(moments: Moments, directions: Tensor | None = None) -> Tensor:
-    """With the divisor N - 1: (D, D), or its projection onto the directions, (D, W)."""
+    """With the divisor N - 1: (D, D), or its projection onto the directions, (D, W). It takes the place of
+    ``moments.product`` where that is float64: two such matrices are more memory than the rest of a pass needs."""
     total = moments.total if directions is None else moments.total @ directions.double()
-    scatter = torch.addr(moments.product, moments.total / moments.rows, total, alpha=-1)
-    return scatter.div_(moments.rows - 1)
+    return moments.product.double().addr_(moments.total / moments.rows, total, alpha=-1).div_(moments.rows - 1)
 
 
 def first_not_finite(rows: Tensor) -> Tensor:

@@ -21,15 +21,16 @@ def random_directions(dim: int, width: int, seed: int = 0) -> Tensor:
 
 
 def principal_axes(moments: Moments) -> tuple[Tensor, Tensor]:
-    """All variances (D,) and axes (D, D), a row each, from the exact covariance. float64.
+    """All variances (D,) and axes (D, D), a row each, from the exact covariance. float64. ``moments.product`` is
+    overwritten.
 
     What is within rounding of 0 is 0, as in constant columns; so is all after the first N - 1.
     """
     values, vectors = torch.linalg.eigh(covariance(moments))
-    values, axes = values.flip(0), vectors.T.flip(0)
+    values = values.flip(0)
     rounding = len(values) * torch.finfo(values.dtype).eps * values[0].clamp_min(0)
     real = (values > rounding) & (torch.arange(len(values), device=values.device) < moments.rows - 1)
-    return torch.where(real, values, 0.0), orient(axes)
+    return torch.where(real, values, 0.0), vectors.T.flip(0)
 
 
 def nystrom_axes(moments: Moments, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,7 +49,7 @@ def nystrom_axes(moments: Moments, directions: Tensor) -> tuple[Tensor, Tensor]:
     kept = values > len(values) * _NOISE * values[-1].clamp_min(0)
     root = torch.where(kept, values, 1.0).rsqrt() * kept  # what is rounding contributes nothing
     axes, scale, _ = torch.linalg.svd(sketch @ (vectors * root), full_matrices=False)
-    return scale.square(), orient(axes.T)
+    return scale.square(), axes.T
 
 
 def orient(axes: Tensor) -> Tensor:

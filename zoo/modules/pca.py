@@ -18,6 +18,7 @@ from zoo.functional.pca import (
     log_density,
     noise_variance,
     nystrom_axes,
+    orient,
     principal_axes,
     random_directions,
     residual,
@@ -239,7 +240,7 @@ class PCAModule(GradientFreeModule):
         k = choose_components(self.wanted, values, total, rows)
         rank = min(rows, len(moments.shift))
         self.mean_, self.spectrum_ = moments.mean, values
-        self.components_, self.explained_variance_ = axes[:k].clone(), values[:k].clone()
+        self.components_, self.explained_variance_ = orient(axes[:k]), values[:k].clone()
         self.explained_variance_ratio_ = self.explained_variance_ / (total or 1.0)
         self.noise_variance_ = values.new_tensor(noise_variance(values, total, k, rank))
         self.seen.fill_(rows)
