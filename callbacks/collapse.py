@@ -26,26 +26,24 @@ def symptoms(found: Mapping[str, float]) -> list[str]:
 class Alarm:
     """Tells a collapse once, when it begins.
 
-    What was never well may only not have begun to learn: then the second bad finding in a row tells.
+    What was never well may only not have begun to learn: it is given time.
     """
 
     def __init__(self) -> None:
         self._was_well = self._told = False
-        self._bad = 0
 
     def hear(self, found: Mapping[str, float], patient: bool = True) -> str | None:
         """The warning that is due after these scores.
 
         Args:
             found: see ``symptoms``.
-            patient: wait for a second finding of what was never well.
+            patient: say nothing yet of what was never well.
         """
         said = symptoms(found)
         if not said:
-            self._was_well, self._told, self._bad = True, False, 0
+            self._was_well, self._told = True, False
             return None
-        self._bad += 1
-        if self._told or (patient and not self._was_well and self._bad < 2):
+        if self._told or (patient and not self._was_well):
             return None
         self._told = True
         return f"the samples have collapsed: {'; '.join(said)}"

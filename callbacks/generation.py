@@ -119,7 +119,7 @@ class Generation(PictureCallback):
         pl_module.log_dict(logged, sync_dist=True)
         pictures = gather(trainer, small(drawn).to(device))
         if trainer.is_global_zero:
-            if told := self._alarm.hear(found, patient=trainer.state.fn == "fit"):
+            if told := self._alarm.hear(found, patient=_early(trainer)):
                 log.warning(told)
             self._told += 1
             if trainer.state.fn != "fit" or trainer.current_epoch + 1 == trainer.max_epochs or self._told % _DRAWN == 0:
@@ -232,3 +232,10 @@ class Generation(PictureCallback):
 
 def _stage(trainer: pl.Trainer) -> str:
     return "test" if trainer.testing else "val"
+
+
+def _early(trainer: pl.Trainer) -> bool:
+    """Whether less than half of a training is over: a GAN's samples often begin as a few, and spread."""
+    parts = ((trainer.current_epoch + 1, trainer.max_epochs), (trainer.global_step, trainer.max_steps))
+    shares = [done / planned for done, planned in parts if planned is not None and planned > 0]
+    return trainer.state.fn == "fit" and max(shares, default=1.0) < 0.5

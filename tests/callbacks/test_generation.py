@@ -101,6 +101,19 @@ def test_one_picture_only_is_a_collapse_and_is_said_once(tmp_path, cache, caplog
     ]
 
 
+@pytest.mark.parametrize("length, told_after", [({"max_epochs": 6}, 3), ({"max_epochs": -1, "max_steps": 4}, 2)])
+def test_a_collapse_from_the_beginning_is_told_at_half_time(length, told_after, tmp_path, cache, caplog):
+    class Watch(Gives):
+        def on_train_epoch_end(self):
+            told.append("collapsed" in caplog.text)
+
+    told = []
+    callbacks = [Generation(every_n_epochs=1, cache=cache)]
+    trainer = quiet_trainer(tmp_path, limit_train_batches=1, callbacks=callbacks, **length)
+    trainer.fit(Watch(digits("train")[:1]), Digits())
+    assert told.index(True) == told_after - 1 and len(told) > told_after
+
+
 def test_samples_that_are_no_numbers_are_black_and_a_collapse(tmp_path, cache, caplog):
     found = judge(tmp_path, Gives(torch.full((2, *SHAPE), torch.nan)), cache)
     assert found["test/diversity"] == 0 and "hardly any variety" in caplog.text
