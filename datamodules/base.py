@@ -3,13 +3,12 @@
 import hashlib
 from typing import Any, Literal, NamedTuple
 
-import lightning.pytorch as pl
 import torch
 from torch import Generator, Tensor
 
 from datamodules.augment import random_flip, random_jitter, random_shift
-from datamodules.labels import keep_labels
-from datamodules.loader import ShardedSampler, StreamLoader, TensorLoader
+from datamodules.labels import check_options, keep_labels
+from datamodules.loader import PartedData, ShardedSampler, StreamLoader, TensorLoader
 
 _FITS_ON_DEVICE = 2 * 2**30  # bytes: more than this stays in the computer's memory
 
@@ -30,7 +29,7 @@ def draw_binary(images: Tensor, generator: Generator) -> Tensor:
 _SAMPLE_OFFSET = 0.05  # so that the noise of an empty picture is not blown up
 
 
-class ImageData(pl.LightningDataModule):
+class ImageData(PartedData):
     """Pictures in batches ``{"input": (B, C, H, W) float, "label": (B,) long}``; a label of -1 means unlabelled.
 
     A subclass defines ``read() -> {"train" | "val" | "test": Split}``, ``input_shape``, ``num_classes`` and the
@@ -76,14 +75,9 @@ class ImageData(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more; got {batch_size}")
         if not 0 <= jitter <= 1:
             raise ValueError(f"jitter must be 0 to 1; got {jitter}")
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
-        if labelled_only and labels_per_class is None:
-            raise ValueError("labelled_only needs labels_per_class")
+        check_options(batch_size, val_fraction, labels_per_class, labelled_only)
         self.batch_size, self.binarise, self.normalise = batch_size, binarise, normalise
         self.crop, self.flip, self.jitter = crop, flip, jitter
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
@@ -142,28 +136,15 @@ class ImageData(pl.LightningDataModule):
         drawn = {name: Split(draw_binary(splits[name].images, generator), splits[name].labels) for name in names}
         return {**splits, **drawn}
 
-    def _loader(self, name: str, shuffle: bool = False) -> TensorLoader | StreamLoader:
-        images, labels = self.splits[name]
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = ShardedSampler(images, rank, world_size, shuffle, self.seed)
+    def _loader(self, part: str, shuffle: bool = False) -> TensorLoader | StreamLoader:
+        images, labels = self.splits[part]
+        sampler = ShardedSampler(images, *self._place(), shuffle, self.seed)
         if not isinstance(images, Tensor):
             return StreamLoader(images, self.batch_size, sampler, self.num_workers)
         tensors = {"input": images} if labels is None else {"input": images, "label": labels}
         if self.trainer and images.nbytes <= _FITS_ON_DEVICE:
             tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
         return TensorLoader(tensors, self.batch_size, sampler)
-
-    def train_dataloader(self) -> TensorLoader | StreamLoader:
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> TensorLoader | StreamLoader:
-        return self._loader("val")
-
-    def test_dataloader(self) -> TensorLoader | StreamLoader:
-        return self._loader("test")
-
-    def predict_dataloader(self) -> TensorLoader | StreamLoader:
-        return self._loader("test")
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """uint8 pictures to normalised floats, augmented while training, as one batch on the device."""

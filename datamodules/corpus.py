@@ -4,12 +4,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.loader import Resumable
+from datamodules.loader import PartedData, Resumable
 from datamodules.text import (
     NumberedText,
     Tokeniser,
@@ -120,7 +119,7 @@ class CorpusLoader(Resumable):
         return torch.randperm(n, generator=generator)
 
 
-class Corpus(pl.LightningDataModule):
+class Corpus(PartedData):
     """A text in batches ``{"tokens": (B, L) int32}``: ids of words, the most frequent is 0; -1 is between sentences.
 
     Args:
@@ -232,21 +231,13 @@ class Corpus(pl.LightningDataModule):
         files = text_files(self.path if self.path is not None else _lee())
         return words_of_files(files, self.unit, self.tokeniser, self.errors)
 
-    def _loader(self, rows: ChunkedRows, shuffle: bool = False) -> CorpusLoader:
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+    def _loader(self, part: str, shuffle: bool = False) -> CorpusLoader:
+        self.setup()
+        rows = self._train if part == "train" else self._val  # the held-out text is for testing, too
+        rank, world_size = self._place()
         fit = sum(self._train.rows) // (50 * world_size)
         batch_size = self.batch_size or min(64, max(1, fit))
         return CorpusLoader(rows, batch_size, rank, world_size, shuffle, self.seed)
-
-    def train_dataloader(self) -> CorpusLoader:
-        self.setup()
-        return self._loader(self._train, shuffle=True)
-
-    def val_dataloader(self) -> CorpusLoader:
-        self.setup()
-        return self._loader(self._val)
-
-    test_dataloader = predict_dataloader = val_dataloader
 
 
 def _check_pairs(text: NumberedText, ids: Tensor) -> None:

@@ -53,3 +53,17 @@ def keep_labels(labels: Tensor, per_class: int, seed: int) -> Tensor:
         chosen = _shuffled(members, seed)[:per_class]
         kept[chosen] = label
     return kept
+
+
+def check_options(batch_size: int, val_fraction: float, labels_per_class: int | None, labelled_only: bool) -> None:
+    """Of a datamodule with labels.
+
+    Raises:
+        ValueError: one out of its range, or ``labelled_only`` without a budget.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more; got {batch_size}")
+    if not 0 < val_fraction < 1:
+        raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
+    if labelled_only and labels_per_class is None:
+        raise ValueError("labelled_only needs labels_per_class")

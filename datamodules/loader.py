@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sized
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
@@ -162,3 +163,33 @@ class StreamLoader(Resumable, DataLoader):
         for batch in super().__iter__():
             self._position += 1
             yield batch
+
+
+class PartedData(pl.LightningDataModule):
+    """What all datamodules here share: a loader for each of the parts "train", "val" and "test".
+
+    A subclass defines ``_loader(part, shuffle)``.
+    """
+
+    def _loader(self, part: str, shuffle: bool = False) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define _loader(part, shuffle)")
+
+    def _place(self) -> tuple[int, int]:
+        """This process's rank, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def __str__(self) -> str:
+        # Lightning's own asks for loaders, and fails on any that is no DataLoader.
+        return type(self).__name__
+
+    def train_dataloader(self) -> Any:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> Any:
+        return self._loader("val")
+
+    def test_dataloader(self) -> Any:
+        return self._loader("test")
+
+    def predict_dataloader(self) -> Any:
+        return self._loader("test")

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from datamodules.loader import ShardedSampler, TensorLoader
+from datamodules.loader import PartedData, ShardedSampler, TensorLoader
 from zoo.functional.priors import prior
 from zoo.functional.randomness import counted_uniform
 
@@ -20,7 +19,7 @@ _AT_ONCE = 1 << 18  # numbers made together: what lies between, several times 8 
 _REACH = 4  # deviations from the mean at which pictures of unbounded noise are black and white
 
 
-class Noise(pl.LightningDataModule):
+class Noise(PartedData):
     """Noise in batches ``{"input": (B, C, H, W) float32}``, without labels.
 
     A picture is a function of ``seed``, its part (train, val, test) and its number in that, and is made on the device
@@ -63,7 +62,6 @@ class Noise(pl.LightningDataModule):
         self.prior.quantile(torch.full((1, shape[0], 1, 1), 0.5))  # a shape that does not fit is said now
 
     def __str__(self) -> str:
-        # Lightning's own asks for loaders, and fails on any that is no DataLoader.
         return f"{self.samples} pictures {self.input_shape} of noise {self.kind!r} {self.options}, seed {self.seed}"
 
     @property
@@ -107,21 +105,8 @@ class Noise(pl.LightningDataModule):
     def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
         count = self.samples if part == "train" else max(1, round(self.samples * _HELD_OUT))
         numbers = torch.arange(count) * len(_PARTS) + _PARTS.index(part)
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = ShardedSampler(numbers, rank, world_size, shuffle, self.seed)  # type: ignore[arg-type]
+        sampler = ShardedSampler(numbers, *self._place(), shuffle, self.seed)  # type: ignore[arg-type]
         return TensorLoader({"number": numbers}, self.batch_size, sampler)
-
-    def train_dataloader(self) -> TensorLoader:
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> TensorLoader:
-        return self._loader("val")
-
-    def test_dataloader(self) -> TensorLoader:
-        return self._loader("test")
-
-    def predict_dataloader(self) -> TensorLoader:
-        return self._loader("test")
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Tensor]:
         """Numbers to pictures, as one batch on the device."""

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from datamodules.labels import keep_labels, split
-from datamodules.loader import ShardedSampler, TensorLoader
+from datamodules.labels import check_options, keep_labels, split
+from datamodules.loader import PartedData, ShardedSampler, TensorLoader
 from datamodules.tables import BUNDLED, Table, read_table
 
 _TEST = 0.2
@@ -26,7 +25,7 @@ class Parts(NamedTuple):
     std: Tensor
 
 
-class Vectors(pl.LightningDataModule):
+class Vectors(PartedData):
     """Rows of a table in batches ``{"input": (B, D) float, "label": (B,) long}``; a label of -1 means unlabelled.
 
     A fifth of the rows, the same whatever the seed, is for testing; with labels each class in its proportion.
@@ -65,21 +64,12 @@ class Vectors(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more; got {batch_size}")
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
-        if labelled_only and labels_per_class is None:
-            raise ValueError("labelled_only needs labels_per_class")
+        check_options(batch_size, val_fraction, labels_per_class, labelled_only)
         if source in BUNDLED and label:
             raise ValueError(f"{source} has its own labels: leave label out")
         self.source, self.label, self.drop, self.standardise = source, label, list(drop), standardise
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
-
-    def __str__(self) -> str:
-        # Lightning's own asks for loaders, and fails on any that is no DataLoader.
-        return f"vectors of {self.source}"
 
     @cached_property
     def table(self) -> Table:
@@ -157,27 +147,14 @@ class Vectors(pl.LightningDataModule):
                 digest.update(f"{name} {tuple(values.shape)}".encode() + values.numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def _loader(self, name: str, shuffle: bool = False) -> TensorLoader:
-        tensors = {"input": self.parts.rows[name]}
+    def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
+        tensors = {"input": self.parts.rows[part]}
         if self.parts.labels:
-            tensors["label"] = self.parts.labels[name]
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+            tensors["label"] = self.parts.labels[part]
         if self.trainer:
             tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
-        sampler = ShardedSampler(self.parts.rows[name], rank, world_size, shuffle, self.seed)  # type: ignore[arg-type]
+        sampler = ShardedSampler(self.parts.rows[part], *self._place(), shuffle, self.seed)  # type: ignore[arg-type]
         return TensorLoader(tensors, self.batch_size, sampler)
-
-    def train_dataloader(self) -> TensorLoader:
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> TensorLoader:
-        return self._loader("val")
-
-    def test_dataloader(self) -> TensorLoader:
-        return self._loader("test")
-
-    def predict_dataloader(self) -> TensorLoader:
-        return self._loader("test")
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """The batch without the seed of an augmentation, which rows have not."""
