@@ -114,22 +114,25 @@ def batch_update(units: Tensor, sums: Tensor, counts: Tensor) -> Tensor:
     return torch.where(reached.unsqueeze(1), sums / counts.clamp_min(1e-8).unsqueeze(1), units)
 
 
-def online_update(units: Tensor, sums: Tensor, counts: Tensor, influence: Tensor, rate: float) -> Tensor:
+def online_update(
+    units: Tensor, sums: Tensor, counts: Tensor, influence: Tensor, rate: float, signed: bool = False
+) -> Tensor:
     """The classic rule for a mini-batch: what Kohonen's w += rate * h * (x - w), one sample after another, comes to.
 
     Samples taken one by one leave the share prod(1 - rate * h) of a unit, and the rest comes from them; here it comes
-    from their mean weighted by h, in whatever order. For one sample it is Kohonen's rule. Where ``influence`` is
-    negative in places (Mexican hat) there is no such mean, and the step is the rule's own, summed and divided by the
-    samples that take part, if they are more than one.
+    from their mean weighted by h, in whatever order. For one sample it is Kohonen's rule. Where h is negative in places
+    (Mexican hat) there is no such mean, and the step is the rule's own, summed and divided by the samples that take
+    part, if they are more than one.
 
     Args:
         units: (K, D).
         sums, counts: (K, D) and (K,), of the mini-batch's samples by nearest unit.
-        influence: (K, K).
+        influence: h, (K, K).
         rate: 0 to 1.
+        signed: whether h is negative in places; looking would make a GPU wait.
     """
     total, weight = influence @ sums, influence @ counts
-    if (influence >= 0).all():
+    if not signed:
         kept = torch.exp(torch.log1p((-rate * influence).clamp_min(-1 + 1e-7)) @ counts)
         mean = total / weight.clamp_min(1e-12).unsqueeze(1)
         return torch.lerp(units, mean, (1 - kept).unsqueeze(1))

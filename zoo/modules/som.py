@@ -128,7 +128,7 @@ class SOMModule(GradientFreeModule):
         with torch.no_grad():
             found = self._trunk.scores(x)
             if self.training:
-                if x.is_cpu:  # a GPU would wait: there it is noticed at the next move
+                if x.is_cpu:  # a GPU would wait: there it is noticed at the end of the epoch
                     _check_finite(x)
                 chosen = found.argmax(1)
                 self._gather(x, chosen)
@@ -220,8 +220,6 @@ class SOMModule(GradientFreeModule):
             return
         sums, counts = self._summed(self._gathered)
         self._gathered = None
-        if not sums.isfinite().all():
-            raise ValueError(f"the sums of inputs are not finite: {self.divergence_hint}")
         hp, progress = self.hparams, self._progress()
         sigma = decayed(hp.decay, hp.sigma or max(hp.rows, hp.columns) / 2, hp.sigma_end, progress)
         if hp.rule == "batch":
@@ -230,8 +228,16 @@ class SOMModule(GradientFreeModule):
         else:
             influence = neighbourhood(hp.neighbourhood, self._grid_distances(), sigma)
             rate = decayed(hp.decay, hp.rate, hp.rate_end, progress)
-            moved = online_update(self.units, sums, counts, influence, rate)
+            signed = hp.neighbourhood == "mexican_hat"
+            moved = online_update(self.units, sums, counts, influence, rate, signed)
         self.units.data.copy_(moved)
+        if self.trainer.is_last_batch:
+            self._end_pass()
+
+    def _end_pass(self) -> None:
+        """Once an epoch, before the validation: what makes a GPU wait, and what only users of the map need."""
+        if not self.units.isfinite().all():
+            raise ValueError(f"the units are not finite: {self.divergence_hint}")
         self._set_scale()
 
     def _influence(self, sigma: float) -> Tensor | tuple[Tensor, Tensor]:

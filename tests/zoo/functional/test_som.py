@@ -111,7 +111,7 @@ def test_the_online_rule_for_one_sample_is_kohonens(kind):
     influence = neighbourhood(kind, grid_distances(ROWS, COLUMNS).double(), 1.5).double()
     for x in X[:5]:
         unit = nearest(x[None], UNITS)
-        moved = online_update(UNITS, *unit_sums(x[None], unit, len(UNITS)), influence, 0.3)
+        moved = online_update(UNITS, *unit_sums(x[None], unit, len(UNITS)), influence, 0.3, kind == "mexican_hat")
         torch.testing.assert_close(moved, UNITS + 0.3 * influence[unit].T * (x - UNITS))
 
 
