@@ -16,7 +16,7 @@ from callbacks.pictures import PictureCallback, save_figure
 from callbacks.sample_quality import memorised, nearest, scores
 from callbacks.sampling import draw_samples, samples_pictures, to_bytes
 from callbacks.scorer import InceptionScorer, small
-from callbacks.scorer_files import Scorer, given_scorer, own_scorer
+from callbacks.scorer_files import Scorer, given_scorer, own_scorer, restored
 
 log = logging.getLogger(__name__)
 
@@ -180,17 +180,18 @@ class Generation(PictureCallback):
 
     def _own_scorer(self, trainer: pl.Trainer, pictures: Tensor, labels: Tensor) -> Scorer:
         """Found by the first process, so that all have the same, and all stop if it is damaged."""
-        found: Scorer | ValueError | None = None
+        parts: dict[str, Any] = {}  # plain values and tensors: no network is pickled
         if trainer.is_global_zero:
             fingerprint = getattr(getattr(trainer, "datamodule", None), "fingerprint", None)
             try:
-                found = own_scorer(pictures, labels, fingerprint, self.cache).cpu()
+                own = own_scorer(pictures, labels, fingerprint, self.cache).cpu()
+                parts = {"shape": own.shape, "classes": own.classes, "about": own.about, "tensors": own.state_dict()}
             except ValueError as error:
-                found = error
-        found = trainer.strategy.broadcast(found)
-        if isinstance(found, ValueError):
-            raise found
-        assert found is not None
+                parts = {"error": str(error)}
+        parts = trainer.strategy.broadcast(parts)
+        if "error" in parts:
+            raise ValueError(parts["error"])
+        found = restored(**parts)
         if not found.classes:
             self._warn(f"samples are scored by {found.about}")
         return found.to(scoring_device(trainer))

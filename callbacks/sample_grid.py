@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from callbacks.common import fixed_randomness
 from callbacks.pictures import PictureCallback, save_figure, to_unit
 
 
@@ -48,8 +49,10 @@ class SampleGrid(PictureCallback):
         }
         stage = f"epoch {trainer.current_epoch + 1}" if trainer.state.fn == "fit" else "best checkpoint"
         for name, (title, make) in grids.items():
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)  # the same samples at every epoch: progress is seen
+            with (
+                torch.no_grad(),
+                fixed_randomness(0, module.device),
+            ):  # the same samples at every epoch: progress is seen
                 images = make(module, batch)
             if images is not None:
                 save_figure(self._figure(to_unit(images, trainer), f"{title} - {stage}"), self.folder, name)

@@ -102,10 +102,15 @@ def load_scorer(path: str | Path) -> ConvScorer:
             raise ValueError("it was written by another version, or is no scorer")
         if facts.get("sha256") != checksum(tensors):
             raise ValueError("its weights do not match their checksum")
-        scorer = ConvScorer(tuple(map(int, facts["shape"].split())), int(facts["classes"]))  # type: ignore[arg-type]
-        scorer.load_state_dict(tensors)
+        return restored(tuple(map(int, facts["shape"].split())), int(facts["classes"]), facts.get("about", ""), tensors)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"the scorer {path} cannot be used: {reason}. Delete it, and it is trained anew") from error
-    scorer.about = facts.get("about", "")
+
+
+def restored(shape: tuple[int, ...], classes: int, about: str, tensors: dict[str, Tensor]) -> ConvScorer:
+    """A scorer from what it is made of: plain values and tensors, which files and other processes may have."""
+    scorer = ConvScorer(shape, classes)  # type: ignore[arg-type]
+    scorer.load_state_dict(tensors)
+    scorer.about = about
     return scorer.requires_grad_(False).eval()
