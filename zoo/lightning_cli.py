@@ -27,6 +27,7 @@ from rich.table import Table
 
 from zoo.checkpoint import WholeCheckpointIO
 from zoo.export import save_encoder
+from zoo.gradient_free import GradientFreeModule
 from zoo.messages import explain, explain_usage
 from zoo.networks.encoder import Encoder
 from zoo.registry import CALLBACKS, DATA, MODULES, short_name
@@ -132,8 +133,9 @@ class ZooCLI(LightningCLI):
     def before_fit(self) -> None:
         """A line that says what begins."""
         count = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        learns = "no gradients" if isinstance(self.model, GradientFreeModule) else f"{count:,} parameters"
         self.folder = self._folder()
-        self._say(f"{self.names[0]} on {self.names[1]}: {count:,} parameters, results in {self.folder}")
+        self._say(f"{self.names[0]} on {self.names[1]}: {learns}, results in {self.folder}")
 
     def after_fit(self) -> None:
         """Test the best checkpoint, export the encoder, print the table."""

@@ -89,7 +89,8 @@ def _product(y: Tensor, directions: Tensor | None) -> Tensor:
 @lru_cache
 def _multiplies_bytes(device: torch.device) -> bool:
     """Whether products of int8 are exact and fast: on a CPU with instructions for them (18 times float32's speed)."""
-    return device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()
+    has_instructions = getattr(torch.cpu, "_is_vnni_supported", lambda: False)  # no public name yet
+    return device.type == "cpu" and torch.backends.mkldnn.is_available() and bool(has_instructions())
 
 
 def add_moments(into: Moments, other: Moments, directions: Tensor | None = None) -> Moments:

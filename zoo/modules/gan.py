@@ -156,9 +156,7 @@ class GANModule(ZooModule):
             total = total + 0 * sum(p.sum() for p in self.generator.parameters())
         return total + self._penalties(shown, labels), logs
 
-    def _in_one_pass(
-        self, real: Tensor, fake: Tensor, labels: Tensor | None
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _in_one_pass(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> _Play:
         """The critic's loss, whose gradient is turned round where it comes back to the generator."""
         factor = Factor()
         shown = self._shown(real, turn_round(fake, factor))

@@ -78,6 +78,12 @@ class DCGANTrunk(nn.Sequential):
         self.feature_dim = channels[-1] * math.prod(sides[-1])
 
 
+def beginning(latent_dim: int, channels: int, sides: tuple[int, int]) -> list[nn.Module]:
+    """Latents (B, D) to the smallest feature maps (B, channels, *sides) of a generator."""
+    shape = (channels, *sides)
+    return [nn.Linear(latent_dim, math.prod(shape)), nn.Unflatten(1, shape)]
+
+
 class DCGANGenerator(nn.Module):
     """Latents (B, latent_dim) to pictures (B, C, H, W), unbounded.
 
@@ -92,8 +98,7 @@ class DCGANGenerator(nn.Module):
         super().__init__()
         self.latent_shape = (latent_dim,)
         channels, sides = plan(output_shape, width)
-        start = (channels[-1], *sides[-1])
-        layers: list[nn.Module] = [nn.Linear(latent_dim, math.prod(start)), nn.Unflatten(1, start)]
+        layers = beginning(latent_dim, channels[-1], sides[-1])
         for stage in reversed(range(1, len(channels))):
             odd = (sides[stage - 1][0] % 2, sides[stage - 1][1] % 2)
             layers += [norm_layer(norm, channels[stage]), nn.ReLU()]
@@ -165,8 +170,7 @@ class ResNetGenerator(nn.Module):
         super().__init__()
         self.latent_shape = (latent_dim,)
         channels, sides = plan(output_shape, width)
-        start = (channels[-1], *sides[-1])
-        layers: list[nn.Module] = [nn.Linear(latent_dim, math.prod(start)), nn.Unflatten(1, start)]
+        layers = beginning(latent_dim, channels[-1], sides[-1])
         for stage in reversed(range(1, len(channels))):
             after = channels[max(1, stage - 1)]
             layers.append(ResidualBlock((channels[stage], after), sides[stage - 1], norm))
@@ -223,8 +227,7 @@ class FreeGenerator(nn.Module):
         super().__init__()
         self.latent_shape = (latent_dim,)
         channels, sides = plan(output_shape, width)
-        start = (channels[-1], *sides[-1])
-        layers: list[nn.Module] = [nn.Linear(latent_dim, math.prod(start)), nn.Unflatten(1, start)]
+        layers = beginning(latent_dim, channels[-1], sides[-1])
         layers.append(FreeBlock(channels[-1]))
         for stage in reversed(range(1, len(channels))):
             a, b = channels[stage], channels[max(1, stage - 1)]

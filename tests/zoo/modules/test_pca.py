@@ -83,7 +83,7 @@ def test_a_huge_mean():
     reference = PCA(5, svd_solver="full").fit(x.numpy())
     for rows in (x, x.float()):
         module = fit(rows, n_components=5)
-        tolerance = 1e-7 if rows.dtype == torch.float64 else 2e-2 / 10  # float32 has 1e6 to 0.03
+        tolerance = 1e-7 if rows.dtype == torch.float64 else 2e-3  # float32 has 1e6 to 0.03
         close(module.components_.abs(), np.abs(reference.components_), tolerance)
         close(module.encode(rows).abs(), np.abs(reference.transform(rows.double().numpy())), 100 * tolerance)
 
