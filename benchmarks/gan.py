@@ -232,6 +232,7 @@ def quality(options: argparse.Namespace) -> None:
         print(name, line, file=sys.stderr, flush=True)
         return [float(part) for part in line.split()[1:]]
 
+    Path(options.pictures).mkdir(parents=True, exist_ok=True)
     print(header(), " ".join(sys.argv[1:]))
     print("floor, real test pictures:", end("real", start("real", 0))[1])
     found: dict[str, list[list[float]]] = {"ours": [], "tutorial": []}
