@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from zoo.checkpoint import read_checkpoint
 from zoo.files import write_whole
 from zoo.networks.encoder import Encoder
 
@@ -30,17 +31,7 @@ def save_encoder(encoder: Encoder, directory: str | Path, provenance: dict[str, 
     Raises:
         ValueError: the encoder was made from an ``nn.Module`` and has no spec that could be written down.
     """
-    if encoder.spec is None:
-        raise ValueError("this encoder was made from an nn.Module; only one made from a spec can be exported")
-    description = {
-        "format": _FORMAT,
-        "network": encoder.spec,
-        "input_shape": encoder.input_shape,
-        "output_dim": encoder.output_dim,
-        "normalisation": encoder.normalisation,
-        "activation": encoder.activation,
-        "provenance": provenance or {},
-    }
+    description = {"format": _FORMAT, **encoder.describe(), "provenance": provenance or {}}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     directory = Path(directory)
     write_whole(directory / "encoder.safetensors", lambda path: save_file(tensors, path))
@@ -50,32 +41,82 @@ def save_encoder(encoder: Encoder, directory: str | Path, provenance: dict[str, 
     return directory
 
 
-def load_encoder(directory: str | Path) -> Encoder:
-    """Read what ``save_encoder`` wrote; in eval mode, on the CPU.
+def load_encoder(path: str | Path) -> Encoder:
+    """Read what ``save_encoder`` wrote, or the encoder within any module's checkpoint; in eval mode, on the CPU.
+
+    Args:
+        path: a folder with ``encoder.json`` and ``encoder.safetensors``, or a checkpoint file.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or its weights do not fit its network.
+        ValueError: a file is damaged, holds no encoder, or has weights that do not fit its network.
     """
-    description_file, weights_file = (Path(directory) / f"encoder.{end}" for end in ("json", "safetensors"))
-    for file in (description_file, weights_file):
-        if not file.is_file():
-            raise FileNotFoundError(f"no encoder in {directory}: {file.name} is missing")
+    description, weights = (_from_folder if Path(path).is_dir() else _from_checkpoint)(Path(path))
     try:
-        description = json.loads(description_file.read_text())
-        if description["format"] != _FORMAT:
+        if description.get("format", _FORMAT) != _FORMAT:
             raise ValueError(f"format {description['format']} is not known here")
-        encoder = Encoder(
-            description["network"],
-            description["input_shape"],
-            description["output_dim"],
-            description["normalisation"],
-            description.get("activation"),
-        )
-        encoder.load_state_dict(load_file(weights_file))
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"the encoder in {directory} cannot be read: {str(error).splitlines()[0]}") from error
+        encoder = Encoder.from_description(description)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"the encoder in {path} cannot be read: {str(error).splitlines()[0]}") from error
+    fill(encoder, weights, str(path))
     return encoder.eval()
+
+
+def _from_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    files = [folder / f"encoder.{end}" for end in ("json", "safetensors")]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"no encoder in {folder}: {file.name} is missing")
+    try:
+        return dict(json.loads(files[0].read_text())), load_file(files[1])
+    except (ValueError, TypeError, SafetensorError) as error:
+        raise ValueError(f"the encoder in {folder} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _from_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not file.exists():
+        raise FileNotFoundError(f"no encoder at {file}: there is neither such a folder nor such a checkpoint")
+    checkpoint = read_checkpoint(file)
+    description = checkpoint.get("zoo", {}).get("encoder")
+    if description is None:
+        raise ValueError(f"{file} holds no encoder: its module has none, or has one made from an nn.Module")
+    weights = checkpoint["state_dict"]
+    return description, {k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")}
+
+
+def fill(network: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
+    """Load weights, all of them and no others.
+
+    Args:
+        network: what they are for.
+        weights: by name.
+        origin: what the message calls them.
+
+    Raises:
+        ValueError: names are missing or left over, or shapes differ: the first few, and the likely cause.
+    """
+    own = network.state_dict()
+    wrong = {
+        "missing": [name for name in own if name not in weights],
+        "unexpected": [name for name in weights if name not in own],
+        "of another shape": [
+            f"{name} {tuple(weights[name].shape)} for {tuple(value.shape)}"
+            for name, value in own.items()
+            if name in weights and weights[name].shape != value.shape
+        ],
+    }
+    if not any(wrong.values()):
+        network.load_state_dict(weights)
+        return
+    found = "; ".join(
+        f"{len(names)} {kind}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+        for kind, names in wrong.items()
+        if names
+    )
+    cause = "they are of another network" if wrong["missing"] else "the network has other sizes or fewer layers"
+    raise ValueError(
+        f"the weights in {origin} do not fit the network ({found}): {cause}, or were made by other options"
+    )
 
 
 def save_vectors(keyed: Any, path: str | Path) -> Path:

@@ -1,6 +1,6 @@
 """The part of a network that is kept after pretraining."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,6 +56,32 @@ class Encoder(nn.Module):
         self.head: nn.Module = nn.Linear(self.feature_dim, output_dim) if output_dim else nn.Identity()
         if activation is not None:
             self.head = nn.Sequential(self.head, _ACTIVATIONS[activation]())
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values that ``Encoder.from_description`` makes the same encoder of, without its weights.
+
+        Raises:
+            ValueError: it was made from an ``nn.Module`` and has no spec that could be written down.
+        """
+        if self.spec is None:
+            raise ValueError("this encoder was made from an nn.Module; only one made from a spec can be written down")
+        return {
+            "network": self.spec,
+            "input_shape": list(self.input_shape),
+            "output_dim": self.output_dim,
+            "normalisation": self.normalisation,
+            "activation": self.activation,
+        }
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> "Encoder":
+        """An untrained encoder from what ``describe`` gave; further keys are ignored.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        keys = ("network", "input_shape", "output_dim", "normalisation")
+        return cls(*(description[key] for key in keys), description.get("activation"))
 
     @torch.no_grad()
     def _measure(self) -> int:
