@@ -25,7 +25,7 @@ ALLOWED = {
     },
     "zoo": {"zoo"},
     "datamodules": {"datamodules", "zoo.functional"},  # pure functions alone: what noise is, is stated once
-    "callbacks": {"callbacks"},
+    "callbacks": {"callbacks", "zoo.functional"},
 }
 OUTSIDE = {
     "zoo": {"torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"},
