@@ -22,6 +22,8 @@ ALLOWED = {
         "zoo.batch",
         "zoo.optim",
         "zoo.export",
+        "zoo.backbone",
+        "zoo.metrics",
     },
     "zoo": {"zoo"},
     "datamodules": {"datamodules", "zoo.functional"},  # pure functions alone: what noise is, is stated once

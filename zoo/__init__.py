@@ -5,6 +5,7 @@ from typing import Any
 
 _EXPORTS = {
     "AutoencoderModule": "zoo.modules.autoencoder",
+    "FinetuneModule": "zoo.modules.finetune",
     "GANModule": "zoo.modules.gan",
     "PCAModule": "zoo.modules.pca",
     "SOMModule": "zoo.modules.som",

@@ -98,14 +98,14 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
     module = _take(arguments, "--module")
     model = _take(arguments, "--model")
     data = _take(arguments, "--data")
-    defaults = []
+    defaults, special = [], []
     if module:
         path = resolve(module, MODULES, "module")
         technique = next((t for t in MODULES.values() if t.path == path), None)
         command = command or ["fit"]
         model = model or path
         if data is None and technique and not _value(arguments, "--config"):
-            data = technique.data
+            data, special = technique.data, list(technique.options)
         told = any(a.startswith(("--config", "--trainer.max_")) for a in arguments)
         if command == ["fit"] and data and not told:
             defaults.append(f"--trainer.{(technique and technique.length) or _length(data)}")
@@ -115,7 +115,7 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
     elif model:
         defaults.append(f"--model={resolve(model, MODULES, 'module')}")
     if data:
-        defaults.append(f"--data={resolve(data, DATA, 'data')}")
+        defaults += [f"--data={resolve(data, DATA, 'data')}", *special]
     if model:
         return [*command, *_configs_first([*saved, *defaults], arguments)]
     return [*command, *saved, *_configs_first(defaults, arguments)]  # what a file says wins over the checkpoint

@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 
 class Technique(NamedTuple):
-    """A module's import path, the short name of the data it is first tried on, what it is, and a length of its own."""
+    """A module's import path, the short name of the data it is first tried on, what it is, and what is special."""
 
     path: str
     data: str
     summary: str
     length: str = ""  # where the data's (below) does not fit the technique
+    options: tuple[str, ...] = ()  # of the data it is first tried on
 
 
 class Source(NamedTuple):
@@ -31,6 +32,12 @@ MODULES = {
         "zoo.modules.gan.GANModule",
         "digits",
         "generative adversarial networks: six objectives, R1/R2/WGAN-GP, DiffAugment, conditional or not",
+    ),
+    "finetune": Technique(
+        "zoo.modules.finetune.FinetuneModule",
+        "digits",
+        "transfer learning from any encoder: probe, full, LP-FT, gradual, LoRA, L2-SP; or from scratch",
+        options=("--data.labels_per_class=10", "--data.labelled_only=true"),
     ),
     "som": Technique(
         "zoo.modules.som.SOMModule",

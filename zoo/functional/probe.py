@@ -37,6 +37,8 @@ def fit_logistic(
             return F.binary_cross_entropy_with_logits(output, labels, pos_weight=class_weight) * classes
         return F.cross_entropy(output, labels, class_weight)
 
+    with torch.inference_mode(False):
+        labels = labels.clone()  # the loss is differentiated: it may hold no tensor made in inference mode
     mean, scale = _moments(x)
     weight, bias = _minimise(loss, (x - mean) / scale, classes, l2, steps)
     return _unscaled(weight, bias, mean, scale)

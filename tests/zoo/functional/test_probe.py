@@ -36,6 +36,14 @@ def test_logistic_regression_reaches_the_minimum(digits):
     assert gradients(loss, weight, bias) < 1e-4
 
 
+def test_fits_in_inference_mode(digits):
+    """As where a Trainer validates."""
+    with torch.inference_mode():
+        x, labels = digits[0].clone(), digits[1].clone()
+        weight, bias = fit_logistic(x, labels, l2=1e-2)
+    torch.testing.assert_close((weight, bias), fit_logistic(*digits, l2=1e-2))
+
+
 def test_weighted_classes_and_classes_without_samples(digits):
     x, labels = digits
     share = torch.linspace(0.5, 2, 12)
