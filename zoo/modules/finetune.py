@@ -176,10 +176,12 @@ class FinetuneModule(ZooModule):
         """Labels under the numbers that the head knows them by."""
         if self.hparams.task == "regression":
             return labels.view(len(labels), -1).float()
-        if self._numbers is not None:
-            numbers = self._numbers.to(labels.device)
-            labels = torch.where(labels >= 0, numbers[labels.clamp_min(0)], labels)
-        return labels
+        if self._numbers is None:
+            return labels
+        numbers = self._numbers.to(labels.device)
+        if self.hparams.task == "multilabel":
+            return labels.new_zeros(len(labels), self.head.out_features).index_copy_(1, numbers, labels)
+        return torch.where(labels >= 0, numbers[labels.clamp_min(0)], labels)
 
     def encode(self, x: Tensor) -> Tensor:
         """Inputs (B, *input_shape) to features (B, D)."""
@@ -211,8 +213,9 @@ class FinetuneModule(ZooModule):
         batch = as_mapping(batch)
         labels = self._known(batch[LABEL])
         chosen = known(labels)
-        if chosen.any():
-            getattr(self, f"{stage}_metrics").update(self.classify(batch[INPUT][chosen]), labels[chosen])
+        labels = labels[chosen] if self.hparams.task == "regression" else labels[chosen].long()
+        if len(labels):
+            getattr(self, f"{stage}_metrics").update(self.classify(batch[INPUT][chosen]), labels)
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val")

@@ -12,7 +12,7 @@ def _size(module: nn.Module) -> int:
 def stages(network: nn.Module) -> list[nn.Module]:
     """The parts with parameters that follow one another, in the order in which they were registered.
 
-    A part that is nearly all of the network, and has three parts or more itself, is taken apart in its turn: a
+    A part that is nearly all of the network, and has three stages or more itself, is taken apart in its turn: a
     transformer's blocks are stages, and so are the four groups of a ResNet.
     """
     parts = [child for child in network.children() if _size(child)]
@@ -25,7 +25,7 @@ def stages(network: nn.Module) -> list[nn.Module]:
 
 
 def _is_core(part: nn.Module, whole: int) -> bool:
-    return _size(part) > _MOST * whole and sum(_size(child) > 0 for child in part.children()) >= 3
+    return _size(part) > _MOST * whole and len(stages(part)) >= 3
 
 
 def staged_parameters(network: nn.Module) -> list[list[nn.Parameter]]:
