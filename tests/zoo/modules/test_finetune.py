@@ -1,10 +1,14 @@
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import quiet_trainer
+from conftest import ROOT, quiet_trainer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score, r2_score
 from sklearn.preprocessing import StandardScaler
@@ -224,6 +228,37 @@ def test_unlabelled_samples_change_nothing(pretrained, tmp_path):
     batch = {"input": torch.rand(4, *SHAPE), "label": torch.tensor([1, -1, 3, -1])}
     labelled = {key: value[[0, 2]] for key, value in batch.items()}
     torch.testing.assert_close(module.eval().loss(batch), module.loss(labelled))
+
+
+TWO = """
+import sys
+sys.path[:0] = [{tests!r}, {root!r}]
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from test_finetune import fitted
+module, _, fit = fitted(Path({folder!r}), backbone={backbone!r}, mode={mode!r}, class_weights="balanced",
+    schedule="constant", trainer={{"devices": 2, "strategy": "ddp"}})
+fit.save_checkpoint({folder!r} + "/two.ckpt")
+"""
+
+
+@pytest.mark.parametrize("mode", ["probe", "gradual"])
+def test_two_processes_do_what_one_does(mode, pretrained, tmp_path):
+    """Features and labels of both are gathered; frozen stages do not keep DDP waiting."""
+    names = {"tests": str(Path(__file__).parent), "root": str(ROOT), "folder": str(tmp_path), "backbone": pretrained}
+    (tmp_path / "two.py").write_text(TWO.format(**names, mode=mode))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    two = torch.load(tmp_path / "two.ckpt", weights_only=True)["state_dict"]
+    options = {"backbone": pretrained, "mode": mode, "class_weights": "balanced", "schedule": "constant"}
+    one, _, _ = fitted(tmp_path, digits(batch_size=50), **options)
+    assert two.keys() == one.state_dict().keys()
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(two[name], value, rtol=1e-2, atol=1e-3, msg=lambda m, n=name: n + m)
 
 
 def test_data_left_as_they_are_get_the_backbones_normalisation(pretrained, tmp_path):
