@@ -23,6 +23,7 @@ ALLOWED = {
         "zoo.optim",
         "zoo.export",
         "zoo.backbone",
+        "zoo.checks",
         "zoo.metrics",
     },
     "zoo": {"zoo"},

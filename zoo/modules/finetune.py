@@ -22,6 +22,7 @@ from torch.optim import SGD
 from zoo.backbone import load_backbone
 from zoo.base import ZooModule
 from zoo.batch import INPUT, LABEL, as_mapping, require
+from zoo.checks import at_least, between, more_than
 from zoo.functional.finetune import Task, balanced, interpolate, known, mix, squared_distance, task_loss
 from zoo.functional.probe import fit_logistic, fit_ridge
 from zoo.metrics import task_metrics
@@ -105,8 +106,10 @@ class FinetuneModule(ZooModule):
         normalisation: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        at_least_0 = {"l2_sp": l2_sp, "lora_rank": lora_rank, "probe_l2": probe_l2, "mixup": mixup}
-        _check_ranges(at_least_0, unfreeze_every, layer_decay, wise_ft, label_smoothing, lr)
+        at_least(0, l2_sp=l2_sp, lora_rank=lora_rank, probe_l2=probe_l2, mixup=mixup, weight_decay=weight_decay)
+        at_least(1, unfreeze_every=unfreeze_every)
+        more_than(0, lr=lr, layer_decay=layer_decay)
+        between(0, 1, layer_decay=layer_decay, wise_ft=wise_ft, label_smoothing=label_smoothing)
         self.save_hyperparameters(ignore=["backbone"] if isinstance(backbone, nn.Module) else [])
         self.encoder, self.origin = load_backbone(backbone, input_shape, normalisation, drop_head)
         if self.encoder.spec is not None:  # what is saved must not need the file again
@@ -369,25 +372,3 @@ class FinetuneModule(ZooModule):
         hp.update({key: saved[key] for key in ("num_classes", "class_names", "task")})
         if self.head.out_features != (hp.num_classes or 1):
             self._make_head()
-
-
-def _check_ranges(
-    at_least_0: dict[str, float],
-    unfreeze_every: int,
-    layer_decay: float,
-    wise_ft: float,
-    label_smoothing: float,
-    lr: float,
-) -> None:
-    for name, value in at_least_0.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must be 0 or more; got {value}")
-    for name, value in {"wise_ft": wise_ft, "label_smoothing": label_smoothing}.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must be 0 to 1; got {value}")
-    if not 0 < layer_decay <= 1:
-        raise ValueError(f"layer_decay must be more than 0 and at most 1; got {layer_decay}")
-    if unfreeze_every < 1:
-        raise ValueError(f"unfreeze_every must be 1 or more; got {unfreeze_every}")
-    if not lr > 0:
-        raise ValueError(f"lr must be more than 0; got {lr}")
