@@ -31,7 +31,10 @@ ALLOWED = {
     "callbacks": {"callbacks", "zoo.functional"},
 }
 OUTSIDE = {
-    "zoo": {"torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"},
+    "zoo": {
+        *("torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"),
+        *("timm", "onnx", "onnxruntime"),  # only if installed
+    },
     "datamodules": {"torch", "lightning", "torchvision", "numpy", "PIL", "sklearn", "gensim"},
     "callbacks": {
         "torch",

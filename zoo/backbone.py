@@ -9,6 +9,8 @@ from torch import nn
 from zoo.export import load_encoder
 from zoo.networks import TRUNKS, Spec
 from zoo.networks.encoder import Encoder, checked_shape
+from zoo.networks.others import LibraryTrunk
+from zoo.weights import load_weights
 
 
 def load_backbone(
@@ -16,14 +18,17 @@ def load_backbone(
     input_shape: Sequence[int] | None,
     normalisation: dict[str, Any] | None = None,
     drop_head: bool = True,
+    weights: str = "default",
 ) -> tuple[Encoder, str]:
     """An encoder and, in a few words, where its weights are from ("" where they are untrained).
 
     Args:
         backbone: a folder that ``save_encoder`` wrote, or any module's checkpoint; the description that this function's
-            encoder gives of itself (``Encoder.describe``); or a network's spec, which is built untrained.
+            encoder gives of itself (``Encoder.describe``); a classifier of torchvision (``resnet18``) or timm
+            (``timm:NAME``); or another network's spec, which is built untrained.
         input_shape: of the data.
         normalisation: of the data, for an untrained network.
+        weights: of torchvision and timm: "default" are the library's own, "none" none, anything else a file.
         drop_head: leave a trained encoder's last linear layer away, which served the task it was trained for.
 
     Raises:
@@ -37,7 +42,9 @@ def load_backbone(
         encoder, origin = load_encoder(backbone), backbone
         encoder = without_head(encoder) if drop_head else encoder
     else:
-        encoder, origin = Encoder(backbone or _plain(shape), shape, None, normalisation), ""
+        encoder, origin = Encoder(_spec(backbone, shape), shape, None, normalisation), ""
+        if isinstance(encoder.trunk, LibraryTrunk) and weights != "none":
+            origin = load_weights(encoder, weights)
     check_input(encoder, shape, normalisation)
     return encoder, origin
 
@@ -48,8 +55,14 @@ def _is_path(text: str) -> bool:
     return text.endswith(".ckpt") or "/" in text or Path(text).exists()
 
 
-def _plain(shape: tuple[int, ...]) -> str:
-    return "conv" if len(shape) == 3 else "mlp"
+def _spec(backbone: Any, shape: tuple[int, ...]) -> Any:
+    if not backbone:
+        return "conv" if len(shape) == 3 else "mlp"
+    if isinstance(backbone, str) and backbone not in TRUNKS and ":" not in backbone:
+        from torchvision import models
+
+        return f"torchvision:{backbone}" if backbone in models.list_models(module=models) else backbone
+    return backbone
 
 
 def without_head(encoder: Encoder) -> Encoder:

@@ -44,8 +44,10 @@ class FinetuneModule(ZooModule):
         num_classes: C, of the labels; of a regression the number of values.
         class_names: of the labels, in their order.
         task: "classification"; "multilabel", several classes a sample; "regression".
-        backbone: a folder with an exported encoder, or a checkpoint of any module that has one; else a network's spec,
-            trained from scratch; "" is one that suits the input.
+        backbone: a folder with an exported encoder, or a checkpoint of any module that has one; a classifier of
+            torchvision ("resnet18") or timm ("timm:NAME"); else a network's spec, trained from scratch; "" is one that
+            suits the input.
+        weights: of torchvision and timm: "default" are the library's own, "none" none, anything else a file.
         drop_head: take the features before the backbone's own last linear layer, as is usual.
         mode: "probe", "full", "lp_ft" or "gradual" (see above). A network from scratch has nothing to probe: "lp_ft" is
             "full" then.
@@ -88,6 +90,7 @@ class FinetuneModule(ZooModule):
         class_names: list[str] = [],  # noqa: B006  # never changed; None would not be a list in a YAML file
         task: Task = "classification",
         backbone: Spec | nn.Module = "",
+        weights: str = "default",
         drop_head: bool = True,
         mode: Mode = "lp_ft",
         unfreeze_every: int = 1,
@@ -111,7 +114,7 @@ class FinetuneModule(ZooModule):
         more_than(0, lr=lr, layer_decay=layer_decay)
         between(0, 1, layer_decay=layer_decay, wise_ft=wise_ft, label_smoothing=label_smoothing)
         self.save_hyperparameters(ignore=["backbone"] if isinstance(backbone, nn.Module) else [])
-        self.encoder, self.origin = load_backbone(backbone, input_shape, normalisation, drop_head)
+        self.encoder, self.origin = load_backbone(backbone, input_shape, normalisation, drop_head, weights)
         if self.encoder.spec is not None:  # what is saved must not need the file again
             self.hparams["backbone"] = {**self.encoder.describe(), "origin": self.origin}
         self.features = self.encoder.output_dim or self.encoder.feature_dim

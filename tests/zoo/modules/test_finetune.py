@@ -103,6 +103,15 @@ def test_frozen_is_bit_identical_statistics_and_all(options, tmp_path):
         assert not torch.equal(merged(after)["0.weight"], start["0.weight"])
 
 
+@pytest.mark.parametrize("options", [{"mode": "probe"}, {"freeze_norm": True}])
+def test_a_resnets_statistics_are_frozen_too(options, tmp_path):
+    data = digits(labels_per_class=2)
+    module, before, _ = fitted(tmp_path, data, epochs=2, backbone="resnet18", weights="none", **options)
+    norms = {k for k in before if "bn" in k or "downsample.1" in k}
+    assert len(norms) == 100 and not norms & changed(module, before)
+    assert ("encoder.trunk.model.conv1.weight" in changed(module, before)) == ("freeze_norm" in options)
+
+
 def test_without_freezing_statistics_move(tmp_path):
     module, before, _ = fitted(tmp_path, backbone=Batchnormed())
     assert {"encoder.trunk.1.running_mean", "encoder.trunk.1.weight"} <= changed(module, before, "encoder.")
