@@ -34,10 +34,19 @@ class ImageFiles:
         labels: (N,) long, or None.
         size, channels: of the tensors.
         strict: stop at a file that cannot be read, instead of leaving it out.
+        numbered: batches hold the pictures' places as ``index``.
     """
 
-    def __init__(self, paths: Sequence[Path], labels: Tensor | None, size: int, channels: int, strict: bool) -> None:
-        self.paths, self.labels = list(paths), labels
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: Tensor | None,
+        size: int,
+        channels: int,
+        strict: bool,
+        numbered: bool = False,
+    ) -> None:
+        self.paths, self.labels, self.numbered = list(paths), labels, numbered
         self.size, self.channels, self.strict = size, channels, strict
 
     def __len__(self) -> int:
@@ -71,6 +80,8 @@ class ImageFiles:
         if not good:
             raise ValueError(f"not one of {len(images)} pictures could be read, {self.paths[indices[0]]} among them")
         batch: dict[str, Any] = {"input": torch.stack([image for _, image in images if image is not None])}
+        if self.numbered:
+            batch["index"] = torch.tensor(good)
         if self.labels is not None:
             batch["label"] = self.labels[good]
         return {**batch, "unreadable": [str(self.paths[i]) for i, image in images if image is None]}
@@ -116,6 +127,8 @@ class Folder(ImageData):
         # ImageNet's, as is customary: the true ones would need every picture decoded first.
         self.mean, self.std = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if channels == 3 else ((0.449,), (0.226,))
         self._named: set[str] = set()
+        self._readable: list[Path] = []  # of the last that were decoded
+        self._new: list[Path] = []
 
     @property
     def input_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
@@ -139,16 +152,11 @@ class Folder(ImageData):
         return {part: paths for part, paths in found.items() if paths}
 
     @cached_property
-    def class_names(self) -> list[str]:
+    def class_names(self) -> list[str]:  # type: ignore[override]
         """Of the labels, in their order; empty where there are none (a single sub-folder distinguishes nothing)."""
         top = self._top("train")
         names = sorted({path.relative_to(top).parts[0] for path in self.parts["train"] if path.parent != top})
         return names if len(names) > 1 else []
-
-    @property
-    def num_classes(self) -> int | None:  # type: ignore[override]
-        """How many sub-folders; None without labels."""
-        return len(self.class_names) or None
 
     def read(self) -> dict[str, Split]:
         parts = {part: self._files(part) for part in self.parts}
@@ -159,6 +167,24 @@ class Folder(ImageData):
         if "val" not in splits:
             splits["train"], splits["val"] = self._divide(splits["train"])
         return {"test": splits["val"], **splits}
+
+    def read_new(self) -> Split:
+        """All pictures under the root, whatever the folders they are in."""
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"no folder {self.root}")
+        paths = find_images(self.root)
+        if not paths:
+            raise FileNotFoundError(f"no pictures under {self.root} ({', '.join(sorted(_ENDINGS))})")
+        files = ImageFiles(paths, None, self.size, self.channels, self.strict, numbered=True)
+        kept = self._fits(len(paths))
+        split = self._decode(files) if kept else Split(files, None)
+        self._new = self._readable if kept else paths
+        return split
+
+    @property
+    def names(self) -> list[str]:
+        """The files' paths."""
+        return [str(path) for path in self._new]
 
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Say once of each file that a worker could not read it."""
@@ -179,7 +205,9 @@ class Folder(ImageData):
         return ImageFiles(paths, labels, self.size, self.channels, self.strict)
 
     def _keep_in_memory(self) -> bool:
-        count = sum(map(len, self.parts.values()))
+        return self._fits(sum(map(len, self.parts.values())))
+
+    def _fits(self, count: int) -> bool:
         return count * self.channels * self.size**2 <= 2 * 2**30 if self.in_memory == "auto" else self.in_memory
 
     def _decode(self, files: ImageFiles) -> Split:
@@ -189,6 +217,7 @@ class Folder(ImageData):
         self._report([str(files.paths[i]) for i, image in enumerate(images) if image is None], len(good))
         if not good:
             raise ValueError(f"not one of the {len(files)} pictures under {self.root} could be read")
+        self._readable = [files.paths[i] for i in good]
         labels = None if files.labels is None else files.labels[good]
         return Split(torch.stack([image for image in images if image is not None]), labels)
 

@@ -50,6 +50,8 @@ class Vectors(PartedData):
         FileNotFoundError: there is no such file.
     """
 
+    task = "classification"
+
     def __init__(
         self,
         source: str = "iris",
@@ -148,7 +150,10 @@ class Vectors(PartedData):
         return digest.hexdigest()[:16]
 
     def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
+        new, part = part == "predict", "test" if part == "predict" else part
         tensors = {"input": self.parts.rows[part]}
+        if new:
+            tensors["index"] = torch.arange(len(tensors["input"]))
         if self.parts.labels:
             tensors["label"] = self.parts.labels[part]
         if self.trainer:

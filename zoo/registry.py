@@ -94,6 +94,7 @@ CALLBACKS = {
     "training_film": "callbacks.training_film.TrainingFilm",
     "generation": "callbacks.generation.Generation",
     "representation": "callbacks.representation.Representation",
+    "predictions": "callbacks.predictions.Predictions",
     "report": "callbacks.run_report.RunReport",  # last: it shows what the others made
 }
 REPORT = "callbacks.report_page.compare"  # of several runs, for the command ``report``
