@@ -315,3 +315,20 @@ def test_new_pictures_are_told_apart_by_what_was_learned(train, tmp_path):
     right = [line["class"] == str(images.target[int(Path(line["path"]).stem)]) for line in lines]
     assert len(right) == 12 and sum(right) >= 10
     assert "input_shape [1, 8, 8], these have (1, 16, 16)" in one_line(train(*new, "16"), 1)
+
+
+def test_export_for_other_tools(train, tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    assert (done := train("--module", "finetune", *QUICK)).returncode == 0, done.stderr
+    checkpoint = "runs/finetune-digits/1/checkpoints/best.ckpt"
+    done = train("export", checkpoint, "--format", "onnx", "--out", "digits.onnx")
+    assert done.returncode == 0 and done.stdout.strip() == "written: digits.onnx", done.stderr
+    (logits,) = runtime.InferenceSession(str(tmp_path / "digits.onnx")).run(
+        None, {"input": torch.rand(2, 1, 8, 8).numpy()}
+    )
+    assert logits.shape == (2, 10)
+    assert "no layout there" in one_line(train("export", checkpoint, "--format", "state"), 1)
+    assert "did you mean 'onnx'" in one_line(train("export", checkpoint, "--format", "onx"), 2)
+    assert "say what to export" in one_line(train("export"), 2)
+    assert "no encoder at nothing" in one_line(train("export", "nothing"), 1)

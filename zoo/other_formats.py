@@ -1,0 +1,169 @@
+"""Networks as files of other tools: ONNX, and the weights' own layout in torchvision and timm."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from zoo.checkpoint import read_checkpoint
+from zoo.export import fill, load_encoder, save_encoder
+from zoo.files import write_whole
+from zoo.networks.encoder import Encoder
+from zoo.networks.low_rank import merged
+from zoo.networks.others import LibraryTrunk
+from zoo.registry import FORMATS
+
+_TOLERANCE = 1e-4
+
+
+class Exported(nn.Module):
+    """What is exported: pictures as they come, through the encoder, to features or logits.
+
+    Args:
+        encoder: is copied, with changes of low rank merged.
+        head: a last layer, or None.
+        preprocess: do to inputs in [0, 1] what the encoder was trained on.
+    """
+
+    def __init__(self, encoder: Encoder, head: nn.Linear | None, preprocess: bool) -> None:
+        super().__init__()
+        self.encoder = Encoder.from_description(encoder.describe())
+        fill(self.encoder, merged(encoder.state_dict()), "the encoder")
+        self.head = head or nn.Identity()
+        self.preprocess = preprocess
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(self.encoder.preprocess(x) if self.preprocess else x))
+
+
+def save_onnx(
+    encoder: Encoder,
+    path: str | Path,
+    head: nn.Linear | None = None,
+    preprocess: bool = True,
+    class_names: list[str] | None = None,
+) -> Path:
+    """Write an ONNX file: "input" (B, *input_shape) to "output", features (B, D) or with a head logits (B, C).
+
+    Where onnxruntime is installed its outputs are compared with PyTorch's, and the file is written only if they agree
+    to 1e-4 of the largest.
+
+    Args:
+        encoder: built from a spec.
+        path: of the file.
+        head: a linear layer on the features.
+        preprocess: the file normalises its inputs, which are then in [0, 1].
+        class_names: are kept in the file as ``class_names``, in JSON.
+
+    Raises:
+        ValueError: a package is missing, the encoder has no spec, or onnxruntime's outputs differ.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  # what torch exports with
+    except ImportError as error:
+        raise ValueError(f"{error.name} is not installed: pip install 'pretraining-zoo[onnx]'") from error
+    network = Exported(encoder, head, preprocess)
+    x = torch.rand(3, *encoder.input_shape)
+
+    def write(beside: str) -> None:
+        batch = {"x": {0: torch.export.Dim("batch")}}
+        program = torch.onnx.export(
+            network,
+            (x,),
+            dynamo=True,
+            verbose=False,
+            dynamic_shapes=batch,
+            input_names=["input"],
+            output_names=["output"],
+        )
+        assert program is not None
+        program.save(beside)
+        if class_names:
+            model = onnx.load(beside)
+            onnx.helper.set_model_props(model, {"class_names": json.dumps(class_names)})
+            onnx.save(model, beside)
+        _compare(network, beside, x)
+
+    write_whole(path, write)
+    return Path(path)
+
+
+@torch.no_grad()
+def _compare(network: nn.Module, file: str, x: Tensor) -> None:
+    try:
+        import onnxruntime
+    except ImportError:
+        return
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for batch in (x, x[:1]):
+        (found,) = session.run(None, {session.get_inputs()[0].name: batch.numpy()})
+        expected = network(batch)
+        difference = (torch.from_numpy(found) - expected).abs().max() / expected.abs().max().clamp_min(1)
+        if not difference <= _TOLERANCE:
+            raise ValueError(f"onnxruntime's outputs differ from PyTorch's by {difference:.2g} of the largest")
+
+
+def save_state(encoder: Encoder, path: str | Path, head: nn.Linear | None = None) -> Path:
+    """Write weights under the names that torchvision or timm gives them, for its own ``load_state_dict``.
+
+    Args:
+        encoder: whose network is theirs.
+        path: a .safetensors file, or a .pth file.
+        head: is written as the library's last layer.
+
+    Raises:
+        ValueError: the network is not theirs, or the ending is another.
+    """
+    trunk, path = encoder.trunk, Path(path)
+    if not isinstance(trunk, LibraryTrunk):
+        raise ValueError(f"{encoder.spec!r} is no network of torchvision or timm: its weights have no layout there")
+    if path.suffix not in (".safetensors", ".pth", ".pt"):
+        raise ValueError(f"weights are written as .safetensors or .pth; got {path.name}")
+    state = merged(trunk.model.state_dict())
+    if head is not None:
+        state |= {f"{trunk.classifier}.{name}": value for name, value in head.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    if path.suffix == ".safetensors":
+        write_whole(path, lambda beside: save_file(tensors, beside))
+    else:
+        write_whole(path, lambda beside: torch.save(tensors, beside))
+    return path
+
+
+def export(source: str, form: str, out: str | None = None) -> Path:
+    """What the command ``export`` does: the encoder in a folder or checkpoint, with a checkpoint's linear head if there
+    is one, in another format.
+
+    Args:
+        source: a folder that ``save_encoder`` wrote, or any module's checkpoint.
+        form: "encoder", "onnx" or "state".
+        out: where to; None is a name of its own beside the source.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_encoder`` and the writing functions.
+    """
+    encoder = load_encoder(source)
+    beside = Path(source) if Path(source).is_dir() else Path(source).parent
+    path = Path(out) if out else beside / FORMATS[form]
+    if form == "encoder":
+        return save_encoder(encoder, path, {"exported_from": source})
+    head, names = _head(source, encoder)
+    return save_onnx(encoder, path, head, class_names=names) if form == "onnx" else save_state(encoder, path, head)
+
+
+def _head(source: str, encoder: Encoder) -> tuple[nn.Linear | None, list[str]]:
+    """A checkpoint's linear layer on the encoder's features, and its classes' names."""
+    if Path(source).is_dir():
+        return None, []
+    checkpoint: dict[str, Any] = read_checkpoint(source)
+    weight, bias = (checkpoint["state_dict"].get(f"head.{name}") for name in ("weight", "bias"))
+    if weight is None or bias is None or weight.shape[1] != (encoder.output_dim or encoder.feature_dim):
+        return None, []
+    head = nn.Linear(weight.shape[1], len(weight))
+    head.load_state_dict({"weight": weight, "bias": bias})
+    return head, list(checkpoint.get("hyper_parameters", {}).get("class_names") or [])
