@@ -94,6 +94,7 @@ CALLBACKS = {
     "training_film": "callbacks.training_film.TrainingFilm",
     "generation": "callbacks.generation.Generation",
     "representation": "callbacks.representation.Representation",
+    "classification": "callbacks.classification.Classification",
     "predictions": "callbacks.predictions.Predictions",
     "report": "callbacks.run_report.RunReport",  # last: it shows what the others made
 }

@@ -155,7 +155,7 @@ class FinetuneModule(ZooModule):
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch's labelled samples of the task's loss, and the tie to the start."""
-        x, labels = require(batch, INPUT, self), self._known(require(batch, LABEL, self))
+        x, labels = require(batch, INPUT, self), self.known_labels(require(batch, LABEL, self))
         if self.training and self.hparams.mixup and self.hparams.task != "regression":
             x, order, share = mix(x, self.hparams.mixup)
             output = self._standard(x)
@@ -178,7 +178,7 @@ class FinetuneModule(ZooModule):
         weight = None if hp.class_weights == "none" else self.class_weight
         return task_loss(output, labels, hp.task, weight, hp.label_smoothing if self.training else 0.0)
 
-    def _known(self, labels: Tensor) -> Tensor:
+    def known_labels(self, labels: Tensor) -> Tensor:
         """Labels under the numbers that the head knows them by."""
         if self.hparams.task == "regression":
             return labels.view(len(labels), -1).float()
@@ -217,7 +217,7 @@ class FinetuneModule(ZooModule):
     def _evaluate(self, stage: str, batch: Any, batch_idx: int) -> None:
         super()._evaluate(stage, batch, batch_idx)
         batch = as_mapping(batch)
-        labels = self._known(batch[LABEL])
+        labels = self.known_labels(batch[LABEL])
         chosen = known(labels)
         labels = labels[chosen] if self.hparams.task == "regression" else labels[chosen].long()
         if len(labels):
@@ -231,6 +231,8 @@ class FinetuneModule(ZooModule):
 
     def _log_metrics(self, stage: str) -> None:
         metrics = getattr(self, f"{stage}_metrics")
+        if not self.trainer.strategy.reduce_boolean_decision(metrics["score"].update_called, all=False):
+            return  # nowhere a label
         values = {f"{stage}/{name}": value for name, value in metrics.compute().items()}
         metrics.reset()
         self.log_dict(values, prog_bar=True)
@@ -260,7 +262,7 @@ class FinetuneModule(ZooModule):
         training = self.training
         self.eval()
         for batch in self._training_batches():
-            labels.append(self._known(require(batch, LABEL, self)))
+            labels.append(self.known_labels(require(batch, LABEL, self)))
             if not self.probed:
                 features.append(self.encode(require(batch, INPUT, self)).float())
         self.train(training)

@@ -367,8 +367,8 @@ def test_columns_of_labels_go_by_their_names(tmp_path):
     other = FinetuneModule((5,), 2, ["c", "a"], "multilabel", "mlp")
     other._adopt(module.hparams)
     labels = torch.tensor([[1.0, 0], [0, 1], [float("nan")] * 2])
-    assert torch.equal(other._known(labels)[:2], torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
-    assert other._known(labels)[2].isnan().any()
+    assert torch.equal(other.known_labels(labels)[:2], torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
+    assert other.known_labels(labels)[2].isnan().any()
 
 
 @pytest.mark.parametrize(
