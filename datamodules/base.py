@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from datamodules.augment import random_flip, random_jitter, random_shift
 from datamodules.labels import check_options, keep_labels
 from datamodules.loader import PartedData, ShardedSampler, StreamLoader, TensorLoader
+from datamodules.tables import Task
 
 _FITS_ON_DEVICE = 2 * 2**30  # bytes: more than this stays in the computer's memory
 
@@ -58,7 +59,7 @@ class ImageData(PartedData):
     std: tuple[float, ...] = (0.5,)
     input_shape: tuple[int, ...]
     class_names: list[str]
-    task = "classification"
+    task: Task = "classification"
     num_workers = 0
 
     def __init__(

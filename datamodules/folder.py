@@ -12,7 +12,9 @@ from torch import Tensor
 
 from datamodules.base import ImageData, Split
 from datamodules.formats import read_image
+from datamodules.label_file import Labels, read_labels
 from datamodules.labels import split
+from datamodules.tables import Task
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +100,10 @@ class Folder(ImageData):
         root: the folder.
         size: pictures become ``size`` x ``size``: shorter side resized, middle cropped.
         channels: 3 for colour, 1 for grey.
+        labels: a .csv file of paths relative to the root and their labels (see ``read_labels``), where sub-folders do
+            not name the classes. Pictures that are not in it are unlabelled.
+        kind: of those labels: "classification"; "multilabel", several classes a picture, labels (B, C) of 0 and 1; or
+            "regression", numbers (B, K); in both NaN means unlabelled.
         strict: stop at a file that cannot be read; otherwise it is left out, counted and named.
         in_memory: decode once and keep all; "auto" does so up to 2 GiB of pixels. Otherwise workers decode every epoch.
         num_workers: processes (or threads, where kept in memory) that decode.
@@ -113,6 +119,8 @@ class Folder(ImageData):
         root: str,
         size: int = 64,
         channels: Literal[1, 3] = 3,
+        labels: str = "",
+        kind: Task = "classification",
         strict: bool = False,
         in_memory: bool | Literal["auto"] = "auto",
         num_workers: int = 2,
@@ -121,6 +129,11 @@ class Folder(ImageData):
         super().__init__(**options)
         if size < 1:
             raise ValueError(f"size must be 1 or more; got {size}")
+        if kind != "classification" and not labels:
+            raise ValueError(f"kind {kind!r} needs a file of labels: --data.labels FILE.csv")
+        if kind != "classification" and self.labels_per_class is not None:
+            raise ValueError(f"labels_per_class is for classes; these labels are of a {kind}")
+        self.labels, self.task = labels, kind
         self.root = Path(root).expanduser()
         self.size, self.channels, self.strict = size, channels, strict
         self.in_memory, self.num_workers = in_memory, num_workers
@@ -152,8 +165,26 @@ class Folder(ImageData):
         return {part: paths for part, paths in found.items() if paths}
 
     @cached_property
+    def _given(self) -> Labels | None:
+        """What the file of labels says."""
+        if not self.labels:
+            return None
+        given = read_labels(Path(self.labels).expanduser(), self.task)
+        there = {str(path.relative_to(self.root)) for paths in self.parts.values() for path in paths}
+        if missing := [path for path in given.by_path if path not in there]:
+            log.warning(
+                "%d of %d paths in %s are of no picture under %s: %s",
+                *(len(missing), len(given.by_path), self.labels, self.root, ", ".join(missing[:3])),
+            )
+        if len(missing) == len(given.by_path):
+            raise ValueError(f"no path in {self.labels} is of a picture under {self.root}: they are relative to it")
+        return given
+
+    @cached_property
     def class_names(self) -> list[str]:  # type: ignore[override]
         """Of the labels, in their order; empty where there are none (a single sub-folder distinguishes nothing)."""
+        if self._given is not None:
+            return self._given.names
         top = self._top("train")
         names = sorted({path.relative_to(top).parts[0] for path in self.parts["train"] if path.parent != top})
         return names if len(names) > 1 else []
@@ -198,7 +229,9 @@ class Folder(ImageData):
     def _files(self, part: str) -> ImageFiles:
         paths, top = self.parts[part], self._top(part)
         labels = None
-        if self.class_names:
+        if self._given is not None:
+            labels = self._given.of([str(path.relative_to(self.root)) for path in paths])
+        elif self.class_names:
             number = {name: i for i, name in enumerate(self.class_names)}
             # A picture outside all class folders is unlabelled.
             labels = torch.tensor([number.get(path.relative_to(top).parts[0], -1) for path in paths])
@@ -232,6 +265,6 @@ class Folder(ImageData):
         images, labels = source
         if len(images) < 2:
             raise ValueError(f"{self.root} holds {len(images)} picture(s): too few to set any aside for validation")
-        groups = torch.zeros(len(images), dtype=torch.long) if labels is None else labels
+        groups = labels if labels is not None and labels.ndim == 1 else torch.zeros(len(images), dtype=torch.long)
         first, second = split(groups, self.val_fraction, self.seed)
         return tuple(Split(images[i], None if labels is None else labels[i]) for i in (first, second))  # type: ignore[return-value]
