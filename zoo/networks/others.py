@@ -4,15 +4,14 @@ They are built untrained, so that checkpoints and exported encoders that hold su
 weights of theirs are loaded by ``zoo.weights``. Within ``model`` parameters have the names that the library gives them.
 """
 
+import copy
 import difflib
 import re
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 _NO_LAST_LAYER = ("googlenet", "inception", "squeezenet")
 _NOT_PLAIN = ("mnasnet",)  # its weights carry a version, without which they are refused
@@ -67,13 +66,14 @@ class LibraryTrunk(nn.Module):
     @torch.no_grad()
     def _measure(self, shape: tuple[int, ...]) -> int:
         """F, from shapes alone: nothing is computed."""
-        shapes = {n: v.to("meta") for n, v in chain(self.named_parameters(), self.named_buffers())}
+        memo: dict[int, Any] = {id(p): nn.Parameter(p.to("meta")) for p in self.parameters()}
+        memo |= {id(b): b.to("meta") for b in self.buffers()}
+        shapes = copy.deepcopy(self, memo).eval()  # a copy, since some networks keep what they see
         try:
-            features = functional_call(self.eval(), shapes, (torch.empty(1, *shape, device="meta"),))
+            features = shapes(torch.empty(1, *shape, device="meta"))
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{self.library}'s {self.arch} cannot take pictures of {shape}: {reason}") from error
-        self.train()
         return features.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -130,3 +130,15 @@ def test_old_files_are_read_as_torchvision_reads_them(arch, monkeypatch):
     renamed = trunk.own_names(trunk.download())
     assert renamed.keys() == trunk.model.state_dict().keys()
     assert all(torch.equal(value, theirs[name]) for name, value in renamed.items())
+
+
+def test_what_is_measured_is_a_copy():
+    """CoaT keeps a tensor of what it saw, which must not be one without values."""
+    timm = pytest.importorskip("timm")
+    trunk, theirs = build("timm:coat_tiny", TRUNKS, input_shape=(3, 64, 64)).eval(), timm.create_model("coat_tiny")
+    assert {value.device.type for value in trunk.state_dict().values()} == {"cpu"}
+    theirs.reset_classifier(0)
+    theirs.load_state_dict(trunk.model.state_dict())
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(trunk(x), theirs.eval()(x))
