@@ -59,9 +59,10 @@ def assert_same(first, second, **tolerance):
 
 
 def first_batch(data):
+    """Of the training data, which may hold more than others; the loader adds a seed, which the data use up."""
     data.prepare_data()
     data.setup()
-    return data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    return data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
 
 
 @techniques
@@ -150,6 +151,8 @@ def test_batch_is_not_mutated(name):
 
 @techniques
 def test_a_tuple_from_anybodys_loader_does(name, tmp_path):
+    if name == "adapt":
+        pytest.skip("adapt: needs pictures of two domains, for which a tuple has no place")
     module, data = make(name)
     batch = first_batch(data)
     pairs = torch.utils.data.TensorDataset(*(batch[key] for key in (module.input_key, "label") if key in batch))
@@ -198,6 +201,7 @@ def test_bf16_stays_finite(name, tmp_path):
 
 # Where one batch in two halves is another thing than the whole batch.
 UNLIKE = {
+    "adapt": "its batch norms look at whole batches",
     "gan": "its noise is drawn anew for every batch; tests of its own give halves the same noise",
     "vqvae": "its codebook begins with vectors of the first batch, drawn by chance, and follows every micro-batch",
     "skipgram": "its words of noise are drawn anew for every batch",

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
+    "AdaptModule": "zoo.modules.adapt",
     "AutoencoderModule": "zoo.modules.autoencoder",
     "FinetuneModule": "zoo.modules.finetune",
     "GANModule": "zoo.modules.gan",

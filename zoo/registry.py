@@ -39,6 +39,11 @@ MODULES = {
         "transfer learning from any encoder: probe, full, LP-FT, gradual, LoRA, L2-SP; or from scratch",
         options=("--data.labels_per_class=10", "--data.labelled_only=true"),
     ),
+    "adapt": Technique(
+        "zoo.modules.adapt.AdaptModule",
+        "domains",
+        "domain adaptation, from a labelled source to an unlabelled target: AdaBN, CORAL, DANN, CDAN, AdaMatch",
+    ),
     "som": Technique(
         "zoo.modules.som.SOMModule",
         "digits",
@@ -66,6 +71,15 @@ DATA = {
     "fashion_mnist": Source("datamodules.images.FashionMNIST", "max_epochs=10", "70,000 pictures of clothes, 28 x 28"),
     "cifar10": Source(
         "datamodules.images.CIFAR10", "max_epochs=20", "60,000 colour photographs in 10 classes, 32 x 32"
+    ),
+    "digits_m": Source(
+        "datamodules.blended.DigitsM", "max_epochs=150", "the digits blended with photographs, 3 x 8 x 8; no download"
+    ),
+    "mnist_m": Source("datamodules.blended.MNISTM", "max_epochs=10", "MNIST blended with photographs, 3 x 28 x 28"),
+    "domains": Source(
+        "datamodules.domains.Domains",
+        "max_epochs=50",
+        "a labelled source and an unlabelled target: --data.source NAME or DIR --data.target NAME or DIR",
     ),
     "folder": Source("datamodules.folder.Folder", "max_steps=1000", "any folder of pictures: --data.root DIR"),
     "noise": Source(
