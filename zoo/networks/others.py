@@ -68,7 +68,7 @@ class LibraryTrunk(nn.Module):
         """F, from shapes alone: nothing is computed."""
         memo: dict[int, Any] = {id(p): nn.Parameter(p.to("meta")) for p in self.parameters()}
         memo |= {id(b): b.to("meta") for b in self.buffers()}
-        shapes = copy.deepcopy(self, memo).eval()  # a copy, since some networks keep what they see
+        shapes = copy.deepcopy(self, memo).eval()  # functional_call leaves shared parameters without values
         try:
             features = shapes(torch.empty(1, *shape, device="meta"))
         except (RuntimeError, AssertionError, ValueError) as error:
