@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoo.checkpoint import read_checkpoint
 from zoo.files import write_whole
 from zoo.networks.encoder import Encoder
+from zoo.networks.low_rank import merged
 
 _FORMAT = 1
 
@@ -32,7 +33,8 @@ def save_encoder(encoder: Encoder, directory: str | Path, provenance: dict[str, 
         ValueError: the encoder was made from an ``nn.Module`` and has no spec that could be written down.
     """
     description = {"format": _FORMAT, **encoder.describe(), "provenance": provenance or {}}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    state = merged(encoder.state_dict())
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     directory = Path(directory)
     write_whole(directory / "encoder.safetensors", lambda path: save_file(tensors, path))
     write_whole(
@@ -81,7 +83,7 @@ def _from_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if description is None:
         raise ValueError(f"{file} holds no encoder: its module has none, or has one made from an nn.Module")
     weights = checkpoint["state_dict"]
-    return description, {k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")}
+    return description, merged({k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")})
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
