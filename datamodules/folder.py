@@ -36,19 +36,10 @@ class ImageFiles:
         labels: (N,) long, or None.
         size, channels: of the tensors.
         strict: stop at a file that cannot be read, instead of leaving it out.
-        numbered: batches hold the pictures' places as ``index``.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        labels: Tensor | None,
-        size: int,
-        channels: int,
-        strict: bool,
-        numbered: bool = False,
-    ) -> None:
-        self.paths, self.labels, self.numbered = list(paths), labels, numbered
+    def __init__(self, paths: Sequence[Path], labels: Tensor | None, size: int, channels: int, strict: bool) -> None:
+        self.paths, self.labels = list(paths), labels
         self.size, self.channels, self.strict = size, channels, strict
 
     def __len__(self) -> int:
@@ -81,9 +72,8 @@ class ImageFiles:
         good = [i for i, image in images if image is not None]
         if not good:
             raise ValueError(f"not one of {len(images)} pictures could be read, {self.paths[indices[0]]} among them")
-        batch: dict[str, Any] = {"input": torch.stack([image for _, image in images if image is not None])}
-        if self.numbered:
-            batch["index"] = torch.tensor(good)
+        pictures = torch.stack([image for _, image in images if image is not None])
+        batch: dict[str, Any] = {"input": pictures, "index": torch.tensor(good)}
         if self.labels is not None:
             batch["label"] = self.labels[good]
         return {**batch, "unreadable": [str(self.paths[i]) for i, image in images if image is None]}
@@ -206,7 +196,7 @@ class Folder(ImageData):
         paths = find_images(self.root)
         if not paths:
             raise FileNotFoundError(f"no pictures under {self.root} ({', '.join(sorted(_ENDINGS))})")
-        files = ImageFiles(paths, None, self.size, self.channels, self.strict, numbered=True)
+        files = ImageFiles(paths, None, self.size, self.channels, self.strict)
         kept = self._fits(len(paths))
         split = self._decode(files) if kept else Split(files, None)
         self._new = self._readable if kept else paths

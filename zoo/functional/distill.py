@@ -109,8 +109,10 @@ def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher: (B, C, H, W); channels may differ, and of two sizes the larger is averaged down.
     """
     size = [min(sides) for sides in zip(student.shape[2:], teacher.shape[2:], strict=True)]
-    maps = (F.adaptive_avg_pool2d(x.square().mean(1, keepdim=True), size).flatten(1) for x in (student, teacher))
-    return F.mse_loss(*(F.normalize(attention) for attention in maps))
+    first, second = (
+        F.adaptive_avg_pool2d(x.square().mean(1, keepdim=True), size).flatten(1) for x in (student, teacher)
+    )
+    return F.mse_loss(F.normalize(first), F.normalize(second))
 
 
 def _products(x: Tensor) -> tuple[Tensor, Tensor]:
