@@ -108,7 +108,7 @@ def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
     Args:
         student, teacher: (B, C, H, W); channels may differ, and of two sizes the larger is averaged down.
     """
-    size = [min(sides) for sides in zip(student.shape[2:], teacher.shape[2:], strict=True)]
+    size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
     first, second = (
         F.adaptive_avg_pool2d(x.square().mean(1, keepdim=True), size).flatten(1) for x in (student, teacher)
     )
