@@ -32,8 +32,8 @@ _SAMPLE_OFFSET = 0.05  # so that the noise of an empty picture is not blown up
 class ImageData(PartedData):
     """Pictures in batches ``{"input": (B, C, H, W) float, "label": (B,) long}``; a label of -1 means unlabelled.
 
-    A subclass defines ``read() -> {"train" | "val" | "test": Split}``, ``input_shape``, ``num_classes`` and the
-    pixels' ``mean`` and ``std``.
+    A subclass defines ``read() -> {"train" | "val" | "test": Split}``, ``input_shape``, ``class_names`` (in the order
+    of their numbers; empty without labels) and the pixels' ``mean`` and ``std``.
 
     Args:
         batch_size: B, on each rank.
@@ -57,7 +57,8 @@ class ImageData(PartedData):
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     input_shape: tuple[int, ...]
-    num_classes: int | None
+    class_names: list[str]
+    task = "classification"
     num_workers = 0
 
     def __init__(
@@ -87,6 +88,11 @@ class ImageData(PartedData):
     def read(self) -> dict[str, Split]:
         """All splits of the source."""
         raise NotImplementedError(f"{type(self).__name__} must define read() -> {{'train': Split, ...}}")
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes there are; None without labels."""
+        return len(self.class_names) or None
 
     @property
     def normalisation(self) -> dict[str, Any] | None:

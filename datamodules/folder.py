@@ -139,16 +139,11 @@ class Folder(ImageData):
         return {part: paths for part, paths in found.items() if paths}
 
     @cached_property
-    def class_names(self) -> list[str]:
+    def class_names(self) -> list[str]:  # type: ignore[override]
         """Of the labels, in their order; empty where there are none (a single sub-folder distinguishes nothing)."""
         top = self._top("train")
         names = sorted({path.relative_to(top).parts[0] for path in self.parts["train"] if path.parent != top})
         return names if len(names) > 1 else []
-
-    @property
-    def num_classes(self) -> int | None:  # type: ignore[override]
-        """How many sub-folders; None without labels."""
-        return len(self.class_names) or None
 
     def read(self) -> dict[str, Split]:
         parts = {part: self._files(part) for part in self.parts}

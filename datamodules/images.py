@@ -10,6 +10,10 @@ from datamodules.base import ImageData, Split
 from datamodules.formats import read_cifar, read_idx
 from datamodules.labels import split
 
+_DIGITS = list("0123456789")
+_CLOTHES = ["T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
+_THINGS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
 
 def _part(whole: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     images, labels = whole
@@ -26,7 +30,7 @@ class Digits(ImageData):
 
     mean, std = (0.3053,), (0.3764,)
     input_shape = (1, 8, 8)
-    num_classes = 10
+    class_names = _DIGITS
 
     def read(self) -> dict[str, Split]:
         from sklearn.datasets import load_digits  # takes a second to import: only who uses it waits
@@ -93,7 +97,7 @@ class MNIST(StoredImages):
 
     mean, std = (0.1307,), (0.3081,)
     input_shape = (1, 28, 28)
-    num_classes = 10
+    class_names = _DIGITS
     folders = ("MNIST/raw", "raw", ".")
 
     def complete(self, folder: Path) -> bool:
@@ -126,6 +130,7 @@ class FashionMNIST(MNIST):
     """70,000 pictures of clothes, 28 x 28 (Xiao et al. 2017)."""
 
     mean, std = (0.2860,), (0.3530,)
+    class_names = _CLOTHES
     folders = ("FashionMNIST/raw", "raw", ".")
 
 
@@ -134,7 +139,7 @@ class CIFAR10(StoredImages):
 
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
     input_shape = (3, 32, 32)
-    num_classes = 10
+    class_names = _THINGS
     folders = ("cifar-10-batches-bin", "CIFAR10/cifar-10-batches-bin", "CIFAR10-subset/cifar-10-batches-bin", ".")
     _train = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
     _url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"

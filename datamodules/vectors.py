@@ -50,6 +50,8 @@ class Vectors(PartedData):
         FileNotFoundError: there is no such file.
     """
 
+    task = "classification"
+
     def __init__(
         self,
         source: str = "iris",

@@ -14,6 +14,8 @@ from typing import Any
 from zoo.registry import DATA, MODULES, REPORT
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
+# What the data say to the module, where they know it and it asks.
+LINKED = ("input_shape", "num_classes", "class_names", "task", "vocab_size", "vocabulary", "normalisation")
 
 USAGE = """\
 Pretraining techniques, each with data it is first tried on:
@@ -144,8 +146,7 @@ def _from_checkpoint(checkpoint: dict[str, Any], wanted: str | None) -> list[str
     if wanted and wanted not in classes and "." in wanted and not wanted.startswith("{"):
         theirs, ours = (path.rpartition(".")[2] for path in (classes[0], wanted))
         raise UsageError(f"the checkpoint is of {theirs}, not of {ours}")
-    linked = {"input_shape", "normalisation", "num_classes", "vocab_size", "vocabulary"}  # the data say these
-    plain = {k: v for k, v in checkpoint.get("hyper_parameters", {}).items() if k not in linked and k[0] != "_"}
+    plain = {k: v for k, v in checkpoint.get("hyper_parameters", {}).items() if k not in LINKED and k[0] != "_"}
     return ["--model=" + json.dumps({"class_path": wanted or classes[0], "init_args": plain})]
 
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import math
 import os
 import platform
 import shlex
@@ -12,6 +13,7 @@ import traceback
 import warnings
 from contextlib import nullcontext, suppress
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ from lightning.pytorch.profilers import Profiler
 from rich.console import Console
 from rich.table import Table
 
-from zoo.checkpoint import WholeCheckpointIO
+from zoo.checkpoint import WholeCheckpointIO, read_checkpoint
+from zoo.cli import LINKED
 from zoo.export import save_encoder
 from zoo.gradient_free import GradientFreeModule
 from zoo.messages import explain, explain_usage
@@ -83,8 +86,13 @@ class ZooCLI(LightningCLI):
                 "checkpoint.auto_insert_metric_name": False,
             }
         )
-        for name in ("input_shape", "num_classes", "vocab_size", "vocabulary", "normalisation"):
-            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+        for name in LINKED:
+            source, target = f"data.{name}", f"model.init_args.{name}"
+            parser.link_arguments(source, target, partial(self._linked, name), apply_on="instantiate")
+
+    def _linked(self, name: str, said: Any) -> Any:
+        """What the data say, or, when predicting, what they said to the module that the checkpoint is of."""
+        return self.remembered.get(name, said)
 
     def _parse_ckpt_path(self) -> None:
         """The checkpoint's hyperparameters are already among the arguments, before the user's: see ``expand_argv``."""
@@ -94,6 +102,9 @@ class ZooCLI(LightningCLI):
         config = self.config[self.subcommand]
         paths = (config.model.class_path, config.data.class_path if config.get("data") else "none")
         self.names = short_name(paths[0], MODULES), short_name(paths[1], DATA)
+        self.remembered: dict[str, Any] = {}
+        if self.subcommand == "predict" and Path(config.ckpt_path or "").is_file():
+            self.remembered = read_checkpoint(config.ckpt_path).get("hyper_parameters", {})
         model_class = _import(paths[0])
         if config.checkpoint.monitor is None and hasattr(model_class, "monitor"):
             config.checkpoint.monitor = model_class.monitor
@@ -171,6 +182,20 @@ class ZooCLI(LightningCLI):
             table.add_row(*row)
         Console(soft_wrap=True).print(table)
 
+    def before_predict(self) -> None:
+        """Refuse data that are not what the module was trained on: it would predict nonsense without a word.
+
+        Raises:
+            ValueError: the inputs' shape or normalisation is another.
+        """
+        for name in ("input_shape", "normalisation"):
+            trained, given = self.remembered.get(name), getattr(self.datamodule, name, None)
+            if name in self.remembered and not _same(trained, given):
+                raise ValueError(
+                    f"the module was trained on data with {name} {trained}, these have {given}: "
+                    "give the --data options (size, channels, normalise ...) that it was trained with"
+                )
+
     def after_test(self) -> None:
         """Where the results are."""
         folder = self._folder()
@@ -220,6 +245,16 @@ class NoProfiler(Profiler):
 
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two plain values are alike, numbers up to rounding."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
+    numbers = isinstance(first, int | float) and isinstance(second, int | float)
+    return math.isclose(first, second, rel_tol=1e-4, abs_tol=1e-6) if numbers else first == second
 
 
 def run_folder(parent: Path) -> Path:
