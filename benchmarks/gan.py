@@ -2,6 +2,7 @@
 
     python benchmarks/gan.py speed --root data
     python benchmarks/gan.py quality --root data --seconds 300 --seeds 10
+    python benchmarks/gan.py few --root data --seconds 150 --seeds 3
 
 ``speed``: images a second, the same networks and batches of 64. The loop by hand is the tutorials': a ``DataLoader``
 of torchvision's data, binary cross-entropy, one pass of the critic over real and one over fake pictures for its own
@@ -13,6 +14,9 @@ with its layers for 28 x 28 pictures, its batches of 128, its rates and its begi
 one thread each, so that each has what the other has. A small network trained on the labels scores 5,000 samples
 against the training pictures: Frechet distance, classes with more than 1 % of the samples, the KL divergence of shares
 of classes from the data's. Real test pictures in the samples' place give the floor.
+
+``few``: the module trained on 100 pictures only, ten a class, with DiffAugment and without, both without and with the
+R1 penalty; kernel distance of 5,000 samples from all 60,000 pictures, beside that of the 100 pictures themselves.
 """
 
 import argparse
@@ -166,8 +170,10 @@ def tutorial(root: str, seconds: float, seed: int) -> tuple[int, Tensor]:
     return steps, torch.cat(samples)
 
 
-def module_samples(root: str, seconds: float, seed: int) -> tuple[int, Tensor]:
-    """The same of ours."""
+def module_samples(
+    root: str, seconds: float, seed: int, labels_per_class: int | None = None, **options: Any
+) -> tuple[int, Tensor]:
+    """The same of ours, trained on all pictures or on so many of each class."""
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Timer
 
@@ -175,8 +181,9 @@ def module_samples(root: str, seconds: float, seed: int) -> tuple[int, Tensor]:
     from zoo import GANModule
 
     pl.seed_everything(seed, verbose=False)
-    data = FashionMNIST(root=root, batch_size=BATCH)
-    module = GANModule(data.input_shape, channels_last=True)
+    few: dict[str, Any] = {"labels_per_class": labels_per_class, "labelled_only": labels_per_class is not None}
+    data = FashionMNIST(root=root, batch_size=BATCH, label_seed=seed, **few)
+    module = GANModule(data.input_shape, channels_last=True, **options)
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     trainer = pl.Trainer(
         max_epochs=-1,
@@ -190,15 +197,36 @@ def module_samples(root: str, seconds: float, seed: int) -> tuple[int, Tensor]:
     return trainer.global_step, torch.cat([module.sample(500) for _ in range(SAMPLES // 500)])
 
 
+POLICY = ["colour", "translation", "cutout"]
+MAKE: dict[str, Any] = {
+    "ours": module_samples,
+    "tutorial": tutorial,
+    "real": lambda *_: (0, None),
+    "plain": lambda *where: module_samples(*where, 10, r1=0.0),
+    "augmented": lambda *where: module_samples(*where, 10, r1=0.0, augment=POLICY),
+    "r1": lambda *where: module_samples(*where, 10),
+    "r1 augmented": lambda *where: module_samples(*where, 10, augment=POLICY),
+    "pictures": lambda root, _, seed: (0, hundred(root, seed)),
+}
+
+
+def hundred(root: str, seed: int) -> Tensor:
+    """The 100 pictures that the few are."""
+    from datamodules.images import FashionMNIST
+
+    data = FashionMNIST(root=root, labels_per_class=10, labelled_only=True, label_seed=seed)
+    data.setup()
+    return data.splits["train"].images / 255
+
+
 def child(options: argparse.Namespace) -> None:
     """One training; prints its scores."""
-    from callbacks.sample_quality import class_kl, class_shares, fid
+    from callbacks.sample_quality import class_kl, class_shares, fid, kid
     from callbacks.scorer import train_scorer
     from datamodules.images import FashionMNIST
 
     torch.set_num_threads(1)
-    make = {"ours": module_samples, "tutorial": tutorial, "real": lambda *_: (0, None)}[options.child]
-    steps, samples = make(options.root, options.seconds, options.seed)
+    steps, samples = MAKE[options.child](options.root, options.seconds, options.seed)
     data = FashionMNIST(root=options.root)
     data.setup()
     train, labels = data.splits["train"].images, data.splits["train"].labels
@@ -211,40 +239,65 @@ def child(options: argparse.Namespace) -> None:
     with torch.no_grad():
         real, found = scorer(train), scorer(pictures)
         shares, of_data = (class_shares(scorer.classify(f), 10) for f in (found, real))
-    print("numbers", steps, fid(real, found), int((shares > 0.01).sum()), class_kl(shares, of_data, len(train)))
+    kernel = kid(real, found, min(1000, len(found)))
+    print("numbers", steps, fid(real, found), int((shares > 0.01).sum()), class_kl(shares, of_data, len(train)), kernel)
+
+
+def start(name: str, seed: int, options: argparse.Namespace) -> subprocess.Popen[str]:
+    """A training in a process of its own, with one thread."""
+    command = [sys.executable, __file__, "quality", "--child", name, "--seed", str(seed), "--root", options.root]
+    command += ["--seconds", str(options.seconds), "--pictures", options.pictures]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def end(name: str, process: subprocess.Popen[str]) -> list[float]:
+    """Its numbers, in the order in which ``child`` prints them."""
+    out, err = process.communicate()
+    line = next((line for line in out.splitlines() if line.startswith("numbers ")), None)
+    if line is None:
+        sys.exit(f"{name}: {err.strip()[-500:]}")
+    print(name, line, file=sys.stderr, flush=True)
+    return [float(part) for part in line.split()[1:]]
+
+
+def side_by_side(names: list[str], options: argparse.Namespace) -> dict[str, list[list[float]]]:
+    """All at once, seed by seed."""
+    Path(options.pictures).mkdir(parents=True, exist_ok=True)
+    print(header(), " ".join(sys.argv[1:]))
+    found: dict[str, list[list[float]]] = {name: [] for name in names}
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        running = {name: start(name, seed, options) for name in names}
+        for name, process in running.items():
+            found[name].append(end(f"{name} {seed}", process))
+    return found
 
 
 def quality(options: argparse.Namespace) -> None:
-    """Both at once, seed by seed."""
-
-    def start(name: str, seed: int) -> subprocess.Popen[str]:
-        command = [sys.executable, __file__, "quality", "--child", name, "--seed", str(seed), "--root", options.root]
-        command += ["--seconds", str(options.seconds), "--pictures", options.pictures]
-        path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-    def end(name: str, process: subprocess.Popen[str]) -> list[float]:
-        out, err = process.communicate()
-        line = next((line for line in out.splitlines() if line.startswith("numbers ")), None)
-        if line is None:
-            sys.exit(f"{name}: {err.strip()[-500:]}")
-        print(name, line, file=sys.stderr, flush=True)
-        return [float(part) for part in line.split()[1:]]
-
+    """Ours beside the tutorial's."""
     Path(options.pictures).mkdir(parents=True, exist_ok=True)
-    print(header(), " ".join(sys.argv[1:]))
-    print("floor, real test pictures:", end("real", start("real", 0))[1])
-    found: dict[str, list[list[float]]] = {"ours": [], "tutorial": []}
-    for seed in range(options.first_seed, options.first_seed + options.seeds):
-        running = {name: start(name, seed) for name in found}
-        for name, process in running.items():
-            found[name].append(end(f"{name} {seed}", process))
+    print("floor, real test pictures:", end("real", start("real", 0, options))[1])
+    found = side_by_side(["ours", "tutorial"], options)
     print(f"{'':10s} {'steps':>7s} {'median':>8s} {'best':>8s} {'worst':>8s} {'modes':>6s} {'worst KL':>9s}")
     for name, rows in found.items():
-        steps, distance, modes, kl = zip(*rows, strict=True)
+        steps, distance, modes, kl, _ = zip(*rows, strict=True)
         shown = f"{statistics.median(distance):8.3f} {min(distance):8.3f} {max(distance):8.3f}"
         print(f"{name:10s} {statistics.median(steps):7.0f} {shown} {min(modes):6.0f} {max(kl):9.4f}")
+
+
+def few(options: argparse.Namespace) -> None:
+    """With DiffAugment beside without."""
+    found = side_by_side(["plain", "augmented"], options)
+    found |= {} if options.no_r1 else side_by_side(["r1", "r1 augmented"], options)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    found["pictures"] = [end(f"pictures {seed}", start("pictures", seed, options)) for seed in seeds]
+    print(f"{'':12s} {'steps':>7s} {'KID':>24s} {'FID':>9s} {'modes':>6s}")
+    for name, rows in found.items():
+        steps, distance, modes, _, kernel = zip(*rows, strict=True)
+        each = " ".join(f"{value:7.3f}" for value in kernel)
+        shown = f"{each:>24s} {statistics.median(distance):9.3f} {min(modes):6.0f}"
+        print(f"{name:12s} {statistics.median(steps):7.0f} {shown}")
 
 
 def speed(options: argparse.Namespace) -> None:
@@ -268,13 +321,14 @@ def speed(options: argparse.Namespace) -> None:
 def main() -> None:
     """Which part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["speed", "quality"])
+    parser.add_argument("part", choices=["speed", "quality", "few"])
     parser.add_argument("--root", default="data")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--no-r1", action="store_true", help="of ``few``: only without the penalty")
     parser.add_argument("--pictures", default=".", help="a folder for samples")
     for hidden in ("--child", "--seed"):
         parser.add_argument(hidden, type=int if hidden == "--seed" else str, help=argparse.SUPPRESS)
@@ -282,7 +336,7 @@ def main() -> None:
     if options.child:
         child(options)
     else:
-        {"speed": speed, "quality": quality}[options.part](options)
+        {"speed": speed, "quality": quality, "few": few}[options.part](options)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,8 @@ MNIST = {
 }
 IRIS = {
     "ours, batch": lambda x, seed: ours(x, seed, side=8, epochs=20, batch_size=150),
+    "ours, MiniSom's sigmas": lambda x, seed: ours(x, seed, 8, 20, 150, sigma=1.0, sigma_end=1 / 3),
+    "ours, sigma 4 to 1/3": lambda x, seed: ours(x, seed, 8, 20, 150, sigma_end=1 / 3),
     "ours, online": lambda x, seed: ours(x, seed, side=8, epochs=7, batch_size=1, rule="online"),
     "minisom": lambda x, seed: minisom(x, 1.0, 1000, seed, side=8),
 }

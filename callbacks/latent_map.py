@@ -5,7 +5,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.pictures import PictureCallback, save_figure
+from callbacks.pictures import PictureCallback, class_labels, save_figure
 
 
 class LatentMap(PictureCallback):
@@ -34,8 +34,7 @@ class LatentMap(PictureCallback):
         x = batch["input"][:missing]
         with torch.no_grad():
             self._features.append(module.encode(x).float())  # type: ignore[operator]
-        labels = batch.get("label")
-        self._labels.append(torch.full((len(x),), -1) if labels is None else labels[:missing].cpu())
+        self._labels.append(class_labels(batch)[:missing].cpu())
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """The map of what was collected."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from callbacks.common import gather
+from callbacks.pictures import class_labels
 from callbacks.sampling import to_bytes
 from callbacks.scorer import small
 from callbacks.scorer_files import Scorer
@@ -27,10 +28,7 @@ def look(trainer: pl.Trainer, batch: dict[str, Tensor], scorer: Scorer | None) -
     """A batch's ``input`` (B, C, H, W), and ``label`` (B,) long where there is one, on the device for scoring."""
     device = scoring_device(trainer)
     pictures = to_bytes(batch["input"], trainer).to(device)
-    labels = batch.get("label")
-    if labels is None or labels.ndim != 1 or labels.is_floating_point():
-        labels = torch.full((len(pictures),), -1)
-    return small(pictures), scorer(pictures) if scorer else None, labels.to(device)
+    return small(pictures), scorer(pictures) if scorer else None, class_labels(batch).to(device)
 
 
 def shuffled(trainer: pl.Trainer, parts: Sequence[Part]) -> Looked:

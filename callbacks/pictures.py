@@ -73,6 +73,14 @@ def named_tensors(batch: Any) -> dict[str, Any]:
     return dict(zip(("input", "label"), parts, strict=False))
 
 
+def class_labels(batch: Mapping[str, Any]) -> Tensor:
+    """A batch's ``label`` if it is of classes, (B,) long; -1 for samples without one, as of any other task."""
+    x, labels = batch["input"], batch.get("label")
+    if labels is None or labels.ndim != 1 or labels.is_floating_point():
+        return torch.full((len(x),), -1, device=x.device)
+    return labels.to(x.device)
+
+
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write ``name``.png into ``folder``; an older one of that name is replaced when the new one is whole."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.functional.probe import fit_logistic
+
 _ROWS = 4096  # test samples whose similarities are in memory at once
 
 
@@ -44,32 +46,8 @@ def probe_accuracy(
         l2: penalty on the squared weights, against the mean cross-entropy.
         steps: of L-BFGS, at most.
     """
-    mean, scale = train.float().mean(0), train.float().std(0)
-    scale = torch.where(scale > 1e-6, scale, 1.0)  # what never changes has no scale to be divided by
-    weight, bias = fit_logistic((train.float() - mean) / scale, labels, l2, steps)
-    predicted = ((test.float() - mean) / scale @ weight + bias).argmax(1)
-    return (predicted == test_labels).float().mean().item()
-
-
-def fit_logistic(x: Tensor, labels: Tensor, l2: float, steps: int) -> tuple[Tensor, Tensor]:
-    """Weights (D, C) and biases (C,) of the multinomial logistic regression of ``labels`` on ``x``."""
-    classes = int(labels.max()) + 1
-    weight, bias = x.new_zeros(x.shape[1], classes), x.new_zeros(classes)
-    with torch.inference_mode(False), torch.enable_grad():
-        x, labels = x.clone(), labels.clone()
-        weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
-        solver = torch.optim.LBFGS(
-            [weight, bias], max_iter=steps, history_size=20, line_search_fn="strong_wolfe", tolerance_grad=1e-5
-        )
-
-        def closure() -> Tensor:
-            solver.zero_grad()
-            loss = F.cross_entropy(torch.addmm(bias, x, weight), labels) + l2 * weight.square().sum()
-            loss.backward()
-            return loss
-
-        solver.step(closure)  # type: ignore[arg-type]
-    return weight.detach(), bias.detach()
+    weight, bias = fit_logistic(train.float(), labels, l2=l2, steps=steps)
+    return (F.linear(test.float(), weight, bias).argmax(1) == test_labels).float().mean().item()
 
 
 def rank_me(features: Tensor) -> float:

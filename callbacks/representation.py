@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from callbacks.common import gather, training_batches
-from callbacks.pictures import PictureCallback, save_figure
+from callbacks.pictures import PictureCallback, class_labels, save_figure
 from callbacks.probes import feature_spread, knn_accuracy, pca_features, probe_accuracy, rank_me
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Representation(PictureCallback):
         """Keep what is evaluated."""
         if "input" in batch:
             self._inputs.append(batch["input"])
-            self._labels.append(batch.get("label", torch.full((len(batch["input"]),), -1)).to(batch["input"].device))
+            self._labels.append(class_labels(batch))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure: metrics can be logged here, and no longer when the picture is drawn."""
@@ -124,8 +124,9 @@ class Representation(PictureCallback):
         for batch in training_batches(trainer):
             if "input" not in batch or "label" not in batch:
                 break
-            kept = (batch["label"] >= 0).nonzero().squeeze(1)[: wanted - sum(map(len, labels))]
-            labels.append(batch["label"][kept])
+            known = class_labels(batch)
+            kept = (known >= 0).nonzero().squeeze(1)[: wanted - sum(map(len, labels))]
+            labels.append(known[kept])
             for name, encode in encoders.items():
                 features[name].append(encode(batch["input"][kept]).flatten(1).float())
             if sum(map(len, labels)) >= wanted:

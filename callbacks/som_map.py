@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from callbacks.pictures import PictureCallback, save_figure, to_unit
+from callbacks.pictures import PictureCallback, class_labels, save_figure, to_unit
 
 _HEXAGON = np.stack([np.sin(np.arange(6) * np.pi / 3), np.cos(np.arange(6) * np.pi / 3)], 1) / np.sqrt(3)
 _SQUARE = np.array([[-0.5, -0.5], [-0.5, 0.5], [0.5, 0.5], [0.5, -0.5]])
@@ -41,7 +41,7 @@ class SOMMap(PictureCallback):
         """Each sample's unit and label."""
         if hasattr(module, "grid") and hasattr(module, "winners") and "input" in batch:
             self._winners.append(module.winners(batch["input"]).cpu())
-            self._labels.append(batch.get("label", torch.full((len(batch["input"]),), -1)).cpu())
+            self._labels.append(class_labels(batch).cpu())
 
     def draw(self, trainer: pl.Trainer, module: Any) -> None:
         """Both pictures."""

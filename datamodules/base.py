@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from datamodules.augment import random_flip, random_jitter, random_shift
 from datamodules.labels import check_options, keep_labels
 from datamodules.loader import PartedData, ShardedSampler, StreamLoader, TensorLoader
+from datamodules.tables import Task
 
 _FITS_ON_DEVICE = 2 * 2**30  # bytes: more than this stays in the computer's memory
 
@@ -58,7 +59,7 @@ class ImageData(PartedData):
     std: tuple[float, ...] = (0.5,)
     input_shape: tuple[int, ...]
     class_names: list[str]
-    task = "classification"
+    task: Task = "classification"
     num_workers = 0
 
     def __init__(
@@ -115,9 +116,21 @@ class ImageData(PartedData):
             digest.update(b"" if labels is None else labels.numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    def read_new(self) -> Split:
+        """What ``predict`` is about: the test pictures, unless the source has others."""
+        return self.read()["test"]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the pictures that ``predict`` is about, in the order of their ``index``; empty where they have none."""
+        return []
+
     def setup(self, stage: str | None = None) -> None:
-        if not self.splits:
-            self.splits = self._binarised(self._with_budget(self.read()))
+        if stage == "predict":
+            if "predict" not in self.splits:
+                self.splits |= self._binarised({"predict": self.read_new()})
+        elif "train" not in self.splits:
+            self.splits |= self._binarised(self._with_budget(self.read()))
 
     def _with_budget(self, splits: dict[str, Split]) -> dict[str, Split]:
         if self.labels_per_class is None:
@@ -148,6 +161,8 @@ class ImageData(PartedData):
         if not isinstance(images, Tensor):
             return StreamLoader(images, self.batch_size, sampler, self.num_workers)
         tensors = {"input": images} if labels is None else {"input": images, "label": labels}
+        if part == "predict":
+            tensors["index"] = torch.arange(len(images))
         if self.trainer and images.nbytes <= _FITS_ON_DEVICE:
             tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
         return TensorLoader(tensors, self.batch_size, sampler)

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from datamodules.base import ImageData, Split
 from datamodules.formats import read_image
+from datamodules.label_file import Labels, read_labels
 from datamodules.labels import split
+from datamodules.tables import Task
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +36,19 @@ class ImageFiles:
         labels: (N,) long, or None.
         size, channels: of the tensors.
         strict: stop at a file that cannot be read, instead of leaving it out.
+        numbered: batches hold the pictures' places as ``index``.
     """
 
-    def __init__(self, paths: Sequence[Path], labels: Tensor | None, size: int, channels: int, strict: bool) -> None:
-        self.paths, self.labels = list(paths), labels
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: Tensor | None,
+        size: int,
+        channels: int,
+        strict: bool,
+        numbered: bool = False,
+    ) -> None:
+        self.paths, self.labels, self.numbered = list(paths), labels, numbered
         self.size, self.channels, self.strict = size, channels, strict
 
     def __len__(self) -> int:
@@ -71,6 +82,8 @@ class ImageFiles:
         if not good:
             raise ValueError(f"not one of {len(images)} pictures could be read, {self.paths[indices[0]]} among them")
         batch: dict[str, Any] = {"input": torch.stack([image for _, image in images if image is not None])}
+        if self.numbered:
+            batch["index"] = torch.tensor(good)
         if self.labels is not None:
             batch["label"] = self.labels[good]
         return {**batch, "unreadable": [str(self.paths[i]) for i, image in images if image is None]}
@@ -87,6 +100,10 @@ class Folder(ImageData):
         root: the folder.
         size: pictures become ``size`` x ``size``: shorter side resized, middle cropped.
         channels: 3 for colour, 1 for grey.
+        labels: a .csv file of paths relative to the root and their labels (see ``read_labels``), where sub-folders do
+            not name the classes. Pictures that are not in it are unlabelled.
+        kind: of those labels: "classification"; "multilabel", several classes a picture, labels (B, C) of 0 and 1; or
+            "regression", numbers (B, K); in both NaN means unlabelled.
         strict: stop at a file that cannot be read; otherwise it is left out, counted and named.
         in_memory: decode once and keep all; "auto" does so up to 2 GiB of pixels. Otherwise workers decode every epoch.
         num_workers: processes (or threads, where kept in memory) that decode.
@@ -102,6 +119,8 @@ class Folder(ImageData):
         root: str,
         size: int = 64,
         channels: Literal[1, 3] = 3,
+        labels: str = "",
+        kind: Task = "classification",
         strict: bool = False,
         in_memory: bool | Literal["auto"] = "auto",
         num_workers: int = 2,
@@ -110,12 +129,19 @@ class Folder(ImageData):
         super().__init__(**options)
         if size < 1:
             raise ValueError(f"size must be 1 or more; got {size}")
+        if kind != "classification" and not labels:
+            raise ValueError(f"kind {kind!r} needs a file of labels: --data.labels FILE.csv")
+        if kind != "classification" and self.labels_per_class is not None:
+            raise ValueError(f"labels_per_class is for classes; these labels are of a {kind}")
+        self.labels, self.task = labels, kind
         self.root = Path(root).expanduser()
         self.size, self.channels, self.strict = size, channels, strict
         self.in_memory, self.num_workers = in_memory, num_workers
         # ImageNet's, as is customary: the true ones would need every picture decoded first.
         self.mean, self.std = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if channels == 3 else ((0.449,), (0.226,))
         self._named: set[str] = set()
+        self._readable: list[Path] = []  # of the last that were decoded
+        self._new: list[Path] = []
 
     @property
     def input_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
@@ -139,8 +165,26 @@ class Folder(ImageData):
         return {part: paths for part, paths in found.items() if paths}
 
     @cached_property
+    def _given(self) -> Labels | None:
+        """What the file of labels says."""
+        if not self.labels:
+            return None
+        given = read_labels(Path(self.labels).expanduser(), self.task)
+        there = {str(path.relative_to(self.root)) for paths in self.parts.values() for path in paths}
+        if missing := [path for path in given.by_path if path not in there]:
+            log.warning(
+                "%d of %d paths in %s are of no picture under %s: %s",
+                *(len(missing), len(given.by_path), self.labels, self.root, ", ".join(missing[:3])),
+            )
+        if len(missing) == len(given.by_path):
+            raise ValueError(f"no path in {self.labels} is of a picture under {self.root}: they are relative to it")
+        return given
+
+    @cached_property
     def class_names(self) -> list[str]:  # type: ignore[override]
         """Of the labels, in their order; empty where there are none (a single sub-folder distinguishes nothing)."""
+        if self._given is not None:
+            return self._given.names
         top = self._top("train")
         names = sorted({path.relative_to(top).parts[0] for path in self.parts["train"] if path.parent != top})
         return names if len(names) > 1 else []
@@ -155,6 +199,24 @@ class Folder(ImageData):
             splits["train"], splits["val"] = self._divide(splits["train"])
         return {"test": splits["val"], **splits}
 
+    def read_new(self) -> Split:
+        """All pictures under the root, whatever the folders they are in."""
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"no folder {self.root}")
+        paths = find_images(self.root)
+        if not paths:
+            raise FileNotFoundError(f"no pictures under {self.root} ({', '.join(sorted(_ENDINGS))})")
+        files = ImageFiles(paths, None, self.size, self.channels, self.strict, numbered=True)
+        kept = self._fits(len(paths))
+        split = self._decode(files) if kept else Split(files, None)
+        self._new = self._readable if kept else paths
+        return split
+
+    @property
+    def names(self) -> list[str]:
+        """The files' paths."""
+        return [str(path) for path in self._new]
+
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Say once of each file that a worker could not read it."""
         self._report(batch.get("unreadable", []), len(batch["input"]))
@@ -167,14 +229,18 @@ class Folder(ImageData):
     def _files(self, part: str) -> ImageFiles:
         paths, top = self.parts[part], self._top(part)
         labels = None
-        if self.class_names:
+        if self._given is not None:
+            labels = self._given.of([str(path.relative_to(self.root)) for path in paths])
+        elif self.class_names:
             number = {name: i for i, name in enumerate(self.class_names)}
             # A picture outside all class folders is unlabelled.
             labels = torch.tensor([number.get(path.relative_to(top).parts[0], -1) for path in paths])
         return ImageFiles(paths, labels, self.size, self.channels, self.strict)
 
     def _keep_in_memory(self) -> bool:
-        count = sum(map(len, self.parts.values()))
+        return self._fits(sum(map(len, self.parts.values())))
+
+    def _fits(self, count: int) -> bool:
         return count * self.channels * self.size**2 <= 2 * 2**30 if self.in_memory == "auto" else self.in_memory
 
     def _decode(self, files: ImageFiles) -> Split:
@@ -184,6 +250,7 @@ class Folder(ImageData):
         self._report([str(files.paths[i]) for i, image in enumerate(images) if image is None], len(good))
         if not good:
             raise ValueError(f"not one of the {len(files)} pictures under {self.root} could be read")
+        self._readable = [files.paths[i] for i in good]
         labels = None if files.labels is None else files.labels[good]
         return Split(torch.stack([image for image in images if image is not None]), labels)
 
@@ -198,6 +265,6 @@ class Folder(ImageData):
         images, labels = source
         if len(images) < 2:
             raise ValueError(f"{self.root} holds {len(images)} picture(s): too few to set any aside for validation")
-        groups = torch.zeros(len(images), dtype=torch.long) if labels is None else labels
+        groups = labels if labels is not None and labels.ndim == 1 else torch.zeros(len(images), dtype=torch.long)
         first, second = split(groups, self.val_fraction, self.seed)
         return tuple(Split(images[i], None if labels is None else labels[i]) for i in (first, second))  # type: ignore[return-value]

@@ -166,9 +166,10 @@ class StreamLoader(Resumable, DataLoader):
 
 
 class PartedData(pl.LightningDataModule):
-    """What all datamodules here share: a loader for each of the parts "train", "val" and "test".
+    """What all datamodules here share: a loader for each of the parts "train", "val", "test" and "predict".
 
-    A subclass defines ``_loader(part, shuffle)``.
+    A subclass defines ``_loader(part, shuffle)``. "predict" is the test samples where there are no others; its batches
+    have the samples' places as ``index`` (B,) long.
     """
 
     def _loader(self, part: str, shuffle: bool = False) -> Any:
@@ -192,4 +193,4 @@ class PartedData(pl.LightningDataModule):
         return self._loader("test")
 
     def predict_dataloader(self) -> Any:
-        return self._loader("test")
+        return self._loader("predict")

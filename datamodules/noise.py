@@ -104,10 +104,12 @@ class Noise(PartedData):
 
     def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
         count = self.samples if part == "train" else max(1, round(self.samples * _HELD_OUT))
-        numbers = torch.arange(count) * len(_PARTS) + _PARTS.index(part)
+        places = torch.arange(count)
+        numbers = places * len(_PARTS) + _PARTS.index("test" if part == "predict" else part)
         sampler = ShardedSampler(numbers, *self._place(), shuffle, self.seed)  # type: ignore[arg-type]
-        return TensorLoader({"number": numbers}, self.batch_size, sampler)
+        tensors = {"number": numbers, "index": places} if part == "predict" else {"number": numbers}
+        return TensorLoader(tensors, self.batch_size, sampler)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Tensor]:
         """Numbers to pictures, as one batch on the device."""
-        return {"input": self.pictures(batch["number"])}
+        return {"input": self.pictures(batch["number"]), **{k: v for k, v in batch.items() if k == "index"}}

@@ -4,17 +4,21 @@ import csv
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-BUNDLED = ("iris", "wine", "breast_cancer")
+BUNDLED = ("iris", "wine", "breast_cancer", "diabetes")
+Task = Literal["classification", "multilabel", "regression"]
 
 
 class Table(NamedTuple):
-    """Rows (N, D) float64, the columns' names, labels (N,) long or None, and the classes' names."""
+    """Rows (N, D) float64, the columns' names, labels or None, and the classes' names.
+
+    Labels are (N,) long; of several classes a row, or of numbers, (N, K) float32, and the names those of the columns.
+    """
 
     rows: Tensor
     columns: list[str]
@@ -22,13 +26,16 @@ class Table(NamedTuple):
     classes: list[str]
 
 
-def read_table(source: str, label: str = "", drop: Sequence[str] = ()) -> Table:
+def read_table(
+    source: str, label: str | Sequence[str] = "", drop: Sequence[str] = (), task: Task = "classification"
+) -> Table:
     """A bundled table by name, or a file by its ending.
 
     Args:
         source: see ``datamodules.vectors.Vectors``.
-        label: the column of classes, by name or number; "" is none.
+        label: the column of classes, by name or number, or columns; "" is none.
         drop: columns to leave out, by name or number.
+        task: "multilabel" has a column of 0 and 1 for each class, "regression" columns of numbers.
 
     Raises:
         ValueError: an ending or a column that there is not, text among the numbers, NaN or infinity, no rows.
@@ -45,14 +52,18 @@ def read_table(source: str, label: str = "", drop: Sequence[str] = ()) -> Table:
     names, cells, given = readers[path.suffix.lower()](path)
     if not len(cells) or not names:
         raise ValueError(f"{source} has no rows")
-    return _checked(_table(names, cells, given, label, source), source, drop)
+    labels = [label] if isinstance(label, str) and label else list(label)
+    return _checked(_table(names, cells, given, labels, source, task), source, drop)
 
 
 def _bundled(name: str) -> Table:
     from sklearn import datasets  # takes a second to import: only who uses it waits
 
     found = getattr(datasets, f"load_{name}")()
-    rows, labels = torch.from_numpy(found.data).double(), torch.from_numpy(found.target).long()
+    rows, labels = torch.from_numpy(found.data).double(), torch.from_numpy(found.target)
+    if name == "diabetes":
+        return Table(rows, list(found.feature_names), labels.float().unsqueeze(1), ["progression"])
+    labels = labels.long()
     return Table(rows, [str(n) for n in found.feature_names], labels, [str(n) for n in found.target_names])
 
 
@@ -124,16 +135,37 @@ def _place(names: list[str], wanted: str, option: str, source: str) -> int:
     raise ValueError(f"{source} has no column {wanted!r} for {option}; there are: {', '.join(names)}")
 
 
-def _table(names: list[str], cells: Any, given: Any, label: str, source: str) -> Table:
-    if label and given is not None:
+def _table(names: list[str], cells: Any, given: Any, wanted: list[str], source: str, task: Task) -> Table:
+    if wanted and given is not None:
         raise ValueError(f"{source} has its own labels, 'y': leave label out")
-    place = _place(names, label, "label", source) if label else None
-    if place is not None:
-        given = [row[place] for row in cells]
-        cells = [[cell for i, cell in enumerate(row) if i != place] for row in cells]
-        names = [name for i, name in enumerate(names) if i != place]
-    classes, labels = _classes(given) if given is not None else ([], None)
+    if len(wanted) > 1 and task == "classification":
+        raise ValueError(f"label names {len(wanted)} columns: say which task they are of, multilabel or regression")
+    places = [_place(names, label, "label", source) for label in wanted]
+    if places:
+        given = [[row[i] for i in places] for row in cells]
+        cells = [[cell for i, cell in enumerate(row) if i not in places] for row in cells]
+    labelled = [names[i] for i in places]
+    names = [name for i, name in enumerate(names) if i not in places]
+    if task == "classification":
+        classes, labels = _classes([row[0] for row in given] if places else given) if given is not None else ([], None)
+    else:
+        classes, labels = _columns(given, labelled or ["y"], source, task)
     return Table(_as_numbers(cells, names, source), names, labels, classes)
+
+
+def _columns(given: Any, names: list[str], source: str, task: Task) -> tuple[list[str], Tensor]:
+    if given is None:
+        raise ValueError(f"task {task!r} needs labels: say which columns of {source} they are, label")
+    values = _as_numbers(given, names, source)
+    values = values.view(len(values), -1).float()
+    if not values.isfinite().all():
+        row, column = (~values.isfinite()).nonzero().tolist()[0]
+        raise ValueError(f"{source}: column {names[column]!r} is NaN or infinite in row {row} (from 0)")
+    if task == "multilabel" and (odd := (values != 0) & (values != 1)).any():
+        row, column = odd.nonzero().tolist()[0]
+        value = values[row, column].item()
+        raise ValueError(f"{source}: column {names[column]!r} has {value:g} in row {row} (from 0), neither 0 nor 1")
+    return names, values
 
 
 def _classes(given: Any) -> tuple[list[str], Tensor]:

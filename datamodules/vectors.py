@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datamodules.labels import check_options, keep_labels, split
 from datamodules.loader import PartedData, ShardedSampler, TensorLoader
-from datamodules.tables import BUNDLED, Table, read_table
+from datamodules.tables import BUNDLED, Table, Task, read_table
 
 _TEST = 0.2
 
@@ -20,21 +20,24 @@ class Parts(NamedTuple):
     """A table's samples in three parts, and what was done to them."""
 
     rows: dict[str, Tensor]  # of "train", "val", "test": (N, D) float32
-    labels: dict[str, Tensor]  # (N,) long, where there are labels
+    labels: dict[str, Tensor]  # where there are labels
     mean: Tensor  # (D,) float64
     std: Tensor
 
 
 class Vectors(PartedData):
     """Rows of a table in batches ``{"input": (B, D) float, "label": (B,) long}``; a label of -1 means unlabelled.
+    Labels of other tasks than classification are (B, K) floats.
 
     A fifth of the rows, the same whatever the seed, is for testing; with labels each class in its proportion.
 
     Args:
-        source: "iris", "wine" or "breast_cancer", which come with scikit-learn; or a file: .csv or .tsv (with or
-            without a line of names), .parquet, .npy (N, D), or .npz with ``x`` (N, D) and maybe ``y`` (N,).
-        label: the column that holds classes, by name or by number from 0; "" is none. The bundled ones and .npz have
-            their own.
+        source: "iris", "wine", "breast_cancer" or "diabetes" (a regression), which come with scikit-learn; or a file:
+            .csv or .tsv (with or without a line of names), .parquet, .npy (N, D), or .npz with ``x`` (N, D) and maybe
+            ``y`` (N,).
+        label: the column that holds classes, by name or by number from 0, or several columns; "" is none. The bundled
+            ones and .npz have their own.
+        kind: of the labels: "classification"; "multilabel", a column of 0 and 1 for each class; "regression", numbers.
         drop: columns to leave out, by name or number.
         standardise: subtract each column's mean and divide by its deviation, both of the training rows; a column
             without variance becomes 0.
@@ -50,12 +53,11 @@ class Vectors(PartedData):
         FileNotFoundError: there is no such file.
     """
 
-    task = "classification"
-
     def __init__(
         self,
         source: str = "iris",
-        label: str = "",
+        label: str | list[str] = "",
+        kind: Task = "classification",
         drop: Sequence[str] = (),
         standardise: bool = True,
         batch_size: int = 32,
@@ -69,17 +71,24 @@ class Vectors(PartedData):
         check_options(batch_size, val_fraction, labels_per_class, labelled_only)
         if source in BUNDLED and label:
             raise ValueError(f"{source} has its own labels: leave label out")
+        if labels_per_class is not None and self._task(source, kind) != "classification":
+            raise ValueError(f"labels_per_class is for classes; these labels are of a {self._task(source, kind)}")
+        self.task = self._task(source, kind)
         self.source, self.label, self.drop, self.standardise = source, label, list(drop), standardise
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
 
+    @staticmethod
+    def _task(source: str, kind: Task) -> Task:
+        return "regression" if source == "diabetes" else kind
+
     @cached_property
     def table(self) -> Table:
         """What the file holds."""
-        table = read_table(self.source, self.label, self.drop)
+        table = read_table(self.source, self.label, self.drop, self.task)
         if len(table.rows) < 5:
             raise ValueError(f"{self.source} has {len(table.rows)} rows: training, validation and test need 5 or more")
-        if table.labels is not None and len(table.classes) < 2:
+        if table.labels is not None and len(table.classes) < 2 and self.task == "classification":
             raise ValueError(f"{self.source} has a single class, {table.classes[0]!r}: leave label out")
         return table
 
@@ -87,7 +96,7 @@ class Vectors(PartedData):
     def parts(self) -> Parts:
         """Standardised, in three parts."""
         rows, labels = self.table.rows, self.table.labels
-        strata = torch.zeros(len(rows), dtype=torch.long) if labels is None else labels
+        strata = labels if labels is not None and labels.ndim == 1 else torch.zeros(len(rows), dtype=torch.long)
         rest, test = split(strata, _TEST, seed=0)
         train, val = (rest[part] for part in split(strata[rest], self.val_fraction, self.seed))
         std, mean = torch.std_mean(rows[train], 0, correction=0)
@@ -127,7 +136,7 @@ class Vectors(PartedData):
 
     @property
     def num_classes(self) -> int | None:
-        """How many classes there are; None without labels."""
+        """How many classes or, of a regression, values there are; None without labels."""
         return len(self.table.classes) or None
 
     @property
@@ -150,7 +159,10 @@ class Vectors(PartedData):
         return digest.hexdigest()[:16]
 
     def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
+        new, part = part == "predict", "test" if part == "predict" else part
         tensors = {"input": self.parts.rows[part]}
+        if new:
+            tensors["index"] = torch.arange(len(tensors["input"]))
         if self.parts.labels:
             tensors["label"] = self.parts.labels[part]
         if self.trainer:

@@ -22,13 +22,19 @@ ALLOWED = {
         "zoo.batch",
         "zoo.optim",
         "zoo.export",
+        "zoo.backbone",
+        "zoo.checks",
+        "zoo.metrics",
     },
     "zoo": {"zoo"},
     "datamodules": {"datamodules", "zoo.functional"},  # pure functions alone: what noise is, is stated once
-    "callbacks": {"callbacks"},
+    "callbacks": {"callbacks", "zoo.functional"},
 }
 OUTSIDE = {
-    "zoo": {"torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"},
+    "zoo": {
+        *("torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"),
+        *("timm", "onnx", "onnxruntime"),  # only if installed
+    },
     "datamodules": {"torch", "lightning", "torchvision", "numpy", "PIL", "sklearn", "gensim"},
     "callbacks": {
         "torch",

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from conftest import ROOT
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from zoo.cli import UsageError, expand_argv, listing
 from zoo.export import load_encoder
@@ -294,3 +296,39 @@ def test_a_network_for_pictures_on_text_says_so(train, module):
     done = train("--module", module, "--data", "corpus")
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("error: these data have no input_shape")
+
+
+def test_new_pictures_are_told_apart_by_what_was_learned(train, tmp_path):
+    images = load_digits()
+    for i in range(12):
+        path = tmp_path / "new" / ("deep" if i % 2 else "") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((images.images[i] * 255 / 16).astype("uint8")).save(path)
+    assert (done := train("--module", "finetune", "--trainer.max_epochs=100")).returncode == 0, done.stderr
+    assert "no trained backbone is named" in done.stderr
+    head = ("predict", "--module", "finetune", "--ckpt_path", "runs/finetune-digits/1/checkpoints/best.ckpt")
+    new = (*head, "--data", "folder", "--data.root", "new", "--data.channels", "1", "--data.size")
+    done = train(*new, "8")
+    assert done.returncode == 0 and "12 predictions in" in done.stdout, done.stderr
+    with (tmp_path / "runs/finetune-folder/1/predictions.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    right = [line["class"] == str(images.target[int(Path(line["path"]).stem)]) for line in lines]
+    assert len(right) == 12 and sum(right) >= 10
+    assert "input_shape [1, 8, 8], these have (1, 16, 16)" in one_line(train(*new, "16"), 1)
+
+
+def test_export_for_other_tools(train, tmp_path):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    assert (done := train("--module", "finetune", *QUICK)).returncode == 0, done.stderr
+    checkpoint = "runs/finetune-digits/1/checkpoints/best.ckpt"
+    done = train("export", checkpoint, "--format", "onnx", "--out", "digits.onnx")
+    assert done.returncode == 0 and done.stdout.strip() == "written: digits.onnx", done.stderr
+    (logits,) = runtime.InferenceSession(str(tmp_path / "digits.onnx")).run(
+        None, {"input": torch.rand(2, 1, 8, 8).numpy()}
+    )
+    assert logits.shape == (2, 10)
+    assert "no layout there" in one_line(train("export", checkpoint, "--format", "state"), 1)
+    assert "did you mean 'onnx'" in one_line(train("export", checkpoint, "--format", "onx"), 2)
+    assert "say what to export" in one_line(train("export"), 2)
+    assert "no encoder at nothing" in one_line(train("export", "nothing"), 1)

@@ -16,7 +16,7 @@ from zoo.gradient_free import GradientFreeModule
 from zoo.registry import DATA, MODULES
 
 # Options under which a technique's training has no randomness of its own, so that splitting a batch changes nothing.
-DETERMINISTIC = {"autoencoder": {"variant": "plain"}, "pca": {}, "som": {}}
+DETERMINISTIC = {"autoencoder": {"variant": "plain"}, "finetune": {}, "pca": {}, "som": {}}
 # What a run leaves behind, beside its checkpoints.
 RESULTS = {
     "skipgram": ("vectors/vectors.safetensors", "word_map.png"),
@@ -59,9 +59,10 @@ def assert_same(first, second, **tolerance):
 
 
 def first_batch(data):
+    """Of the training data, which may hold more than others; the loader adds a seed, which the data use up."""
     data.prepare_data()
     data.setup()
-    return data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    return data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
 
 
 @techniques
@@ -150,6 +151,8 @@ def test_batch_is_not_mutated(name):
 
 @techniques
 def test_a_tuple_from_anybodys_loader_does(name, tmp_path):
+    if name == "adapt":
+        pytest.skip("adapt: needs pictures of two domains, for which a tuple has no place")
     module, data = make(name)
     batch = first_batch(data)
     pairs = torch.utils.data.TensorDataset(*(batch[key] for key in (module.input_key, "label") if key in batch))
@@ -198,6 +201,7 @@ def test_bf16_stays_finite(name, tmp_path):
 
 # Where one batch in two halves is another thing than the whole batch.
 UNLIKE = {
+    "adapt": "its batch norms look at whole batches",
     "gan": "its noise is drawn anew for every batch; tests of its own give halves the same noise",
     "vqvae": "its codebook begins with vectors of the first batch, drawn by chance, and follows every micro-batch",
     "skipgram": "its words of noise are drawn anew for every batch",
@@ -234,15 +238,15 @@ def test_a_checkpoint_of_another_module_is_refused(name, tmp_path):
 def test_train_py_lightnings_cli_and_python_agree(name, train, tmp_path):
     quick = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=5")
     assert (done := train("--module", name, *quick)).returncode == 0, done.stderr
-    text = train(
-        "fit", "--model", MODULES[name].path, "--data", DATA[MODULES[name].data].path, *quick, "--print_config"
-    )
+    data = ("--data", DATA[MODULES[name].data].path, *MODULES[name].options)
+    text = train("fit", "--model", MODULES[name].path, *data, *quick, "--print_config")
     assert text.returncode == 0, text.stderr
     assert yaml.safe_load(text.stdout)["model"]["class_path"] == MODULES[name].path
     (tmp_path / "printed.yaml").write_text(text.stdout)
     assert (done := train("fit", "--config", "printed.yaml")).returncode == 0, done.stderr
-    module, data = make(name)
-    trainer(tmp_path, limit_train_batches=5).fit(module, data)
+    module, _ = make(name)
+    options = {k.removeprefix("--data."): yaml.safe_load(v) for k, _, v in (o.partition("=") for o in data[2:])}
+    trainer(tmp_path, limit_train_batches=5).fit(module, load(data[1])(**options))
     for run in "12":
         path = tmp_path / f"runs/{name}-{MODULES[name].data}/{run}/checkpoints/last.ckpt"
         assert_same(weights(module), torch.load(path, weights_only=True)["state_dict"])

@@ -4,7 +4,9 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
+    "AdaptModule": "zoo.modules.adapt",
     "AutoencoderModule": "zoo.modules.autoencoder",
+    "FinetuneModule": "zoo.modules.finetune",
     "GANModule": "zoo.modules.gan",
     "PCAModule": "zoo.modules.pca",
     "SOMModule": "zoo.modules.som",

@@ -22,7 +22,8 @@ def lineage(module: pl.LightningModule) -> list[str]:
 def identity(module: pl.LightningModule) -> dict[str, Any]:
     """What a checkpoint says of its owner: its classes, the arguments that no checkpoint can hold (objects), and, where
     it has an encoder by spec, what that is: others can then rebuild it without the module."""
-    arguments = inspect.signature(type(module)).parameters
+    parameters = inspect.signature(type(module)).parameters.values()
+    arguments = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     encoder: Any = getattr(module, "encoder", None)
     described = encoder.describe() if getattr(encoder, "spec", None) is not None else None
     objects = [name for name in arguments if name not in module.hparams]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.registry import DATA, MODULES, REPORT
+from zoo.registry import DATA, FORMATS, MODULES, REPORT
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 # What the data say to the module, where they know it and it asks.
@@ -26,6 +26,8 @@ Pretraining techniques, each with data it is first tried on:
   {prog} --module autoencoder --help               the module's and the data's options
   {prog} --module autoencoder --module.latent_dim 8 --data.batch_size 64 --trainer.max_epochs 5
   {prog} report RUN [RUN ...] [--out FILE.html]    runs side by side on one page
+  {prog} export PATH --format {formats} [--out FILE]
+                                                   an encoder, or a checkpoint's, for other tools
 
 The Lightning CLI, with YAML files and any class by its import path:
 
@@ -100,14 +102,14 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
     module = _take(arguments, "--module")
     model = _take(arguments, "--model")
     data = _take(arguments, "--data")
-    defaults = []
+    defaults, special = [], []
     if module:
         path = resolve(module, MODULES, "module")
         technique = next((t for t in MODULES.values() if t.path == path), None)
         command = command or ["fit"]
         model = model or path
         if data is None and technique and not _value(arguments, "--config"):
-            data = technique.data
+            data, special = technique.data, list(technique.options)
         told = any(a.startswith(("--config", "--trainer.max_")) for a in arguments)
         if command == ["fit"] and data and not told:
             defaults.append(f"--trainer.{(technique and technique.length) or _length(data)}")
@@ -117,7 +119,7 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
     elif model:
         defaults.append(f"--model={resolve(model, MODULES, 'module')}")
     if data:
-        defaults.append(f"--data={resolve(data, DATA, 'data')}")
+        defaults += [f"--data={resolve(data, DATA, 'data')}", *special]
     if model:
         return [*command, *_configs_first([*saved, *defaults], arguments)]
     return [*command, *saved, *_configs_first(defaults, arguments)]  # what a file says wins over the checkpoint
@@ -169,7 +171,7 @@ def _options_of(argv: Sequence[str]) -> tuple[str, str]:
 
 
 def _check_command(argv: Sequence[str]) -> None:
-    first, known = argv[0], ["list", "report", *SUBCOMMANDS]
+    first, known = argv[0], ["list", "report", "export", *SUBCOMMANDS]
     if not first.startswith("-") and first not in known:
         raise UsageError(f"{first!r} is no command{nearest(first, known)}; there are: {', '.join(known)}")
     if not set(argv) & set(SUBCOMMANDS) and _value(argv, "--module") is None:
@@ -193,19 +195,41 @@ def report(argv: Sequence[str]) -> str:
     return f"open in a browser: {getattr(importlib.import_module(module), name)(folders, out)}"
 
 
+def export(argv: Sequence[str]) -> str:
+    """The line that ``export PATH`` prints, once the file is written.
+
+    Raises:
+        UsageError: no path, or an option or a format that there is not.
+        FileNotFoundError, ValueError: nothing there to export, or not in this format.
+    """
+    paths = list(argv)
+    form, out = _take(paths, "--format") or "onnx", _take(paths, "--out")
+    if mistyped := [a for a in paths if a.startswith("-")]:
+        raise UsageError(f"unknown option {mistyped[0]!r}{nearest(mistyped[0], ['--format', '--out'])}")
+    if form not in FORMATS:
+        raise UsageError(f"unknown format {form!r}{nearest(form, FORMATS)}; there are: {', '.join(FORMATS)}")
+    if len(paths) != 1:
+        raise UsageError("say what to export: an encoder's folder or a checkpoint")
+    from zoo.other_formats import export as write
+
+    return f"written: {write(paths[0], form, out)}"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line; the exit status is 2 for a mistake in it and 1 for any other failure."""
     argv = list(sys.argv[1:] if argv is None else argv)
     prog = "zoo" if Path(sys.argv[0]).stem == "zoo" else "python train.py"
     if not argv or argv[0] in ("-h", "--help"):
-        print(USAGE.format(prog=prog, modules=", ".join(MODULES), data=", ".join(DATA)), end="")
+        print(
+            USAGE.format(prog=prog, formats="|".join(FORMATS), modules=", ".join(MODULES), data=", ".join(DATA)), end=""
+        )
         return
     if argv[0] == "list":
         print(listing())
         return
     try:
-        if argv[0] == "report":
-            print(report(argv[1:]))
+        if argv[0] in ("report", "export"):
+            print({"report": report, "export": export}[argv[0]](argv[1:]))
             return
         _check_command(argv)
         if _value(argv, "--module") and {"-h", "--help"} & set(argv):

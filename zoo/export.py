@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from zoo.checkpoint import read_checkpoint
 from zoo.files import write_whole
+from zoo.functional.finetune import interpolate
 from zoo.networks.encoder import Encoder
+from zoo.networks.low_rank import merged
 
 _FORMAT = 1
 
@@ -32,7 +34,8 @@ def save_encoder(encoder: Encoder, directory: str | Path, provenance: dict[str, 
         ValueError: the encoder was made from an ``nn.Module`` and has no spec that could be written down.
     """
     description = {"format": _FORMAT, **encoder.describe(), "provenance": provenance or {}}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    state = merged(encoder.state_dict())
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     directory = Path(directory)
     write_whole(directory / "encoder.safetensors", lambda path: save_file(tensors, path))
     write_whole(
@@ -80,8 +83,18 @@ def _from_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     description = checkpoint.get("zoo", {}).get("encoder")
     if description is None:
         raise ValueError(f"{file} holds no encoder: its module has none, or has one made from an nn.Module")
-    weights = checkpoint["state_dict"]
-    return description, {k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")}
+    return description, merged(part_of(checkpoint, "encoder"))
+
+
+def part_of(checkpoint: dict[str, Any], name: str) -> dict[str, Tensor]:
+    """Weights of one of a module's parts, as it would use them: where it keeps those it began with, for WiSE-FT, what
+    lies between the two."""
+    state, share = checkpoint["state_dict"], checkpoint.get("hyper_parameters", {}).get("wise_ft", 1.0)
+    trained, start = (
+        {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        for prefix in (f"{name}.", f"start.{name}.")
+    )
+    return interpolate(start, trained, share) if share < 1 and start else trained
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor], origin: str) -> None:

@@ -42,6 +42,8 @@ _NOT_FOR_USERS = (
     "LightningCLI's args",  # they are sys.argv, spelled out
     "Starting from v1.9.0",  # the logger is chosen here
     "isinstance.treespec, LeafSpec",
+    "Couldn't infer the batch indices",  # batches bring them
+    "Found .* in eval mode at the start of training",  # what is frozen is meant to be
     "The dirpath has changed",  # a resumed run has a folder of its own
 )
 RUN_DIR = "ZOO_RUN_DIR"  # tells the processes that DDP starts where the first one put the run

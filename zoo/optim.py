@@ -1,7 +1,7 @@
 """Optimizers and schedules as plain functions."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -20,6 +20,20 @@ def param_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
+
+
+def layered_groups(
+    stages: Sequence[Sequence[nn.Parameter]], lr: float, weight_decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Groups by depth: the last stage learns at ``lr``, every earlier one at ``layer_decay`` of the next one's rate
+    (Clark et al. 2020); matrices and kernels decay, biases and norms do not."""
+    groups: list[dict[str, Any]] = []
+    for depth, parameters in enumerate(reversed(stages)):
+        for decay, wanted in ((weight_decay, True), (0.0, False)):
+            chosen = [p for p in parameters if (p.ndim >= 2) == wanted]
+            if chosen:
+                groups.append({"params": chosen, "lr": lr * layer_decay**depth, "weight_decay": decay})
+    return groups
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: Callable[[], float], warmup_fraction: float = 0.05) -> LambdaLR:
@@ -54,7 +68,13 @@ def steps_ahead(module: pl.LightningModule) -> Callable[[], float]:
     return lambda: float(trainer.estimated_stepping_batches)
 
 
-def adamw(module: pl.LightningModule, lr: float, weight_decay: float, schedule: Schedule = "constant") -> Any:
+def adamw(
+    module: pl.LightningModule,
+    lr: float,
+    weight_decay: float,
+    schedule: Schedule = "constant",
+    groups: list[dict[str, Any]] | None = None,
+) -> Any:
     """AdamW (Loshchilov & Hutter 2019) over all trainable parameters, in the form ``configure_optimizers`` returns.
 
     Args:
@@ -62,13 +82,14 @@ def adamw(module: pl.LightningModule, lr: float, weight_decay: float, schedule: 
         lr: the (peak) learning rate.
         weight_decay: on parameters of two or more dimensions.
         schedule: "constant", or "cosine": a warm-up over 5 % of the steps, then down to zero.
+        groups: of parameters, with what is special to each; None is those of ``param_groups``.
 
     Raises:
         ValueError: a cosine over a training without an end.
     """
     # Fused: one kernel for all parameters. Lightning refuses to clip for such an optimizer in mixed precision.
     fused = not (module.trainer.gradient_clip_val and "mixed" in str(module.trainer.precision))
-    optimizer = AdamW(param_groups(module, weight_decay), lr=lr, fused=fused)
+    optimizer = AdamW(groups or param_groups(module, weight_decay), lr=lr, fused=fused)
     if schedule == "constant":
         return optimizer
     cosine = warmup_cosine(optimizer, steps_ahead(module))

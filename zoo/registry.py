@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 
 class Technique(NamedTuple):
-    """A module's import path, the short name of the data it is first tried on, what it is, and a length of its own."""
+    """A module's import path, the short name of the data it is first tried on, what it is, and what is special."""
 
     path: str
     data: str
     summary: str
     length: str = ""  # where the data's (below) does not fit the technique
+    options: tuple[str, ...] = ()  # of the data it is first tried on
 
 
 class Source(NamedTuple):
@@ -31,6 +32,17 @@ MODULES = {
         "zoo.modules.gan.GANModule",
         "digits",
         "generative adversarial networks: six objectives, R1/R2/WGAN-GP, DiffAugment, conditional or not",
+    ),
+    "finetune": Technique(
+        "zoo.modules.finetune.FinetuneModule",
+        "digits",
+        "transfer learning from any encoder: probe, full, LP-FT, gradual, LoRA, L2-SP; or from scratch",
+        options=("--data.labels_per_class=10", "--data.labelled_only=true"),
+    ),
+    "adapt": Technique(
+        "zoo.modules.adapt.AdaptModule",
+        "domains",
+        "domain adaptation, from a labelled source to an unlabelled target: AdaBN, CORAL, DANN, CDAN, AdaMatch",
     ),
     "som": Technique(
         "zoo.modules.som.SOMModule",
@@ -60,6 +72,15 @@ DATA = {
     "cifar10": Source(
         "datamodules.images.CIFAR10", "max_epochs=20", "60,000 colour photographs in 10 classes, 32 x 32"
     ),
+    "digits_m": Source(
+        "datamodules.blended.DigitsM", "max_epochs=150", "the digits blended with photographs, 3 x 8 x 8; no download"
+    ),
+    "mnist_m": Source("datamodules.blended.MNISTM", "max_epochs=10", "MNIST blended with photographs, 3 x 28 x 28"),
+    "domains": Source(
+        "datamodules.domains.Domains",
+        "max_epochs=50",
+        "a labelled source and an unlabelled target: --data.source NAME or DIR --data.target NAME or DIR",
+    ),
     "folder": Source("datamodules.folder.Folder", "max_steps=1000", "any folder of pictures: --data.root DIR"),
     "noise": Source(
         "datamodules.noise.Noise", "max_epochs=2", "eleven kinds of noise, 100 x 100 in colour: --data.kind NAME"
@@ -87,8 +108,11 @@ CALLBACKS = {
     "training_film": "callbacks.training_film.TrainingFilm",
     "generation": "callbacks.generation.Generation",
     "representation": "callbacks.representation.Representation",
+    "classification": "callbacks.classification.Classification",
+    "predictions": "callbacks.predictions.Predictions",
     "report": "callbacks.run_report.RunReport",  # last: it shows what the others made
 }
+FORMATS = {"encoder": "encoder", "onnx": "encoder.onnx", "state": "state.safetensors"}  # of ``export``, and names
 REPORT = "callbacks.report_page.compare"  # of several runs, for the command ``report``
 
 

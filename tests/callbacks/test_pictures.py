@@ -7,6 +7,7 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from callbacks.latent_map import LatentMap, principal_plane
+from callbacks.pictures import class_labels
 from callbacks.sample_grid import SampleGrid
 from datamodules.images import Digits
 from zoo import AutoencoderModule
@@ -108,3 +109,10 @@ def test_a_space_of_one_dimension_has_a_map():
 def test_impossible_options_are_refused(make):
     with pytest.raises(ValueError, match="got"):
         make()
+
+
+def test_labels_of_other_tasks_are_no_classes():
+    x = torch.zeros(3, 2)
+    assert class_labels({"input": x, "label": torch.tensor([1, -1, 0])}).tolist() == [1, -1, 0]
+    for others in ({}, {"label": torch.zeros(3, 2)}, {"label": torch.zeros(3)}):
+        assert class_labels({"input": x, **others}).tolist() == [-1] * 3

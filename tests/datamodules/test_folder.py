@@ -124,3 +124,26 @@ def test_real_photographs(real_data):
     data = loaded(real_data / "hymenoptera_data")
     assert {part: len(s.images) for part, s in data.splits.items()} == {"train": 244, "val": 153, "test": 153}
     assert data.class_names == ["ants", "bees"]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_new_pictures_wherever_they_are(tmp_path, in_memory):
+    picture(tmp_path / "b" / "2.png", 20)
+    picture(tmp_path / "1.png", 200)
+    (tmp_path / "a.png").write_text("no picture")
+    data = Folder(str(tmp_path), size=8, in_memory=in_memory, num_workers=0)
+    data.setup("predict")
+    batches = [data.on_before_batch_transfer(batch, 0) for batch in data.predict_dataloader()]
+    batch = data.on_after_batch_transfer(batches[0], 0)
+    assert batch.keys() == {"input", "index"} and len(batches) == 1
+    read = {data.names[i]: round(x.mean().item() * 255) for i, x in zip(batch["index"], batch["input"], strict=True)}
+    assert read == {str(tmp_path / "1.png"): 200, str(tmp_path / "b" / "2.png"): 20}
+
+
+def test_a_single_new_picture_will_do_and_none_will_not(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no pictures under"):
+        Folder(str(tmp_path), size=8).setup("predict")
+    picture(tmp_path / "1.png")
+    data = Folder(str(tmp_path), size=8)
+    data.setup("predict")
+    assert data.names == [str(tmp_path / "1.png")]

@@ -80,3 +80,8 @@ def test_neither_there_nor_to_be_had(cls, tmp_path, monkeypatch):
         cls(str(tmp_path)).prepare_data()
     for said in (cls.__name__, str(tmp_path / cls.folders[0]), "no route to host", "--data.root"):
         assert said in str(error.value)
+
+
+@pytest.mark.parametrize("source", [Digits, MNIST, FashionMNIST, CIFAR10])
+def test_classes_have_names(source):
+    assert source.task == "classification" and len(set(source.class_names)) == 10 and source().num_classes == 10

@@ -182,3 +182,34 @@ def test_an_exported_encoder_knows_the_columns(tmp_path):
     raw = torch.from_numpy(load_wine().data).float()
     scaled = (raw - data.parts.mean.float()) / data.parts.std.float()
     torch.testing.assert_close(encoder(encoder.preprocess(raw)), module.encode(scaled), rtol=1e-4, atol=1e-4)
+
+
+def test_a_regression_of_columns(tmp_path):
+    text = "a,b,price,age\n" + "".join(f"{i},{i % 3},{i / 2},{-i}\n" for i in range(20))
+    data = Vectors(written(tmp_path, text), label=["price", "3"], kind="regression", standardise=False)
+    assert (data.task, data.class_names, data.num_classes, data.columns) == (
+        *("regression", ["price", "age"]),
+        *(2, ["a", "b"]),
+    )
+    batch = next(iter(data.train_dataloader()))
+    expected = torch.stack([batch["input"][:, 0] / 2, -batch["input"][:, 0]], 1)
+    assert torch.equal(batch["label"], expected)
+    diabetes = Vectors("diabetes")
+    assert (diabetes.task, diabetes.num_classes, diabetes.input_shape) == ("regression", 1, (10,))
+
+
+def test_several_classes_a_row(tmp_path):
+    text = "x,red,green\n" + "".join(f"{i},{i % 2},{int(i > 5)}\n" for i in range(20))
+    path = written(tmp_path, text)
+    data = Vectors(path, label=["red", "green"], kind="multilabel", standardise=False)
+    batch = next(iter(data.train_dataloader()))
+    x = batch["input"][:, 0]
+    assert torch.equal(batch["label"], torch.stack([x % 2, (x > 5).float()], 1)) and data.num_classes == 2
+    with pytest.raises(ValueError, match=r"'x' has 2 in row 2 \(from 0\), neither 0 nor 1"):
+        Vectors(path, label=["x"], kind="multilabel").table  # noqa: B018
+    with pytest.raises(ValueError, match="label names 2 columns: say which task"):
+        Vectors(path, label=["red", "green"]).table  # noqa: B018
+    with pytest.raises(ValueError, match="needs labels: say which columns"):
+        Vectors(path, kind="regression").table  # noqa: B018
+    with pytest.raises(ValueError, match="labels_per_class is for classes; these labels are of a regression"):
+        Vectors("diabetes", labels_per_class=3)

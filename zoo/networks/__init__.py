@@ -1,4 +1,5 @@
 """Networks by spec: a name, or a mapping ``{"name": ..., plain keyword values}``; an ``nn.Module`` is taken as it is.
+``NAME:ARCH`` is short for ``{"name": NAME, "arch": ARCH}``, as in ``torchvision:resnet18`` and ``timm:resnet18d``.
 
 A trunk maps (B, *input_shape) to features (B, F); a decoder maps latents (B, D) to (B, *output_shape). A generator does
 that, too, but may want its latents in another shape, ``latent_shape``.
@@ -21,6 +22,7 @@ from zoo.networks.adversarial import (
 )
 from zoo.networks.conv import ConvDecoder, ConvTrunk
 from zoo.networks.mlp import MLPDecoder, MLPTrunk
+from zoo.networks.others import TimmTrunk, TorchvisionTrunk
 from zoo.networks.projection import Projection
 from zoo.networks.prototypes import Prototypes
 
@@ -32,6 +34,8 @@ TRUNKS: dict[str, Callable[..., nn.Module]] = {
     "dcgan": DCGANTrunk,
     "resnet": ResNetTrunk,
     "free": FreeTrunk,
+    "torchvision": TorchvisionTrunk,
+    "timm": TimmTrunk,
     "projection": Projection,
     "prototypes": Prototypes,
 }
@@ -43,6 +47,14 @@ GENERATORS: dict[str, Callable[..., nn.Module]] = {
     "image": ImageGenerator,
     "mlp": MLPDecoder,
 }
+
+
+def as_mapping(spec: Spec) -> dict[str, Any]:
+    """The long form of a spec."""
+    if not isinstance(spec, str):
+        return dict(spec)
+    name, _, arch = spec.partition(":")
+    return {"name": name, "arch": arch} if arch else {"name": name}
 
 
 def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]], **given: Any) -> nn.Module:
@@ -58,7 +70,7 @@ def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]],
     """
     if isinstance(spec, nn.Module):
         return spec
-    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    options = as_mapping(spec)
     name = str(options.pop("name", None))
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -20,27 +21,39 @@ def _plan(shape: Sequence[int], width: int, stages: int | None) -> tuple[list[in
     return channels, sides
 
 
+def _norm(name: str, channels: int) -> nn.Module:
+    if name not in ("group", "batch"):
+        raise ValueError(f"norm must be group or batch; got {name!r}")
+    return nn.GroupNorm(8, channels) if name == "group" else nn.BatchNorm2d(channels)
+
+
 class ConvTrunk(nn.Sequential):
-    """(B, C, H, W) to features (B, F): 3 x 3 convolutions of stride 2, group norm, SiLU.
+    """(B, C, H, W) to features (B, F): 3 x 3 convolutions of stride 2, a norm, SiLU.
 
     Args:
         input_shape: (C, H, W).
         width: channels of the first stage; later ones double, up to 8 times this. A multiple of 8.
         stages: how often the sides are halved; None halves until the shorter is at most 4, at least twice.
         out_channels: of a last 1 x 1 convolution; None is none.
+        norm: "group", of each picture alone, or "batch".
 
     ``feature_shape`` is (channels, height, width) of the features before they are flattened.
 
     Raises:
-        ValueError: ``input_shape`` is not of a picture.
+        ValueError: ``input_shape`` is not of a picture, or an unknown norm.
     """
 
     def __init__(
-        self, input_shape: Sequence[int], width: int = 32, stages: int | None = None, out_channels: int | None = None
+        self,
+        input_shape: Sequence[int],
+        width: int = 32,
+        stages: int | None = None,
+        out_channels: int | None = None,
+        norm: Literal["group", "batch"] = "group",
     ) -> None:
         channels, sides = _plan(input_shape, width, stages)
         layers: list[nn.Module] = [
-            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.SiLU())
+            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), _norm(norm, b), nn.SiLU())
             for a, b in pairwise(channels)
         ]
         if out_channels is not None:

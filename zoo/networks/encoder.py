@@ -80,8 +80,8 @@ class Encoder(nn.Module):
         Raises:
             KeyError: one is missing.
         """
-        keys = ("network", "input_shape", "output_dim", "normalisation")
-        return cls(*(description[key] for key in keys), description.get("activation"))
+        d = description
+        return cls(d["network"], d["input_shape"], d["output_dim"], d["normalisation"], d.get("activation"))
 
     @torch.no_grad()
     def _measure(self) -> int:

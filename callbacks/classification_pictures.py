@@ -1,0 +1,141 @@
+"""Figures of what a classifier said. N samples, C classes: probabilities (N, C), labels (N,) long."""
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    multiclass_calibration_error,
+    multiclass_confusion_matrix,
+    multilabel_average_precision,
+)
+
+_DARK, _LIGHT = "#2c5f8a", "#9ab8d6"
+_NUMBERED = 20  # classes up to which every cell has its number
+_BINS = 15
+
+
+def _short(name: str, length: int = 16) -> str:
+    """Names are often alike at one end."""
+    half = (length - 1) // 2
+    return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
+
+
+def confusion(probabilities: Tensor, labels: Tensor, names: list[str]) -> Figure:
+    """Which class is taken for which: a row for each true class, its cells shares of it, with counts."""
+    classes = len(names)
+    counts = multiclass_confusion_matrix(probabilities.argmax(1), labels, classes)
+    shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
+    side = max(4.0, min(12.0, 1.6 + 0.42 * classes))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    if classes <= _NUMBERED:
+        for row in range(classes):
+            for column in range(classes):
+                if counts[row, column]:
+                    colour = "white" if shares[row, column] > 0.5 else "black"
+                    axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=7, color=colour)
+    every = max(1, classes // 40)  # more names than that would lie upon one another
+    shown = [_short(name) for name in names[::every]]
+    axes.set_xticks(range(0, classes, every), shown, rotation=90, fontsize=8)
+    axes.set_yticks(range(0, classes, every), shown, fontsize=8)
+    axes.set_xlabel("said")
+    axes.set_ylabel("is")
+    right = counts.diagonal().sum().item() / max(1, len(labels))
+    axes.set_title(f"{right:.1%} of {len(labels):,} right\n{_most_confused(counts, names)}", fontsize=9)
+    return figure
+
+
+def _most_confused(counts: Tensor, names: list[str]) -> str:
+    off = counts.clone().fill_diagonal_(0)
+    amount, place = off.flatten().max(0)
+    if not amount:
+        return ""
+    row, column = divmod(int(place), len(names))
+    return f"most often: {_short(names[row])} taken for {_short(names[column])} ({amount} times)"
+
+
+def calibration(probabilities: Tensor, labels: Tensor) -> Figure:
+    """How often the class said is right, by how sure it was said (Guo et al. 2017), and how often that is."""
+    sure, said = probabilities.max(1)
+    right = (said == labels).float()
+    number = (sure * _BINS).long().clamp_max(_BINS - 1)
+    count = number.bincount(minlength=_BINS)
+    accuracy = number.bincount(right, minlength=_BINS) / count.clamp_min(1)
+    error = multiclass_calibration_error(probabilities, labels, max(2, probabilities.shape[1]), n_bins=_BINS).item()
+    figure = Figure(figsize=(4.4, 5), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
+    middle, some = (torch.arange(_BINS) + 0.5) / _BINS, count > 0
+    above.bar(middle[some], accuracy[some], 1 / _BINS, color=_LIGHT, edgecolor="white")
+    above.plot([0, 1], [0, 1], color="0.5", lw=1, ls=(0, (3, 3)))
+    above.set_ylabel("share that is right")
+    above.set_ylim(0, 1)
+    word = "too sure" if sure.mean() > right.mean() else "not sure enough"
+    above.set_title(f"expected calibration error {error:.3f}:\n{word} on the whole", fontsize=9)
+    below.bar(middle, count, 1 / _BINS, color=_DARK, edgecolor="white")
+    below.set_ylabel("samples")
+    below.set_xlabel("probability of the class that was said")
+    below.set_xlim(0, 1)
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    return figure
+
+
+def wrong_pictures(x: Tensor, probabilities: Tensor, labels: Tensor, names: list[str]) -> Figure:
+    """Pictures (N, C, H, W) in [0, 1], each with what was said of it and what it is."""
+    columns = min(6, len(x))
+    rows = -(-len(x) // columns)
+    figure = Figure(figsize=(max(4.0, 1.55 * columns), 1.95 * rows + 0.4), layout="constrained")
+    places = figure.subplots(rows, columns, squeeze=False).flat
+    for place in places:
+        place.set_axis_off()
+    sure, said = probabilities.max(1)
+    for i, picture in enumerate(x):
+        grey = len(picture) == 1
+        places[i].imshow(picture.permute(1, 2, 0).numpy(), cmap="gray" if grey else None, vmin=0, vmax=1)
+        text = f"said {_short(names[int(said[i])])} {sure[i]:.0%}\nis {_short(names[int(labels[i])])}"
+        places[i].set_title(text, fontsize=7, pad=2)
+    figure.suptitle("wrong, and most sure of it", fontsize=10)
+    return figure
+
+
+def precision_bars(probabilities: Tensor, labels: Tensor, names: list[str]) -> Figure:
+    """Average precision by class of a multi-label problem, beside the share of samples that have it: labels (N, C)."""
+    classes = len(names)
+    each = multilabel_average_precision(probabilities, labels, classes, average="none").nan_to_num()
+    figure = Figure(figsize=(6, 1 + 0.28 * max(3, classes)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.barh(range(classes), each, color=_LIGHT, height=0.7)
+    axes.plot(
+        labels.float().mean(0), range(classes), "|", color=_DARK, ms=10, mew=2, label="share that has it: by chance"
+    )
+    axes.set_yticks(range(classes), [_short(name, 24) for name in names], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_title(f"average precision by class; mean {each.mean():.3f}", fontsize=9)
+    axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def scatter(values: Tensor, truth: Tensor, names: list[str]) -> Figure:
+    """Predicted beside true values, (N, K) each, a panel for each of the first six."""
+    shown = min(6, values.shape[1])
+    columns = min(3, shown)
+    figure = Figure(figsize=(3.6 * columns, 3.6 * -(-shown // columns)), layout="constrained")
+    for i, axes in enumerate(figure.subplots(-(-shown // columns), columns, squeeze=False).flat):
+        if i >= shown:
+            axes.set_axis_off()
+            continue
+        y, p = truth[:, i], values[:, i]
+        low, high = (f(torch.stack([y, p])).item() for f in (torch.min, torch.max))
+        axes.plot([low, high], [low, high], color="0.6", lw=1, ls=(0, (3, 3)))
+        axes.plot(y, p, ".", color=_DARK, ms=4, alpha=0.5)
+        unexplained = (y - p).square().sum() / (y - y.mean()).square().sum().clamp_min(1e-12)
+        axes.set_title(f"{_short(names[i], 24)}: R² {1 - unexplained:.3f}", fontsize=9)
+        axes.set_xlabel("true", fontsize=8)
+        axes.set_ylabel("predicted", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,114 @@
+"""What ``predict`` leaves behind."""
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import Tensor
+
+from callbacks.common import gather
+
+
+class Predictions(BasePredictionWriter):
+    """``predictions.csv`` of a module that has ``classify(x)``: for each sample its path, what it is thought to be, and
+    the probability of every class; of a regression its values. Of any other module ``codes.npy`` (N, D).
+
+    Samples are in the data's order, each once, on however many processes they were predicted. A path is the number of
+    the sample where the datamodule has no ``names``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("batch")
+        self._places: list[Tensor] = []
+        self._outputs: list[Tensor] = []
+        self._folder = Path()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "predict":
+            self._folder = Path(trainer.log_dir or trainer.default_root_dir)  # here, since asking needs all ranks
+
+    def write_on_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        prediction: Any,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Keep a batch's outputs and places."""
+        if not isinstance(prediction, Tensor):
+            return
+        count = sum(map(len, self._outputs))
+        places = batch.get("index") if isinstance(batch, dict) else None
+        if places is None:  # of somebody else's loader: one after the other
+            places = torch.tensor(batch_indices or range(count, count + len(prediction)))
+        self._places.append(places.cpu())
+        self._outputs.append(prediction.flatten(1).float().cpu())
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._outputs:
+            return
+        device = trainer.strategy.root_device
+        places, outputs = (gather(trainer, torch.cat(kept).to(device)).cpu() for kept in (self._places, self._outputs))
+        self._places, self._outputs = [], []
+        if not trainer.is_global_zero:
+            return
+        order, first = np.unique(places.numpy(), return_index=True)  # a process may have had another's sample, too
+        names = list(getattr(getattr(trainer, "datamodule", None), "names", None) or [])
+        rows = [names[place] if place < len(names) else place for place in order.tolist()]
+        path = self._write(pl_module, rows, outputs[torch.from_numpy(first)])
+        print(f"{len(rows):,} predictions in {path}", flush=True)
+
+    def _write(self, module: Any, rows: list[Any], outputs: Tensor) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if callable(getattr(module, "classify", None)):
+            table = as_table(rows, outputs, module.hparams.task, list(module.hparams.class_names))
+            return _whole(self._folder / "predictions.csv", table)
+        if isinstance(rows[0], str):
+            _whole(self._folder / "paths.csv", [["path"], *([row] for row in rows)])
+        path = self._folder / "codes.npy"
+        beside = path.with_name(f".{os.getpid()}.npy")
+        np.save(beside, outputs.numpy())
+        beside.replace(path)
+        return path
+
+
+def as_table(rows: list[Any], outputs: Tensor, task: str, class_names: list[str]) -> list[list[Any]]:
+    """Lines of a CSV file, the first its columns' names.
+
+    Args:
+        rows: what the samples are called.
+        outputs: (N, C) probabilities, or values of a regression.
+        task: "classification", "multilabel" or "regression".
+        class_names: C, or none.
+    """
+    numbers = [[f"{value:.6g}" for value in line] for line in outputs.tolist()]
+    names = class_names or [str(i) for i in range(outputs.shape[1])]
+    if task == "regression":
+        header = ["path", *(class_names or [f"value_{i}" for i in range(outputs.shape[1])])]
+        return [header, *([row, *line] for row, line in zip(rows, numbers, strict=True))]
+    if task == "multilabel":
+        said = [";".join(n for n, p in zip(names, line, strict=True) if p > 0.5) for line in outputs.tolist()]
+    else:
+        said = [names[i] for i in outputs.argmax(1).tolist()]
+    lines = ([row, name, *line] for row, name, line in zip(rows, said, numbers, strict=True))
+    return [["path", "class", *names], *lines]
+
+
+def _whole(path: Path, lines: Iterable[Sequence[Any]]) -> Path:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(lines)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,172 @@
+"""Two domains at once: a labelled source, and a target whose labels are for testing only."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from torch import Tensor
+
+from datamodules.base import ImageData
+from datamodules.blended import MNISTM, DigitsM
+from datamodules.folder import Folder
+from datamodules.images import MNIST, Digits
+from datamodules.loader import PartedData, Resumable, TensorLoader
+
+
+class PairLoader(Resumable):
+    """The source's batches, each with as many pictures of the target as ``target``.
+
+    The target has an order of its own, which goes on where the source begins anew; what it is follows from epoch and
+    place, so that a resumed run has the same pairs.
+
+    Args:
+        source, target: both from memory, of one batch size.
+    """
+
+    def __init__(self, source: TensorLoader, target: TensorLoader) -> None:
+        self.source, self.target = source, target
+        self.batch_sampler = None  # Lightning asks every loader that has a sampler
+        self.sampler = source.sampler
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        start = self._take_start()
+        self.source.load_state_dict({"position": start})
+        first = self.sampler.epoch * len(self)
+        for position, batch in enumerate(self.source, start):
+            self._position = position + 1
+            yield {**batch, "target": self._target(first + position, len(batch["input"]))}
+
+    def _target(self, number: int, count: int) -> Tensor:
+        """As many pictures as the source's batch has, from the place where batch ``number`` begins."""
+        sampler, images = self.target.sampler, self.target.tensors["input"]
+        size = len(sampler)
+        epoch, begin = divmod(number * self.target.batch_size, size)
+        if sampler.epoch != epoch or self._order is None:
+            sampler.set_epoch(epoch)
+            self._order = sampler.indices().to(images.device)
+        places = self._order[begin : begin + count]
+        if len(places) < count:  # the order ends here: what is missing is taken from its beginning
+            places = self._order.repeat(2 + count // size)[begin : begin + count]
+        return images.index_select(0, places)
+
+    _order: Tensor | None = None
+
+
+class Domains(PartedData):
+    """Training batches ``{"input": (B, C, H, W), "label": (B,), "target": (B, C, H, W)}``: ``target`` is of the other
+    domain, and its labels are never seen. Validation is on the source, so that no choice is made by the target's
+    labels; testing is on the target.
+
+    Args:
+        source, target: "digits", "digits_m", "mnist", "mnist_m" (``_m``: blended with photographs), or folders of
+            pictures with the same classes; the target's need no labels but for testing.
+        root: of the named sets that are not bundled.
+        photographs: what ``_m`` is blended with, see ``DigitsM``.
+        size: of pictures from folders.
+        validate_on: "source", or "target": its labels then choose the best checkpoint, which is not adaptation without
+            labels any more, and good for looking.
+        batch_size: B, of each domain, on each rank.
+        crop: training pictures are shifted by up to so many pixels.
+        flip: training pictures are mirrored by chance.
+        val_fraction: share of the training pictures set aside for validation.
+        seed: of orders, augmentation and splitting.
+
+    Raises:
+        ValueError: an argument out of its range; domains of other sizes or classes.
+        FileNotFoundError: there is no such folder.
+    """
+
+    def __init__(
+        self,
+        source: str = "digits",
+        target: str = "digits_m",
+        root: str = "data",
+        photographs: str = "",
+        size: int = 32,
+        validate_on: Literal["source", "target"] = "source",
+        batch_size: int = 64,
+        crop: int = 0,
+        flip: bool = False,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        options: dict[str, Any] = {"batch_size": batch_size, "crop": crop, "flip": flip, "seed": seed}
+        options["val_fraction"] = val_fraction
+        makers: dict[str, Any] = {
+            "digits": lambda: Digits(**options),
+            "digits_m": lambda: DigitsM(photographs, **options),
+            "mnist": lambda: MNIST(root, **options),
+            "mnist_m": lambda: MNISTM(root, photographs, **options),
+        }
+        self.source, self.target = (
+            makers.get(name, lambda name=name: Folder(name, size, in_memory=True, **options))()
+            for name in (source, target)
+        )
+        self.validate_on = validate_on
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, H, W); grey pictures have as many channels as the other domain's."""
+        shapes = [self.source.input_shape, self.target.input_shape]
+        if shapes[0][1:] != shapes[1][1:]:
+            raise ValueError(
+                f"the source has pictures of {shapes[0]}, the target of {shapes[1]}: they must be of one size"
+            )
+        return max(shapes)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The source's."""
+        return self.source.class_names
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many."""
+        return self.source.num_classes
+
+    task = "classification"
+    normalisation = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of both domains."""
+        return f"{self.source.fingerprint}{self.target.fingerprint}"
+
+    def prepare_data(self) -> None:
+        for domain in (self.source, self.target):
+            domain.prepare_data()
+
+    def setup(self, stage: str | None = None) -> None:
+        for domain in (self.source, self.target):
+            domain.trainer = self.trainer
+            domain.setup(stage)
+        names = [domain.class_names for domain in (self.source, self.target)]
+        if names[1] and names[0] != names[1]:
+            raise ValueError(f"the source has classes {', '.join(names[0])}, the target {', '.join(names[1])}")
+
+    def _loader(self, part: str, shuffle: bool = False) -> Any:
+        if part == "train":
+            return PairLoader(self._of(self.source, "train", shuffle), self._of(self.target, "train", shuffle))
+        on_target = part in ("test", "predict") or self.validate_on == "target"
+        return self._of(self.target if on_target else self.source, part, shuffle)
+
+    @staticmethod
+    def _of(domain: ImageData, part: str, shuffle: bool) -> Any:
+        return domain._loader(part, shuffle)
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Both domains to floats in [0, 1], augmented while training, with as many channels."""
+        batch = dict(batch)
+        target = batch.pop("target", None)
+        found = self._floats(self.source, batch)
+        if target is not None:
+            other = {"input": target, "seed": batch["seed"] + 1}
+            found["target"] = self._floats(self.target, other)["input"]
+        return found
+
+    def _floats(self, domain: ImageData, batch: dict[str, Any]) -> dict[str, Any]:
+        found = domain.on_after_batch_transfer(batch, 0)
+        return {**found, "input": found["input"].expand(-1, self.input_shape[0], -1, -1)}

@@ -1,0 +1,82 @@
+"""Labels of files in a table beside them: a line of names, then a path and what is to be known of it."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from datamodules.tables import Task
+
+
+class Labels(NamedTuple):
+    """Names of the classes or values, and each path's label as ``Folder`` gives it, without the batch."""
+
+    names: list[str]
+    by_path: dict[str, Tensor]
+
+    def of(self, paths: list[str]) -> Tensor:
+        """(N,) long with -1, or (N, K) floats with NaN, where there is no label."""
+        some = next(iter(self.by_path.values()))
+        unknown = torch.full_like(some, float("nan") if some.is_floating_point() else -1)
+        return torch.stack([self.by_path.get(path, unknown) for path in paths])
+
+
+def read_labels(file: Path, task: Task) -> Labels:
+    """Read a .csv file.
+
+    Args:
+        file: its first column has paths; of a classification the second has the class, of a multi-label problem
+            classes with ";" between them, of a regression all others have numbers.
+        task: "classification", "multilabel" or "regression".
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no rows, too few or many cells, what is no number, a path twice; says the line.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no file of labels at {file}")
+    with file.open(newline="", encoding="utf-8-sig") as opened:
+        reader = csv.reader(opened, skipinitialspace=True)
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
+    if len(lines) < 2:
+        raise ValueError(f"{file} has no rows: a line of names is expected, then lines of a path and its label")
+    width = len(lines[0][1])
+    if width < 2 or (width > 2 and task != "regression"):
+        raise ValueError(f"{file}: {width} columns; a path and one column of labels are expected (task {task!r})")
+    seen: dict[str, int] = {}
+    for line, cells in lines[1:]:
+        if len(cells) != width:
+            raise ValueError(f"{file}: line {line} has {len(cells)} cells, and the first has {width}")
+        if cells[0] in seen:
+            raise ValueError(f"{file}: {cells[0]!r} stands in line {seen[cells[0]]} and again in line {line}")
+        seen[cells[0]] = line
+    if task == "regression":
+        return Labels(lines[0][1][1:], {cells[0]: _numbers(cells[1:], file, line) for line, cells in lines[1:]})
+    said = {cells[0]: [name for name in cells[1].split(";") if name] for _, cells in lines[1:]}
+    if task == "classification":
+        said = {cells[0]: [cells[1]] for _, cells in lines[1:] if cells[1]}
+    names = sorted({name.strip() for found in said.values() for name in found})
+    if len(names) < (2 if task == "classification" else 1):
+        raise ValueError(f"{file} names {len(names)} class(es): nothing to tell apart")
+    number = {name: i for i, name in enumerate(names)}
+    if task == "classification":
+        return Labels(names, {path: torch.tensor(number[found[0]]) for path, found in said.items()})
+    return Labels(names, {path: _marks([number[n.strip()] for n in found], len(names)) for path, found in said.items()})
+
+
+def _numbers(cells: list[str], file: Path, line: int) -> Tensor:
+    try:
+        values = torch.tensor([float(cell) for cell in cells])
+    except ValueError as error:
+        raise ValueError(f"{file}: line {line} has {cells!r}, not all of them numbers") from error
+    if not values.isfinite().all():
+        raise ValueError(f"{file}: line {line} has NaN or infinity")
+    return values
+
+
+def _marks(places: list[int], count: int) -> Tensor:
+    marks = torch.zeros(count)
+    marks[places] = 1.0
+    return marks

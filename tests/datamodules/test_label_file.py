@@ -1,0 +1,99 @@
+import logging
+
+import pytest
+import torch
+from PIL import Image
+
+from datamodules.folder import Folder
+from datamodules.label_file import read_labels
+
+
+def written(folder, text):
+    (folder / "labels.csv").write_text(text)
+    return folder / "labels.csv"
+
+
+def pictures(root, count=12):
+    for i in range(count):
+        path = root / ("deep" if i % 2 else "") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 9), 10 * i).save(path)
+
+
+def name(i):
+    return f"{'deep/' if i % 2 else ''}{i}.png"
+
+
+def told(root, text, **options):
+    """Each picture's number by its brightness, and its label, of all parts."""
+    data = Folder(str(root), size=8, channels=1, labels=str(written(root, text)), **options)
+    data.setup()
+    found = {}
+    for split in data.splits.values():
+        for image, label in zip(split.images, split.labels, strict=True):
+            found[round(image.float().mean().item() / 10)] = label
+    return data, found
+
+
+def test_classes(tmp_path):
+    pictures(tmp_path)
+    text = "path,kind\n" + "".join(f"{name(i)},{'even' if i % 2 == 0 else 'odd'}\n" for i in range(11))
+    data, found = told(tmp_path, text)
+    assert data.class_names == ["even", "odd"] and data.num_classes == 2 and data.task == "classification"
+    assert {i: int(label) for i, label in found.items()} == {**{i: i % 2 for i in range(11)}, 11: -1}
+
+
+def test_several_classes(tmp_path):
+    pictures(tmp_path, 6)
+    text = "path,kinds\n" + "".join(f"{name(i)},{';'.join(['a'] * (i % 2) + ['b'] * (i > 2))}\n" for i in range(5))
+    data, found = told(tmp_path, text, kind="multilabel")
+    assert data.class_names == ["a", "b"]
+    for i in range(5):
+        assert found[i].tolist() == [i % 2, int(i > 2)]
+    assert found[5].isnan().all()
+    assert next(iter(data.train_dataloader()))["label"].shape[1] == 2
+
+
+def test_numbers(tmp_path):
+    pictures(tmp_path, 6)
+    text = "path,size,age\n" + "".join(f"{name(i)}, {i / 4}, {-i}\n" for i in range(6))
+    data, found = told(tmp_path, text, kind="regression")
+    assert data.class_names == ["size", "age"] and data.num_classes == 2
+    assert {i: label.tolist() for i, label in found.items()} == {i: [i / 4, -i] for i in range(6)}
+
+
+def test_rows_without_a_picture_are_counted_and_named(tmp_path, caplog):
+    pictures(tmp_path, 6)
+    with caplog.at_level(logging.WARNING):
+        told(tmp_path, "path,kind\n0.png,a\n2.png,b\nnone.png,b\n")
+    assert "1 of 3 paths" in caplog.text and "none.png" in caplog.text
+    with pytest.raises(ValueError, match=r"no path in .*labels\.csv is of a picture under"):
+        told(tmp_path, "path,kind\nx.png,a\ny.png,b\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "task", "message"),
+    [
+        ("path,kind\n", "classification", "has no rows"),
+        ("path\na\n", "classification", "1 columns"),
+        ("path,a,b\nx,1,2\n", "classification", "3 columns; a path and one column"),
+        ("path,kind\nx,a\ny\n", "classification", "line 3 has 1 cells, and the first has 2"),
+        ("path,kind\nx,a\nx,b\n", "classification", "'x' stands in line 2 and again in line 3"),
+        ("path,kind\nx,a\ny,a\n", "classification", r"1 class\(es\): nothing to tell apart"),
+        ("path,size\nx,1\ny,big\n", "regression", r"line 3 has \['big'\], not all of them numbers"),
+        ("path,size\nx,nan\n", "regression", "line 2 has NaN or infinity"),
+    ],
+)
+def test_mistakes_are_named_by_line(text, task, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        read_labels(written(tmp_path, text), task)
+
+
+def test_what_goes_together(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file of labels at"):
+        read_labels(tmp_path / "none.csv", "classification")
+    with pytest.raises(ValueError, match="kind 'regression' needs a file of labels"):
+        Folder(str(tmp_path), kind="regression")
+    with pytest.raises(ValueError, match="labels_per_class is for classes"):
+        Folder(str(tmp_path), kind="regression", labels="a.csv", labels_per_class=3)
+    assert torch.is_tensor(read_labels(written(tmp_path, "p,k\nx,a\ny,b\n"), "classification").of(["x"]))

@@ -1,0 +1,110 @@
+"""From a labelled source to an unlabelled target: losses that make one network serve both.
+
+B samples of each domain, D features, C classes. Features of source and target come as one batch, (2 B, D), the source's
+first, as do logits.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.functional.diff_augment import diff_augment
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:  # type: ignore[override]
+        ctx.strength = strength
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return -ctx.strength * gradient, None
+
+
+def reverse_gradient(x: Tensor, strength: float = 1.0) -> Tensor:
+    """``x`` itself, whose gradient is multiplied by ``-strength`` (Ganin et al. 2016)."""
+    return _Reversal.apply(x, strength)
+
+
+def ramp(progress: float, steepness: float = 10.0) -> float:
+    """From 0 to 1 as ``progress`` does, fast at first: 2 / (1 + e^(-10 p)) - 1 (Ganin et al. 2016)."""
+    return 2 / (1 + math.exp(-steepness * progress)) - 1
+
+
+def domain_loss(logits: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy of a critic that should say 1 of the source and 0 of the target.
+
+    Args:
+        logits: (2 B,), the source's first.
+        weight: (2 B,) of the samples; each half counts alike.
+    """
+    truth = torch.zeros_like(logits)
+    truth[: len(logits) // 2] = 1.0
+    each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    if weight is None:
+        return each.mean()
+    halves = zip(each.chunk(2), weight.chunk(2), strict=True)
+    return sum((e * w).sum() / w.sum().clamp_min(1e-12) for e, w in halves) / 2  # type: ignore[return-value]
+
+
+def conditioned(features: Tensor, probabilities: Tensor) -> Tensor:
+    """All products of a feature and a class's probability (CDAN, Long et al. 2018): (N, D) and (N, C) to (N, C D)."""
+    return (probabilities.unsqueeze(2) * features.unsqueeze(1)).flatten(1)
+
+
+def certainty_weight(probabilities: Tensor) -> Tensor:
+    """1 + e^-entropy of each sample's probabilities (N, C), (N,): how much CDAN+E has it count."""
+    return 1 + (-torch.special.entr(probabilities).sum(1)).exp()
+
+
+def coral_loss(source: Tensor, target: Tensor) -> Tensor:
+    """Squared distance of the features' covariances over 4 D^2 (deep CORAL, Sun & Saenko 2016): (B, D) each."""
+    with torch.autocast(source.device.type, enabled=False):
+        difference = torch.cov(source.float().T) - torch.cov(target.float().T)
+        return difference.square().sum() / (4 * source.shape[1] ** 2)
+
+
+def aligned(target: Tensor, source: Tensor) -> Tensor:
+    """The target's probabilities (B, C) as if its classes were as frequent as among the source's (B, C): distribution
+    alignment (Berthelot et al. 2020)."""
+    scaled = target * (source.mean(0) / target.mean(0).clamp_min(1e-6))
+    return scaled / scaled.sum(1, keepdim=True)
+
+
+def pseudo_label_loss(strong: Tensor, weak: Tensor, source: Tensor, threshold: float) -> Tensor:
+    """Cross-entropy of a changed target picture against what was said of it unchanged, where that was sure enough
+    (AdaMatch, Berthelot et al. 2022).
+
+    Args:
+        strong, weak: logits (B, C) of two views of the target.
+        source: logits (B, C) of the source, unchanged: how sure the network is where it knows.
+        threshold: share of the source's mean certainty that the target must reach.
+    """
+    with torch.no_grad():
+        known = source.float().softmax(1)
+        said = aligned(weak.float().softmax(1), known)
+        sure = said.amax(1) >= threshold * known.amax(1).mean()
+    return (F.cross_entropy(strong.float(), said.argmax(1), reduction="none") * sure).mean()
+
+
+def warm_up(progress: float) -> float:
+    """From 0 to 1 along half a cosine, in the first half of the training."""
+    return 0.5 - math.cos(min(math.pi, 2 * math.pi * progress)) / 2
+
+
+def strong_view(x: Tensor, low: Tensor | float = 0.0, high: Tensor | float = 1.0) -> Tensor:
+    """Pictures (B, C, H, W), each in other colours, every second one as a negative by chance, moved, and with a hole.
+
+    Args:
+        x: between ``low`` and ``high``.
+        low, high: black and white, numbers or (C, 1, 1).
+    """
+    negative = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+    x = diff_augment(torch.where(negative, low + high - x, x), low=low, high=high)
+    return torch.minimum(
+        torch.maximum(x, torch.as_tensor(low, device=x.device)), torch.as_tensor(high, device=x.device)
+    )

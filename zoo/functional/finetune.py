@@ -1,0 +1,98 @@
+"""What fine-tuning is made of: losses that pass over unlabelled samples, mixed samples, ties to the start.
+
+``output`` is what the head gives, (B, C). Labels are (B,) long with -1 for unlabelled samples; of a multi-label
+problem (B, C) floats of 0 and 1; of a regression (B, K) floats; in both a row of NaN is unlabelled.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Task = Literal["classification", "multilabel", "regression"]
+
+
+def known(labels: Tensor) -> Tensor:
+    """Which samples are labelled, (B,) bool."""
+    return labels >= 0 if labels.ndim == 1 and not labels.is_floating_point() else ~labels.isnan().any(-1)
+
+
+def task_loss(
+    output: Tensor, labels: Tensor, task: Task, class_weight: Tensor | None = None, smoothing: float = 0.0
+) -> Tensor:
+    """The mean over labelled samples of the task's loss; zero where there are none.
+
+    Cross-entropy; of a multi-label problem the binary one, a mean over its classes; of a regression the squared error.
+
+    Args:
+        output, labels: see above.
+        task: "classification", "multilabel" or "regression".
+        class_weight: (C,), of a class's samples, or of a multi-label problem's positive ones.
+        smoothing: share of the label that is spread over all classes (Szegedy et al. 2016), 0 to 1.
+    """
+    if task == "classification":
+        total = F.cross_entropy(
+            output, labels, class_weight, ignore_index=-1, label_smoothing=smoothing, reduction="sum"
+        )
+        count = known(labels).float() if class_weight is None else _weights(labels, class_weight)
+        return total / count.sum().clamp_min(1e-12)
+    is_known = known(labels)
+    labels = labels.nan_to_num()
+    if task == "multilabel":
+        labels = labels * (1 - smoothing) + smoothing / 2
+        each = F.binary_cross_entropy_with_logits(output, labels, pos_weight=class_weight, reduction="none")
+    else:
+        each = (output - labels).square()
+    return (each.mean(1) * is_known).sum() / is_known.sum().clamp_min(1)
+
+
+def _weights(labels: Tensor, class_weight: Tensor) -> Tensor:
+    return class_weight[labels.clamp_min(0)] * known(labels)
+
+
+def balanced(labels: Tensor, classes: int) -> Tensor:
+    """Weights (C,) by which all classes count alike, N / (C N_c) as scikit-learn has it; of a multi-label problem
+    those of its positive samples, (N - N_c) / N_c. A class without samples weighs 1."""
+    labels = labels[known(labels)]
+    if labels.ndim == 2:
+        positive = labels.sum(0)
+        return torch.where(positive > 0, (len(labels) - positive) / positive.clamp_min(1), 1.0)
+    count = labels.bincount(minlength=classes).float()
+    return torch.where(count > 0, len(labels) / (classes * count.clamp_min(1)), 1.0)
+
+
+def mix(x: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Every sample blended with another one of the batch (mixup, Zhang et al. 2018).
+
+    Args:
+        x: (B, ...).
+        alpha: of the Beta distribution that the share comes from; near 0 it leaves most as they are.
+
+    Returns:
+        The blended samples, the partners' places (B,), and the share of the first, a scalar in [1/2, 1]: with less
+        the partner would be the first.
+    """
+    order = torch.randperm(len(x), device=x.device)
+    concentration = torch.full((), alpha, device=x.device)
+    share = torch.distributions.Beta(concentration, concentration).sample()
+    share = torch.maximum(share, 1 - share)
+    return torch.lerp(x[order], x, share.to(x.dtype)), order, share
+
+
+def squared_distance(parameters: Iterable[Tensor], start: Iterable[Tensor]) -> Tensor:
+    """Of all weights from where they began, |w - w0|^2 (L2-SP, Li et al. 2018): the scalar to be weighted by half."""
+    return torch.stack([(p - s).square().sum() for p, s in zip(parameters, start, strict=True)]).sum()
+
+
+@torch.no_grad()
+def interpolate(start: dict[str, Tensor], end: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights between two networks of one kind (WiSE-FT, Wortsman et al. 2022).
+
+    Args:
+        start, end: by name, of the same shapes; whole numbers are the end's.
+        share: of the end, 0 to 1.
+    """
+    mixed = {name: value.lerp(end[name], share) for name, value in start.items() if value.is_floating_point()}
+    return {name: mixed.get(name, value) for name, value in end.items()}

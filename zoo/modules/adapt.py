@@ -1,0 +1,165 @@
+"""Domain adaptation: labels in one domain, the source, and a classifier for another, the target, that has none.
+
+Every method learns from the source's labels, and from pictures of the target:
+
+- ``none``: not at all: what the others are compared with;
+- ``adabn``: batch norms have the target's statistics (Li et al. 2016), nothing else changes;
+- ``coral``: features of both domains get the same covariance (Sun & Saenko 2016);
+- ``dann``: a critic tells the domains apart, and features are learned that it cannot tell (Ganin et al. 2016);
+- ``cdan``: that critic sees features together with what is said of them (Long et al. 2018);
+- ``adamatch``: what is said of a target picture, where it is sure enough, is learned for a changed view of the picture
+  (Berthelot et al. 2022).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo.batch import INPUT, LABEL, require
+from zoo.checks import at_least, between
+from zoo.functional.adapt import (
+    certainty_weight,
+    conditioned,
+    coral_loss,
+    domain_loss,
+    pseudo_label_loss,
+    ramp,
+    reverse_gradient,
+    strong_view,
+    warm_up,
+)
+from zoo.functional.finetune import known
+from zoo.modules.finetune import FinetuneModule
+from zoo.networks import Spec
+from zoo.networks.stages import batch_norms
+from zoo.optim import steps_ahead
+
+TARGET = "target"
+Method = Literal["none", "adabn", "coral", "dann", "cdan", "adamatch"]
+
+
+class AdaptModule(FinetuneModule):
+    """A classifier for the target domain; training batches hold ``input`` and ``label`` of the source, and ``target``.
+
+    Args:
+        input_shape: (C, H, W) of the pictures.
+        num_classes: C.
+        backbone: as ``FinetuneModule``'s; "" is a convolutional network with batch norms.
+        method: "none", "adabn", "coral", "dann", "cdan" or "adamatch" (see above).
+        strength: of what the method adds, at its end: "dann" and "cdan" follow Ganin's ramp, "adamatch" half a cosine.
+        threshold: of "adamatch": how sure a pseudo-label must be, as a share of the certainty on the source.
+        entropy_weight: whether sure samples count more for the critic of "cdan" (CDAN+E).
+        options: the others of ``FinetuneModule``.
+
+    Logged, beside what ``FinetuneModule`` logs: ``domain``, what the method adds, before its strength.
+
+    Raises:
+        ValueError: an argument out of its range, "adabn" for a network without batch norms, no labels, no target.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int] = (3, 28, 28),
+        num_classes: int | None = None,
+        backbone: Spec | nn.Module = "",
+        method: Method = "adamatch",
+        strength: float = 1.0,
+        threshold: float = 0.9,
+        entropy_weight: bool = True,
+        **options: Any,
+    ) -> None:
+        at_least(0, strength=strength)
+        between(0, 1, threshold=threshold)
+        backbone = backbone or {"name": "conv", "norm": "batch"}
+        super().__init__(input_shape, num_classes, backbone=backbone, **options)
+        if self.hparams.task != "classification":
+            raise ValueError(f"domains are adapted for a classification; got task {self.hparams.task!r}")
+        if method == "adabn" and not batch_norms(self.encoder):
+            raise ValueError(f"adabn needs batch norms, and {self.encoder.spec!r} has none")
+        self.critic = self._make_critic()
+        self._progress = 0.0  # of the training, to 1
+
+    def _make_critic(self) -> nn.Module | None:
+        """Which domain, by features; it is no part of the encoder."""
+        hp = self.hparams
+        if hp.method not in ("dann", "cdan"):
+            return None
+        width = self.features * (hp.num_classes or 1) if hp.method == "cdan" else self.features
+        return nn.Sequential(nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, 1))
+
+    def _make_head(self) -> None:
+        super()._make_head()
+        if hasattr(self, "critic"):
+            self.critic = self._make_critic()  # other classes, as a checkpoint may have
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy on the source; while training, what the method adds for the target."""
+        if not self.training or self.hparams.method == "none":
+            return super().loss(batch)
+        x, labels = require(batch, INPUT, self), self.known_labels(require(batch, LABEL, self))
+        target = require(batch, TARGET, self)
+        if self.hparams.method == "adabn":
+            return self._with_target_statistics(batch, target)
+        if self.hparams.method == "adamatch":
+            low, high = self._range(x)
+            views = [x, strong_view(x, low, high), target, strong_view(target, low, high)]
+            plain, changed, weak, strong = self._standard(torch.cat(views)).chunk(4)
+            supervised = (self._loss(plain, labels) + self._loss(changed, labels)) / 2
+            added = pseudo_label_loss(strong, weak, plain, self.hparams.threshold)
+        else:
+            features = self.encode(torch.cat([x, target]))
+            output = self.head(features)
+            plain = output.chunk(2)[0]
+            supervised, added = self._loss(plain, labels), self._alignment(features, output)
+        accuracy = (plain.argmax(1) == labels).sum() / known(labels).sum().clamp_min(1)
+        return supervised + self._strength() * added, {"accuracy": accuracy, "domain": added}
+
+    def _alignment(self, features: Tensor, output: Tensor) -> Tensor:
+        """How far the domains are from one another, (2 B, D) and (2 B, C)."""
+        hp = self.hparams
+        if hp.method == "coral":
+            return coral_loss(*features.chunk(2))
+        assert self.critic is not None
+        strength = ramp(self._progress)
+        if hp.method == "dann":
+            return domain_loss(self.critic(reverse_gradient(features, strength)).squeeze(1))
+        probabilities = output.detach().float().softmax(1)
+        seen = conditioned(reverse_gradient(features, strength), probabilities.to(features.dtype))
+        weight = certainty_weight(probabilities) if hp.entropy_weight else None
+        return domain_loss(self.critic(seen).squeeze(1), weight)
+
+    def _with_target_statistics(self, batch: Mapping[str, Any], target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Norms keep statistics of the target alone, so that they are right whenever the network is evaluated."""
+        with still(batch_norms(self.encoder)):
+            found = super().loss(batch)
+        with torch.no_grad():
+            self.encode(target)
+        return found
+
+    def _range(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Black and white, as the data have them."""
+        known = self.hparams.normalisation
+        if not known or "mean" not in known:
+            return x.new_zeros(1, 1, 1), x.new_ones(1, 1, 1)
+        mean, std = (torch.tensor(known[key], device=x.device, dtype=x.dtype).view(-1, 1, 1) for key in ("mean", "std"))
+        return -mean / std, (1 - mean) / std
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._progress = min(1.0, self.global_step / max(1.0, steps_ahead(self)()))
+
+    def _strength(self) -> float:
+        return self.hparams.strength * (warm_up(self._progress) if self.hparams.method == "adamatch" else 1.0)
+
+
+@contextmanager
+def still(norms: list[nn.Module]) -> Iterator[None]:
+    """Batch norms that use a batch's statistics and remember none."""
+    momenta: list[Any] = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0  # type: ignore[assignment]
+    yield
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
