@@ -36,10 +36,19 @@ class ImageFiles:
         labels: (N,) long, or None.
         size, channels: of the tensors.
         strict: stop at a file that cannot be read, instead of leaving it out.
+        may_be_empty: a whole batch may be of files that cannot be read, as happens where they are taken in order.
     """
 
-    def __init__(self, paths: Sequence[Path], labels: Tensor | None, size: int, channels: int, strict: bool) -> None:
-        self.paths, self.labels = list(paths), labels
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: Tensor | None,
+        size: int,
+        channels: int,
+        strict: bool,
+        may_be_empty: bool = False,
+    ) -> None:
+        self.paths, self.labels, self.may_be_empty = list(paths), labels, may_be_empty
         self.size, self.channels, self.strict = size, channels, strict
 
     def __len__(self) -> int:
@@ -70,10 +79,12 @@ class ImageFiles:
         """A batch of those that can be read, with the names of the others under ``unreadable``."""
         images = [(i, self.try_read(i)) for i in indices]
         good = [i for i, image in images if image is not None]
-        if not good:
+        if not good and not self.may_be_empty:
             raise ValueError(f"not one of {len(images)} pictures could be read, {self.paths[indices[0]]} among them")
-        pictures = torch.stack([image for _, image in images if image is not None])
-        batch: dict[str, Any] = {"input": pictures, "index": torch.tensor(good)}
+        none = torch.empty(0, self.channels, self.size, self.size, dtype=torch.uint8)
+        found = [image for _, image in images if image is not None]
+        batch: dict[str, Any] = {"input": torch.stack(found) if found else none}
+        batch["index"] = torch.tensor(good, dtype=torch.long)
         if self.labels is not None:
             batch["label"] = self.labels[good]
         return {**batch, "unreadable": [str(self.paths[i]) for i, image in images if image is None]}
@@ -196,7 +207,7 @@ class Folder(ImageData):
         paths = find_images(self.root)
         if not paths:
             raise FileNotFoundError(f"no pictures under {self.root} ({', '.join(sorted(_ENDINGS))})")
-        files = ImageFiles(paths, None, self.size, self.channels, self.strict)
+        files = ImageFiles(paths, None, self.size, self.channels, self.strict, may_be_empty=True)
         kept = self._fits(len(paths))
         split = self._decode(files) if kept else Split(files, None)
         self._new = self._readable if kept else paths

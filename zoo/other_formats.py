@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.checkpoint import read_checkpoint
-from zoo.export import fill, load_encoder, save_encoder
+from zoo.export import fill, load_encoder, part_of, save_encoder
 from zoo.files import write_whole
 from zoo.networks.encoder import Encoder
 from zoo.networks.low_rank import merged
@@ -186,7 +186,8 @@ def _head(source: str, encoder: Encoder) -> tuple[nn.Linear | None, list[str]]:
     if Path(source).is_dir():
         return None, []
     checkpoint: dict[str, Any] = read_checkpoint(source)
-    weight, bias = (checkpoint["state_dict"].get(f"head.{name}") for name in ("weight", "bias"))
+    found = part_of(checkpoint, "head")
+    weight, bias = found.get("weight"), found.get("bias")
     if weight is None or bias is None or weight.shape[1] != (encoder.output_dim or encoder.feature_dim):
         return None, []
     std, mean = (checkpoint["state_dict"].get(f"target_{name}") for name in ("std", "mean"))

@@ -113,6 +113,8 @@ class FinetuneModule(ZooModule):
         at_least(1, unfreeze_every=unfreeze_every)
         more_than(0, lr=lr, layer_decay=layer_decay)
         between(0, 1, layer_decay=layer_decay, wise_ft=wise_ft, label_smoothing=label_smoothing)
+        if lora_rank and wise_ft < 1:
+            raise ValueError("wise_ft lies between weights, and lora_rank learns changes to them: take one of the two")
         self.save_hyperparameters(ignore=["backbone"] if isinstance(backbone, nn.Module) else [])
         self.encoder, self.origin = load_backbone(backbone, input_shape, normalisation, drop_head, weights)
         if self.encoder.spec is not None:  # what is saved must not need the file again
@@ -337,7 +339,9 @@ class FinetuneModule(ZooModule):
         hp = self.hparams
         if hp.mode == "probe":
             return SGD(self.head.parameters(), lr=0.0)
-        layers = [*staged_parameters(self.encoder), list(self.head.parameters())]
+        held = {id(p) for p in self.encoder.parameters()}
+        beside = [p for p in self.parameters() if p.requires_grad and id(p) not in held]  # the head, and a subclass's
+        layers = [*staged_parameters(self.encoder), beside]
         return adamw(
             self, hp.lr, hp.weight_decay, hp.schedule, layered_groups(layers, hp.lr, hp.weight_decay, hp.layer_decay)
         )

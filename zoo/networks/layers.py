@@ -2,7 +2,8 @@
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,19 +31,14 @@ def find_layers(network: nn.Module, names: Sequence[str], owner: str = "network"
     return {name: known[name] for name in names}
 
 
-def layer_outputs(
-    network: nn.Module, x: Tensor, names: Sequence[str], owner: str = "network"
-) -> tuple[Any, dict[str, Tensor]]:
-    """What a network gives, and what some of its layers gave on the way: one forward pass.
+@contextmanager
+def layer_outputs(network: nn.Module, names: Sequence[str], owner: str = "network") -> Iterator[dict[str, Tensor]]:
+    """Collects what layers give while the network is used inside: {name: output}, each with its gradients.
 
     Args:
-        network: called with ``x``.
-        x: its input.
+        network: that has the layers.
         names: of layers; of one that is passed several times the last output counts.
         owner: what messages call the network.
-
-    Returns:
-        The network's output and {name: the layer's output}.
 
     Raises:
         ValueError: no such layer, or one that was not passed or gave no tensor.
@@ -54,14 +50,13 @@ def layer_outputs(
 
     hooks = [layer.register_forward_hook(keep(n)) for n, layer in find_layers(network, names, owner).items()]
     try:
-        output = network(x)
+        yield found
     finally:
         for hook in hooks:
             hook.remove()
     for name in names:
         if not isinstance(found.get(name), Tensor):
             raise ValueError(f"layer {name!r} of the {owner} gives no tensor in a forward pass: name another")
-    return output, found
 
 
 @torch.no_grad()
@@ -76,7 +71,8 @@ def layer_shapes(
     modes = [(module, module.training) for module in network.modules()]
     parameter = next(network.parameters(), torch.zeros(()))
     zeros = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
-    _, found = layer_outputs(network.eval(), zeros, names, owner)
+    with layer_outputs(network.eval(), names, owner) as found:
+        network(zeros)
     for module, training in modes:
         module.training = training
     return {name: tuple(output.shape[1:]) for name, output in found.items()}

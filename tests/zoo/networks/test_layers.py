@@ -12,7 +12,8 @@ def network():
 
 def test_outputs_are_those_of_the_layers_one_by_one():
     model, x = network(), torch.randn(3, 1, 8, 8)
-    output, found = layer_outputs(model.eval(), x, ["0", "3"])
+    with layer_outputs(model.eval(), ["0", "3"]) as found:
+        output = model(x)
     maps = model[0](x)
     assert torch.equal(found["0"], maps) and torch.equal(found["3"], model[2](model[1](maps)).flatten(1))
     assert torch.equal(output, model(x))
@@ -21,7 +22,8 @@ def test_outputs_are_those_of_the_layers_one_by_one():
 
 def test_gradients_reach_the_layers():
     model = network()
-    _, found = layer_outputs(model, torch.randn(3, 1, 8, 8), ["0"])
+    with layer_outputs(model, ["0"]) as found:
+        model(torch.randn(3, 1, 8, 8))
     found["0"].sum().backward()
     assert model[0].weight.grad is not None and model[4].weight.grad is None
 
@@ -46,8 +48,9 @@ def test_a_layer_that_is_passed_by_is_named():
     model = network()
     model.unused = nn.Linear(1, 1)
     model.forward = lambda x: model[0](x)
-    with pytest.raises(ValueError, match="'unused' of the network gives no tensor"):
-        layer_outputs(model, torch.zeros(1, 1, 8, 8), ["unused"])
+    gives_none = pytest.raises(ValueError, match="'unused' of the network gives no tensor")
+    with gives_none, layer_outputs(model, ["unused"]):
+        model(torch.zeros(1, 1, 8, 8))
     assert not model.unused._forward_hooks
 
 
