@@ -60,6 +60,7 @@ class TeacherCache:
         self.fingerprint = json.loads(json.dumps(fingerprint))  # as it is read again
         self._known: dict[int, _View] = {}
         self._new: list[tuple[Tensor, dict[str, Tensor]]] = []
+        self._asked: int | None = None
         for path in sorted(self.folder.glob("view-*.safetensors")):
             self._check(path)
 
@@ -76,13 +77,16 @@ class TeacherCache:
                 "them, or name another folder"
             )
 
-    def lookup(self, view: int, index: Tensor) -> dict[str, Tensor] | None:
-        """Outputs {name: (B, ...)} for samples ``index`` (B,) long; None while the view is not known."""
-        if view not in self._known:
-            found = self._read(view)
-            if found is None:
-                return None
-            self._known[view] = found
+    def has(self, view: int) -> bool:
+        """Whether a view is known; asked of the disk only when a view begins."""
+        if view not in self._known and view != self._asked:
+            self._asked = view
+            if (found := self._read(view)) is not None:
+                self._known[view] = found
+        return view in self._known
+
+    def lookup(self, view: int, index: Tensor) -> dict[str, Tensor]:
+        """Outputs {name: (B, ...)} for samples ``index`` (B,) long of a view that is known."""
         rows, outputs = self._known[view]
         places = rows.index_select(0, index.to(rows.device))
         return {name: kept.index_select(0, places).to(index.device) for name, kept in outputs.items()}
@@ -93,7 +97,7 @@ class TeacherCache:
 
     def finish(self, view: int) -> bool:
         """Write what was recorded of a view, if that is this process's whole share; whether it was. Forget it."""
-        recorded, self._new = self._new, []
+        recorded, self._new, self._asked = self._new, [], None
         index = torch.cat([i for i, _ in recorded]).cpu() if recorded else torch.empty(0, dtype=torch.long)
         if len(index.unique()) < min(self.samples, -(-self.samples // self.world_size)):
             return False

@@ -30,20 +30,21 @@ def taught(kept, view=0, seed=0, rank=0, world_size=1):
 
 def test_what_was_recorded_is_found_by_sample(tmp_path):
     kept = cache(tmp_path)
-    assert kept.lookup(0, torch.arange(3)) is None and taught(kept)
+    assert not kept.has(0) and taught(kept)
     for again in (kept, cache(tmp_path)):
         index = torch.tensor([22, 0, 7, 7])
+        assert again.has(0) and not again.has(1)
         found = again.lookup(0, index)
         assert all(torch.equal(found[name], value) for name, value in said(index).items())
-        assert again.lookup(1, index) is None
 
 
 def test_views_are_kept_apart(tmp_path):
     kept = cache(tmp_path, augmented=True)
     assert taught(kept, 0) and taught(kept, 2)
     index = torch.arange(23)
-    assert kept.lookup(1, index) is None
+    assert not kept.has(1)
     for view in (0, 2):
+        assert kept.has(view)
         assert torch.equal(kept.lookup(view, index)["logits"], said(index, view)["logits"])
 
 
@@ -56,10 +57,11 @@ def test_an_epoch_that_was_cut_short_is_not_kept(tmp_path):
 
 def test_processes_together_know_all_samples(tmp_path):
     parts = [cache(tmp_path, rank=rank, world_size=3) for rank in range(3)]
-    assert taught(parts[0], rank=0, world_size=3) and parts[1].lookup(0, torch.arange(2)) is None
+    assert taught(parts[0], rank=0, world_size=3) and not parts[1].has(0)
     assert all(taught(part, rank=rank, world_size=3) for rank, part in enumerate(parts[1:], 1))
     for kept in (*parts, cache(tmp_path)):  # one process reads what three wrote
         index = torch.randperm(23)
+        assert kept.has(0)
         assert torch.equal(kept.lookup(0, index)["logits"], said(index)["logits"])
 
 
@@ -70,7 +72,7 @@ def test_augmented_samples_are_each_processs_own(tmp_path):
         sampler = ShardedSampler(range(23), rank, 2)
         index = sampler.indices()
         part.record(index, {"logits": index.float() + 1000 * rank})
-        assert part.finish(0)
+        assert part.finish(0) and part.has(0)
         assert torch.equal(part.lookup(0, index)["logits"], index.float() + 1000 * rank)
 
 
