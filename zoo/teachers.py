@@ -69,7 +69,8 @@ class Teacher(nn.Module):
     """One classifier or several, in eval mode and without gradients.
 
     ``forward`` gives {name: tensor}: ``features`` (B, D), side by side; ``logits`` (B, C), the mean over the
-    classifiers (of probabilities that is their geometric mean, Hinton et al. 2015); and layers of a single one's encoder.
+    classifiers (of probabilities that is their geometric mean, Hinton et al. 2015); and layers of the encoder of a
+    single one.
 
     Args:
         members: the classifiers.

@@ -63,7 +63,9 @@ def _seeded(module: FinetuneModule, *arguments: Any, **options: Any) -> Finetune
     """Another module, whose weights follow from the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(module._seed)
-        return FinetuneModule(*arguments, **options)
+        other = FinetuneModule(*arguments, **options)
+    other.origin = other.origin or "scratch"  # on purpose: nothing to warn of
+    return other
 
 
 @torch.no_grad()
