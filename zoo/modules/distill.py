@@ -71,11 +71,12 @@ class DistillModule(FinetuneModule):
             are of a classification; other tasks have ``kd`` alone. ``rkd`` is of distances, and twice of angles.
         layers: for hints and attention, layers of the student's encoder and of the teacher's: {"trunk.1": "trunk.1"}.
         temperature: of ``kd`` and ``dkd``.
-        dkd_beta: weight of the other classes within ``dkd``, beside 1 for the target.
+        dkd_beta: weight of the other classes within ``dkd``, beside 1 for the target; the paper has 1/2 to 8.
         standardise: give all logits one scale before they are compared (Sun et al. 2024).
         crd_negatives: how many others a sample is told from.
         cache: a folder for the teacher's outputs: it is asked once about each sample, or each of ``data.views``.
         compare: train the student on labels alone, too, as long, and show both beside the teacher.
+        lr: AdamW's rate; small networks bear a larger one.
         options: the others of ``FinetuneModule``.
 
     Logged: ``loss`` and what it is made of, by name; else what ``FinetuneModule`` logs; where data have no labels,
@@ -105,12 +106,13 @@ class DistillModule(FinetuneModule):
         rkd: float = 0.0,
         crd: float = 0.0,
         layers: dict[str, str] = {},  # noqa: B006
-        temperature: float = 4.0,
-        dkd_beta: float = 8.0,
+        temperature: float = 2.0,
+        dkd_beta: float = 1.0,
         standardise: bool = False,
         crd_negatives: int = 1024,
         cache: str = "",
         compare: bool = True,
+        lr: float = 5e-3,
         normalisation: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
@@ -129,10 +131,10 @@ class DistillModule(FinetuneModule):
             teacher |= {"features": read.features, "layers": read.shapes(list(layers.values()))}
         if num_classes is None:
             task, num_classes, class_names = teacher["labels"]
-        super().__init__(input_shape, num_classes, class_names, task, backbone, normalisation=normalisation, **options)
-        self._aside: dict[str, Any] = (
-            {} if read is None else {"teacher": read}
-        )  # a dictionary is no part of the student
+        super().__init__(
+            input_shape, num_classes, class_names, task, backbone, lr=lr, normalisation=normalisation, **options
+        )
+        self._aside: dict[str, Any] = {} if read is None else {"teacher": read}  # what is no part of the student
         self._cache: TeacherCache | None = None
         self._check_options()
         self._connect()
@@ -176,6 +178,7 @@ class DistillModule(FinetuneModule):
         student["logits"] = self.head(student["features"])
         losses = self._from_teacher(student, self._ask(x, batch), labels, batch)
         if labels is not None:
+            self._aside["labelled"] = True
             losses["labels"] = self._from_labels(student["logits"], labels, mixed)
         weights = {**self.hparams, "labels": self.hparams.label_loss}
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
@@ -311,7 +314,8 @@ class DistillModule(FinetuneModule):
 
     def on_train_end(self) -> None:
         beginning = self._aside.pop("beginning", None)
-        if beginning is not None and "backbone" in self.hparams:  # of one that was given as a network there is no other
+        # Of a student that was given as a network there is no other.
+        if beginning is not None and "labelled" in self._aside and "backbone" in self.hparams:
             self._aside["alone"] = train_alone(self, beginning)
 
     def _evaluate(self, stage: str, batch: Any, batch_idx: int) -> None:
