@@ -1,7 +1,7 @@
 """Networks to learn from: read from files or trained first, checked against the data, frozen."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from zoo.backbone import check_input, load_backbone, without_head
 from zoo.checkpoint import read_checkpoint
-from zoo.export import load_encoder
-from zoo.functional.finetune import interpolate
+from zoo.export import fill, load_encoder, part_of
 from zoo.networks.encoder import Encoder
 from zoo.networks.layers import layer_outputs, layer_shapes
 
@@ -74,11 +73,11 @@ class Teacher(nn.Module):
 
     Args:
         members: the classifiers.
-        labels: what their logits mean, or will.
+        labels: what their logits mean, or will; None where neither data nor teachers know any.
         untrained: whether they still have to be trained.
     """
 
-    def __init__(self, members: Sequence[Classifier], labels: Labels, untrained: bool = False) -> None:
+    def __init__(self, members: Sequence[Classifier], labels: Labels | None = None, untrained: bool = False) -> None:
         super().__init__()
         self.members, self.labels, self.untrained = nn.ModuleList(members), labels, untrained
         self.requires_grad_(False).eval()
@@ -152,10 +151,8 @@ def read_teacher(
             labels = labels or theirs
             fit_labels(classifier, theirs, labels)
         members.append(classifier)
-    if labels is None:
-        raise ValueError(
-            "neither the data nor the teacher have labels: name a fine-tuned checkpoint (--model.teacher FILE)"
-        )
+    if not trained:
+        classifier.head = nn.Linear(classifier.features, labels.classes if labels else 1)
     return Teacher(members, labels, not trained)
 
 
@@ -178,33 +175,26 @@ def read_classifier(
         ValueError: it cannot be read, or expects other inputs than the data's.
     """
     shape = tuple(input_shape)
-    if isinstance(source, str) and Path(source).is_file():
-        checkpoint = read_checkpoint(source)
-        encoder, said = load_encoder(source), checkpoint.get("hyper_parameters", {})
-        state = checkpoint["state_dict"]
-        own_head = "head.weight" in state and "task" in said
-        encoder = encoder if own_head else without_head(encoder)
-        check_input(encoder, shape, normalisation, "teacher")
-        prepare = normalisation is None and encoder.normalisation is not None
-        if not own_head:
-            return Classifier(encoder, None, prepare), None, True
-        head = nn.Linear(*reversed(state["head.weight"].shape))
-        head.load_state_dict({name: state[f"head.{name}"] for name in ("weight", "bias")})
-        _blend(encoder, head, state, said.get("wise_ft", 1.0))
-        scale = (state["target_mean"], state["target_std"]) if said["task"] == "regression" else None
-        labels = Labels(said["task"], head.out_features, list(said["class_names"]))
-        return Classifier(encoder, head, prepare, scale), labels, True
-    encoder, origin = load_backbone(source, shape, normalisation, True, weights, "teacher")
-    return Classifier(encoder, None, normalisation is None and encoder.normalisation is not None), None, bool(origin)
+    if not (isinstance(source, str) and Path(source).is_file()):
+        encoder, origin = load_backbone(source, shape, normalisation, True, weights, "teacher")
+        return Classifier(encoder, None, _prepares(encoder, normalisation)), None, bool(origin)
+    encoder, checkpoint = load_encoder(source), read_checkpoint(source)
+    check_input(encoder, shape, normalisation, "teacher")
+    said, state = checkpoint.get("hyper_parameters", {}), part_of(checkpoint, "head")
+    if "task" not in said or "weight" not in state:
+        return Classifier(without_head(encoder), None, _prepares(encoder, normalisation)), None, True
+    outputs, features = state["weight"].shape
+    head = nn.Linear(features, outputs)
+    fill(head, state, source)
+    values = checkpoint["state_dict"]
+    scale = (values["target_mean"], values["target_std"]) if said["task"] == "regression" else None
+    labels = Labels(said["task"], head.out_features, list(said["class_names"]))
+    return Classifier(encoder, head, _prepares(encoder, normalisation), scale), labels, True
 
 
-def _blend(encoder: Encoder, head: nn.Linear, state: Mapping[str, Tensor], share: float) -> None:
-    """The weights between the first and the last that fine-tuning tests with (WiSE-FT)."""
-    if share == 1:
-        return
-    for name, network in (("encoder", encoder), ("head", head)):
-        start = {k.removeprefix(f"start.{name}."): v for k, v in state.items() if k.startswith(f"start.{name}.")}
-        network.load_state_dict(interpolate(start, network.state_dict(), share))
+def _prepares(encoder: Encoder, normalisation: dict[str, Any] | None) -> bool:
+    """Whether inputs come as they are to an encoder that needs more."""
+    return normalisation is None and encoder.normalisation is not None
 
 
 def fit_labels(classifier: Classifier, theirs: Labels, ours: Labels) -> None:

@@ -50,7 +50,7 @@ _TEACHER: dict[bool, Spec] = {
     True: {"name": "conv", "width": 64},
     False: {"name": "mlp", "widths": [512, 256]},
 }  # of pictures or not
-_STUDENT: dict[bool, Spec] = {True: {"name": "conv", "width": 8}, False: {"name": "mlp", "widths": [32]}}
+_STUDENT: dict[bool, Spec] = {True: {"name": "conv", "width": 16}, False: {"name": "mlp", "widths": [32]}}
 
 
 class DistillModule(FinetuneModule):
@@ -127,9 +127,9 @@ class DistillModule(FinetuneModule):
             sources = teacher if isinstance(teacher, list) else [teacher or _TEACHER[pictures]]
             ours = Labels(task, num_classes, list(class_names)) if num_classes else None
             read = read_teacher(sources, input_shape, normalisation, teacher_weights, ours)
-            teacher = {"sources": sources, "labels": list(read.labels), "weights": read.fingerprint()}
+            teacher = {"sources": sources, "labels": read.labels and list(read.labels), "weights": read.fingerprint()}
             teacher |= {"features": read.features, "layers": read.shapes(list(layers.values()))}
-        if num_classes is None:
+        if num_classes is None and teacher["labels"]:
             task, num_classes, class_names = teacher["labels"]
         super().__init__(
             input_shape, num_classes, class_names, task, backbone, lr=lr, normalisation=normalisation, **options
@@ -260,7 +260,11 @@ class DistillModule(FinetuneModule):
         return self._aside["teacher"]
 
     def on_fit_start(self) -> None:
-        """The teacher knows the classes if the data do not; a student from scratch is nothing to warn of."""
+        """A student from scratch is nothing to warn of."""
+        if self.hparams.num_classes is None:
+            raise ValueError(
+                "neither the data nor the teacher have labels: name a fine-tuned checkpoint (--model.teacher FILE)"
+            )
 
     def on_train_start(self) -> None:
         prepare(self._teacher, self)

@@ -76,7 +76,7 @@ def test_the_checkpoint_is_the_student_alone(teacher, tmp_path):
     module, fit, _ = fitted(tmp_path, str(tmp_path / "gone.ckpt"))
     (tmp_path / "gone.ckpt").unlink()
     fit.save_checkpoint(tmp_path / "a.ckpt")
-    alone = FinetuneModule(SHAPE, 10, backbone={"name": "conv", "width": 8}, mode="full")
+    alone = FinetuneModule(SHAPE, 10, backbone={"name": "conv", "width": 16}, mode="full")
     assert module.state_dict().keys() == alone.state_dict().keys()
     assert {n for n, _ in module.named_parameters()} == {n for n, _ in alone.named_parameters()}
     other = quiet_trainer(tmp_path, max_epochs=2)
@@ -227,7 +227,7 @@ def test_without_a_teacher_one_is_trained_first_and_all_are_compared(tmp_path, c
     assert list(rows) == ["teacher", "student, labels alone", "student, distilled"]
     student = rows["student, distilled"]
     assert student.parameters == sum(p.numel() for p in [*module.encoder.parameters(), *module.head.parameters()])
-    assert student.size == 4 * student.parameters < rows["teacher"].size / 20 and student.latency > 0
+    assert student.size == 4 * student.parameters < rows["teacher"].size / 10 and student.latency > 0
     assert rows["student, labels alone"].score == pytest.approx(found["test/alone_score"])
 
 
@@ -236,7 +236,7 @@ def test_labels_alone_are_what_fine_tuning_gives(teacher, tmp_path):
     module, data = made(teacher, Digits(labels_per_class=10), compare=True, lr=1e-3)
     start = {k: v.clone() for k, v in module.encoder.state_dict().items()}
     quiet_trainer(tmp_path, max_epochs=2).fit(module, data)
-    other = FinetuneModule(SHAPE, 10, backbone={"name": "conv", "width": 8})
+    other = FinetuneModule(SHAPE, 10, backbone={"name": "conv", "width": 16})
     other.encoder.load_state_dict(start)
     alone = module._aside["alone"]
     assert all(not torch.equal(v, start[k]) for k, v in alone.encoder.state_dict().items() if k.endswith("weight"))
@@ -328,7 +328,7 @@ def test_teachers_that_do_not_fit_are_refused(teacher, tmp_path):
     with pytest.raises(ValueError, match="the teacher is of a classification, the data are for a multilabel"):
         DistillModule(SHAPE, 10, task="multilabel", teacher=teacher, dkd=0.0, kd=1.0)
     with pytest.raises(ValueError, match="neither the data nor the teacher have labels"):
-        DistillModule(SHAPE, None)
+        quiet_trainer(tmp_path, max_epochs=1).fit(DistillModule(SHAPE, None), Digits())
     with pytest.raises(FileNotFoundError, match=r"missing\.ckpt"):
         DistillModule(SHAPE, 10, teacher=str(tmp_path / "missing.ckpt"))
 
@@ -444,10 +444,10 @@ def test_two_processes_share_a_cache(teacher, tmp_path, data):
 def test_two_processes_agree_with_one(teacher, tmp_path):
     names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path), "teacher": teacher}
     script = TWO.replace('kd=1.0, crd=0.1,\n                                 cache={folder!r} + "/cache"', "kd=1.0")
-    (tmp_path / "two.py").write_text(script.format(**names, data={}))
+    (tmp_path / "two.py").write_text(script.replace("3, options", "1, options").format(**names, data={}))
     done = subprocess.run([sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    one, _, _ = fitted(tmp_path, teacher, Digits(batch_size=64), 3, kd=1.0)
+    one, _, _ = fitted(tmp_path, teacher, Digits(batch_size=64), 1, kd=1.0)
     two = torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"]
     for name, value in one.state_dict().items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-3)
