@@ -126,7 +126,8 @@ class DistillModule(FinetuneModule):
         if not (isinstance(teacher, dict) and "sources" in teacher):
             sources = teacher if isinstance(teacher, list) else [teacher or _TEACHER[pictures]]
             ours = Labels(task, num_classes, list(class_names)) if num_classes else None
-            read = read_teacher(sources, input_shape, normalisation, teacher_weights, ours)
+            with torch.random.fork_rng(devices=[]):  # a student begins alike whoever its teacher is
+                read = read_teacher(sources, input_shape, normalisation, teacher_weights, ours)
             teacher = {"sources": sources, "labels": read.labels and list(read.labels), "weights": read.fingerprint()}
             teacher |= {"features": read.features, "layers": read.shapes(list(layers.values()))}
         if num_classes is None and teacher["labels"]:
