@@ -175,6 +175,8 @@ def read_classifier(
         ValueError: it cannot be read, or expects other inputs than the data's.
     """
     shape = tuple(input_shape)
+    if isinstance(source, str) and source.endswith(".ckpt") and not Path(source).is_file():
+        raise FileNotFoundError(f"no teacher at {source}")
     if not (isinstance(source, str) and Path(source).is_file()):
         encoder, origin = load_backbone(source, shape, normalisation, True, weights, "teacher")
         return Classifier(encoder, None, _prepares(encoder, normalisation)), None, bool(origin)

@@ -67,8 +67,13 @@ class DistillModule(FinetuneModule):
             network that is trained first. "" is a network larger than the student.
         teacher_weights: of torchvision and timm, as ``weights`` of the student.
         teacher_epochs: of a teacher that is trained first.
-        label_loss, kd, dkd, hints, attention, rkd, crd: weights (see above); 0 leaves a loss out. ``kd`` and ``dkd``
-            are of a classification; other tasks have ``kd`` alone. ``rkd`` is of distances, and twice of angles.
+        label_loss: weight of the labels' loss; 0 leaves it out, as those below.
+        kd: weight of Hinton's loss; of several labels the divergence of each, of a regression the squared error.
+        dkd: weight of decoupled distillation, of classifications alone.
+        hints: weight of the squared differences of ``layers``.
+        attention: weight of the differences of attention maps of ``layers``; customary is 1,000.
+        rkd: weight of relations between samples, of distances, and twice of angles.
+        crd: weight of contrastive distillation, which keeps two rows a sample in memory, and in the checkpoint.
         layers: for hints and attention, layers of the student's encoder and of the teacher's: {"trunk.1": "trunk.1"}.
         temperature: of ``kd`` and ``dkd``.
         dkd_beta: weight of the other classes within ``dkd``, beside 1 for the target; the paper has 1/2 to 8.
@@ -282,6 +287,14 @@ class DistillModule(FinetuneModule):
         if self._aside["replay"] is None:
             raise ValueError(f"{what} needs a datamodule that numbers its samples (with ``replay``), as those here do")
         return self._aside["replay"]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        known = self._aside.get("teacher")
+        saved = checkpoint["hyper_parameters"]["teacher"]
+        if known is not None and known.untrained and isinstance(saved["sources"][0], str):
+            self.hparams["teacher"] = saved  # it was trained when this training began
+            del self._aside["teacher"]
 
     # Its outputs on disk
 

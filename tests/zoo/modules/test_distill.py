@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from conftest import ROOT, quiet_trainer
+from lightning.pytorch.loggers import CSVLogger
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -233,14 +234,31 @@ def test_without_a_teacher_one_is_trained_first_and_all_are_compared(tmp_path, c
 
 def test_labels_alone_are_what_fine_tuning_gives(teacher, tmp_path):
     """The same start, batches and steps."""
-    module, data = made(teacher, Digits(labels_per_class=10), compare=True, lr=1e-3)
+    module, data = made(teacher, Digits(labels_per_class=10), compare=True)
     start = {k: v.clone() for k, v in module.encoder.state_dict().items()}
     quiet_trainer(tmp_path, max_epochs=2).fit(module, data)
-    other = FinetuneModule(SHAPE, 10, backbone={"name": "conv", "width": 16})
+    torch.manual_seed(module._seed)  # as the head of the other began
+    other = FinetuneModule(SHAPE, 10, backbone={"name": "conv", "width": 16}, lr=5e-3)
     other.encoder.load_state_dict(start)
-    alone = module._aside["alone"]
-    assert all(not torch.equal(v, start[k]) for k, v in alone.encoder.state_dict().items() if k.endswith("weight"))
-    assert alone.encoder.state_dict().keys() == other.encoder.state_dict().keys()
+    quiet_trainer(tmp_path, max_epochs=2, limit_val_batches=0).fit(other, Digits(labels_per_class=10))
+    for name, value in module._aside["alone"].state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_a_teacher_that_was_trained_first_is_found_when_training_goes_on(tmp_path, caplog):
+    def run(epochs, checkpoint=None):
+        pl.seed_everything(0, verbose=False)
+        module = DistillModule(SHAPE, 10, teacher_epochs=2, compare=False)
+        fit = quiet_trainer(tmp_path, max_epochs=epochs, logger=CSVLogger(tmp_path, "a", "1"))
+        fit.fit(module, Digits(), ckpt_path=checkpoint, weights_only=True)
+        fit.save_checkpoint(tmp_path / f"{epochs}.ckpt")
+        return module
+
+    first = run(1)
+    assert caplog.text.count("no trained teacher is named") == 1
+    second, x = run(2, tmp_path / "1.ckpt"), torch.rand(3, *SHAPE)
+    assert caplog.text.count("no trained teacher is named") == 1
+    torch.testing.assert_close(second._teacher(x)["logits"], first._teacher(x)["logits"])
 
 
 def test_several_teachers_are_averaged(teacher, tmp_path):
@@ -329,7 +347,7 @@ def test_teachers_that_do_not_fit_are_refused(teacher, tmp_path):
         DistillModule(SHAPE, 10, task="multilabel", teacher=teacher, dkd=0.0, kd=1.0)
     with pytest.raises(ValueError, match="neither the data nor the teacher have labels"):
         quiet_trainer(tmp_path, max_epochs=1).fit(DistillModule(SHAPE, None), Digits())
-    with pytest.raises(FileNotFoundError, match=r"missing\.ckpt"):
+    with pytest.raises(FileNotFoundError, match=r"no teacher at .*missing\.ckpt"):
         DistillModule(SHAPE, 10, teacher=str(tmp_path / "missing.ckpt"))
 
 
