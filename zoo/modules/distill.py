@@ -151,6 +151,8 @@ class DistillModule(FinetuneModule):
             raise ValueError("mode 'probe' is fitted to labels and has nothing to learn from a teacher: take another")
         if hp.task != "classification" and (hp.dkd or hp.standardise):
             raise ValueError(f"dkd and standardise are for classifications, not for a {hp.task}: set kd instead")
+        if not any((hp.label_loss, hp.kd, hp.dkd, hp.hints, hp.attention, hp.rkd, hp.crd)):
+            raise ValueError("all losses have the weight 0: there is nothing to learn")
         if (hp.hints or hp.attention) and not hp.layers:
             raise ValueError("hints and attention need layers: {layer of the student's encoder: one of the teacher's}")
         if hp.cache and hp.mixup:
@@ -186,6 +188,8 @@ class DistillModule(FinetuneModule):
         if labels is not None:
             self._aside["labelled"] = True
             losses["labels"] = self._from_labels(student["logits"], labels, mixed)
+        if not losses:
+            raise ValueError("the batch has no labels, and no loss of the teacher's outputs has a weight: set kd, say")
         weights = {**self.hparams, "labels": self.hparams.label_loss}
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
         logs = dict(losses)
@@ -324,7 +328,8 @@ class DistillModule(FinetuneModule):
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         if self._cache is not None and not self._cache.has(self._view):
-            if not self._cache.finish(self._view):
+            if not self._cache.finish(self._view) and not self._aside.setdefault("told", False):
+                self._aside["told"] = True
                 log.warning("the teacher's outputs of this epoch are not kept: it did not show every sample")
             self.trainer.strategy.barrier()
 
@@ -360,7 +365,7 @@ class DistillModule(FinetuneModule):
         """Probabilities, or values, (B, C)."""
         if name == "alone":
             return self._aside["alone"].classify(x)
-        logits = self._teacher(x)["logits"].float()
+        logits = self._teacher.to(x.device)(x)["logits"].float()
         return {"classification": logits.softmax(1), "multilabel": logits.sigmoid()}.get(self.hparams.task, logits)
 
     def on_test_start(self) -> None:

@@ -322,6 +322,7 @@ def test_the_teacher_normalises_for_itself(tmp_path):
         ({"mode": "probe"}, "mode 'probe'"),
         ({"temperature": 0.0}, "temperature must be more than 0"),
         ({"kd": -1.0}, "kd must be 0 or more"),
+        ({"dkd": 0.0, "label_loss": 0.0}, "nothing to learn"),
         ({"hints": 1.0}, "hints and attention need layers"),
         ({"hints": 1.0, "layers": {"trunk.9": "trunk.0"}}, r"the student has no layer 'trunk.9' .*: trunk, trunk.0"),
         ({"hints": 1.0, "layers": {"trunk.0": "stage"}}, "the teacher has no layer 'stage'; there are: trunk, trunk.0"),
