@@ -99,7 +99,7 @@ def warm_up(progress: float) -> float:
 
 
 def strong_view(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Pictures (B, C, H, W), each moved by up to 1/8 of its sides and in other colours and textures of the same shapes."""
+    """Pictures (B, C, H, W), each moved by up to 1/8 of its sides, and its shapes in other colours and textures."""
     dark = x.amin((1, 2, 3), keepdim=True)
     return random_convolution(diff_augment(x, ["translation"], low=dark, generator=generator), generator)
 
@@ -118,15 +118,16 @@ def random_convolution(x: Tensor, generator: torch.Generator | None = None) -> T
     """
     count, channels, height, width = x.shape
     reach = min(_REACH, min(height, width) // 8)
-    chance = {"device": x.device, "dtype": x.dtype, "generator": generator}
     # One size for all in memory, cut down by a mask: a size drawn on a GPU would have to be waited for.
     size = torch.randint(reach + 1, (count, 1, 1, 1, 1), device=x.device, generator=generator)
     away = torch.arange(-reach, reach + 1, device=x.device).abs()
     kept = torch.maximum(away.unsqueeze(1), away) <= size
-    filters = torch.randn(count, channels, channels, *away.shape * 2, **chance) * kept  # type: ignore[arg-type]
+    values = (count, channels, channels, *kept.shape[-2:])
+    filters = torch.randn(values, device=x.device, dtype=x.dtype, generator=generator) * kept
     padded = F.pad(x, [reach] * 4, mode="replicate").view(1, count * channels, height + 2 * reach, width + 2 * reach)
     filtered = F.conv2d(padded, filters.flatten(0, 1), groups=count).view_as(x).to(x.dtype)
     std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
     new_std, new_mean = torch.std_mean(filtered, (1, 2, 3), keepdim=True)
     filtered = (filtered - new_mean) / new_std.clamp_min(1e-6) * std + mean
-    return torch.lerp(x, filtered, torch.rand(count, 1, 1, 1, **chance))  # type: ignore[arg-type]
+    share = torch.rand(count, 1, 1, 1, device=x.device, dtype=x.dtype, generator=generator)
+    return torch.lerp(x, filtered, share)
