@@ -15,8 +15,8 @@ one thread each, so that each has what the other has. A small network trained on
 against the training pictures: Frechet distance, classes with more than 1 % of the samples, the KL divergence of shares
 of classes from the data's. Real test pictures in the samples' place give the floor.
 
-``few``: the module trained on 100 pictures only, ten a class, as it is and with DiffAugment; kernel distance of 5,000
-samples from all 60,000 pictures, beside that of the 100 pictures themselves.
+``few``: the module trained on 100 pictures only, ten a class, with DiffAugment and without, both without and with the
+R1 penalty; kernel distance of 5,000 samples from all 60,000 pictures, beside that of the 100 pictures themselves.
 """
 
 import argparse
@@ -171,7 +171,7 @@ def tutorial(root: str, seconds: float, seed: int) -> tuple[int, Tensor]:
 
 
 def module_samples(
-    root: str, seconds: float, seed: int, labels_per_class: int | None = None, augment: list[str] | None = None
+    root: str, seconds: float, seed: int, labels_per_class: int | None = None, **options: Any
 ) -> tuple[int, Tensor]:
     """The same of ours, trained on all pictures or on so many of each class."""
     import lightning.pytorch as pl
@@ -183,7 +183,7 @@ def module_samples(
     pl.seed_everything(seed, verbose=False)
     few: dict[str, Any] = {"labels_per_class": labels_per_class, "labelled_only": labels_per_class is not None}
     data = FashionMNIST(root=root, batch_size=BATCH, label_seed=seed, **few)
-    module = GANModule(data.input_shape, channels_last=True, augment=augment or [])
+    module = GANModule(data.input_shape, channels_last=True, **options)
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     trainer = pl.Trainer(
         max_epochs=-1,
@@ -197,12 +197,15 @@ def module_samples(
     return trainer.global_step, torch.cat([module.sample(500) for _ in range(SAMPLES // 500)])
 
 
+POLICY = ["colour", "translation", "cutout"]
 MAKE: dict[str, Any] = {
     "ours": module_samples,
     "tutorial": tutorial,
     "real": lambda *_: (0, None),
-    "plain": lambda *where: module_samples(*where, labels_per_class=10),
-    "augmented": lambda *where: module_samples(*where, 10, ["colour", "translation", "cutout"]),
+    "plain": lambda *where: module_samples(*where, 10, r1=0.0),
+    "augmented": lambda *where: module_samples(*where, 10, r1=0.0, augment=POLICY),
+    "r1": lambda *where: module_samples(*where, 10),
+    "r1 augmented": lambda *where: module_samples(*where, 10, augment=POLICY),
     "pictures": lambda root, _, seed: (0, hundred(root, seed)),
 }
 
@@ -286,14 +289,15 @@ def quality(options: argparse.Namespace) -> None:
 def few(options: argparse.Namespace) -> None:
     """With DiffAugment beside without."""
     found = side_by_side(["plain", "augmented"], options)
+    found |= {} if options.no_r1 else side_by_side(["r1", "r1 augmented"], options)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     found["pictures"] = [end(f"pictures {seed}", start("pictures", seed, options)) for seed in seeds]
-    print(f"{'':10s} {'steps':>7s} {'KID':>24s} {'FID':>9s} {'modes':>6s}")
+    print(f"{'':12s} {'steps':>7s} {'KID':>24s} {'FID':>9s} {'modes':>6s}")
     for name, rows in found.items():
         steps, distance, modes, _, kernel = zip(*rows, strict=True)
         each = " ".join(f"{value:7.3f}" for value in kernel)
         shown = f"{each:>24s} {statistics.median(distance):9.3f} {min(modes):6.0f}"
-        print(f"{name:10s} {statistics.median(steps):7.0f} {shown}")
+        print(f"{name:12s} {statistics.median(steps):7.0f} {shown}")
 
 
 def speed(options: argparse.Namespace) -> None:
@@ -324,6 +328,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--no-r1", action="store_true", help="of ``few``: only without the penalty")
     parser.add_argument("--pictures", default=".", help="a folder for samples")
     for hidden in ("--child", "--seed"):
         parser.add_argument(hidden, type=int if hidden == "--seed" else str, help=argparse.SUPPRESS)

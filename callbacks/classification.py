@@ -40,14 +40,18 @@ class Classification(PictureCallback):
 
     def due(self, trainer: pl.Trainer) -> bool:
         """On all ranks alike: each classifies its share."""
-        return self.due_anywhere(trainer) and callable(getattr(trainer.lightning_module, "classify", None))
+        module: Any = trainer.lightning_module
+        classifies = callable(getattr(module, "classify", None)) and "task" in module.hparams
+        return classifies and self.due_anywhere(trainer)
 
     @torch.no_grad()
     def collect(self, module: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Classify what is labelled, and keep the worst."""
         if "label" not in batch:
             return
-        x, labels = batch["input"], module.known_labels(batch["label"])
+        x, labels = batch["input"], batch["label"]
+        if callable(getattr(module, "known_labels", None)):
+            labels = module.known_labels(labels)
         known = labels >= 0 if labels.ndim == 1 else ~labels.isnan().any(1)
         x, labels = x[known], labels[known]
         outputs = module.classify(x).float()
@@ -73,7 +77,7 @@ class Classification(PictureCallback):
         self._outputs, self._labels, self._wrong = [], [], None
         if not trainer.is_global_zero or not len(labels):
             return
-        names = list(module.hparams.class_names) or [str(i) for i in range(outputs.shape[1])]
+        names = list(module.hparams.get("class_names") or ()) or [str(i) for i in range(outputs.shape[1])]
         task = module.hparams.task
         if task == "regression":
             save_figure(scatter(outputs, labels, names), self.folder, "predicted")

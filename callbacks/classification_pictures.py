@@ -103,18 +103,19 @@ def wrong_pictures(x: Tensor, probabilities: Tensor, labels: Tensor, names: list
 def precision_bars(probabilities: Tensor, labels: Tensor, names: list[str]) -> Figure:
     """Average precision by class of a multi-label problem, beside the share of samples that have it: labels (N, C)."""
     classes = len(names)
-    each = multilabel_average_precision(probabilities, labels, classes, average="none").nan_to_num()
+    each = multilabel_average_precision(probabilities, labels, classes, average="none")
+    each = torch.where(labels.any(0), each, torch.nan)  # of what never occurs there is none
     figure = Figure(figsize=(6, 1 + 0.28 * max(3, classes)), layout="constrained")
     axes = figure.add_subplot()
-    axes.barh(range(classes), each, color=_LIGHT, height=0.7)
+    axes.barh(range(classes), each.nan_to_num(), color=_LIGHT, height=0.7)
     axes.plot(
         labels.float().mean(0), range(classes), "|", color=_DARK, ms=10, mew=2, label="share that has it: by chance"
     )
     axes.set_yticks(range(classes), [_short(name, 24) for name in names], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(classes - 0.4, -0.6)
     axes.set_xlim(0, 1)
-    axes.set_title(f"average precision by class; mean {each.mean():.3f}", fontsize=9)
-    axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    axes.set_title(f"average precision by class; mean {each.nanmean():.3f}", fontsize=9)
+    figure.legend(fontsize=7, frameon=False, loc="outside lower center")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

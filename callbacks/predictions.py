@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,14 @@ from callbacks.common import gather
 
 class Predictions(BasePredictionWriter):
     """``predictions.csv`` of a module that has ``classify(x)``: for each sample its path, what it is thought to be, and
-    the probability of every class; of a regression its values. Of any other module ``codes.npy`` (N, D).
+    the probability of every class; of a regression its values. Of any other module ``codes.npy`` (N, D), and where
+    there are paths ``paths.csv``.
 
     Samples are in the data's order, each once, on however many processes they were predicted. A path is the number of
     the sample where the datamodule has no ``names``.
+
+    Raises:
+        ValueError: not one sample could be read.
     """
 
     def __init__(self) -> None:
@@ -61,6 +65,8 @@ class Predictions(BasePredictionWriter):
         self._places, self._outputs = [], []
         if not trainer.is_global_zero:
             return
+        if not len(places):
+            raise ValueError("nothing to predict: not one sample could be read")
         order, first = np.unique(places.numpy(), return_index=True)  # a process may have had another's sample, too
         names = list(getattr(getattr(trainer, "datamodule", None), "names", None) or [])
         rows = [names[place] if place < len(names) else place for place in order.tolist()]
@@ -69,16 +75,14 @@ class Predictions(BasePredictionWriter):
 
     def _write(self, module: Any, rows: list[Any], outputs: Tensor) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
-        if callable(getattr(module, "classify", None)):
-            table = as_table(rows, outputs, module.hparams.task, list(module.hparams.class_names))
-            return _whole(self._folder / "predictions.csv", table)
+        task = module.hparams.get("task") if callable(getattr(module, "classify", None)) else None
+        if task is not None:
+            table = as_table(rows, outputs, task, list(module.hparams.get("class_names") or ()))
+            return _whole(self._folder / "predictions.csv", lambda file: _write_csv(file, table))
         if isinstance(rows[0], str):
-            _whole(self._folder / "paths.csv", [["path"], *([row] for row in rows)])
-        path = self._folder / "codes.npy"
-        beside = path.with_name(f".{os.getpid()}.npy")
-        np.save(beside, outputs.numpy())
-        beside.replace(path)
-        return path
+            paths = [["path"], *([row] for row in rows)]
+            _whole(self._folder / "paths.csv", lambda file: _write_csv(file, paths))
+        return _whole(self._folder / "codes.npy", lambda file: np.save(file, outputs.numpy()))
 
 
 def as_table(rows: list[Any], outputs: Tensor, task: str, class_names: list[str]) -> list[list[Any]]:
@@ -103,11 +107,15 @@ def as_table(rows: list[Any], outputs: Tensor, task: str, class_names: list[str]
     return [["path", "class", *names], *lines]
 
 
-def _whole(path: Path, lines: Iterable[Sequence[Any]]) -> Path:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+def _write_csv(file: Path, lines: Iterable[Sequence[Any]]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        csv.writer(opened).writerows(lines)
+
+
+def _whole(path: Path, write: Callable[[Path], None]) -> Path:
+    beside = path.with_name(f".{os.getpid()}.{path.name}")  # numpy adds an ending that is not there
     try:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(lines)
+        write(beside)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

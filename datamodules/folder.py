@@ -36,7 +36,8 @@ class ImageFiles:
         labels: (N,) long, or None.
         size, channels: of the tensors.
         strict: stop at a file that cannot be read, instead of leaving it out.
-        numbered: batches hold the pictures' places as ``index``.
+        numbered: batches hold the pictures' places as ``index``, and may be empty: in order, a whole batch may be of
+            files that cannot be read.
     """
 
     def __init__(
@@ -79,11 +80,13 @@ class ImageFiles:
         """A batch of those that can be read, with the names of the others under ``unreadable``."""
         images = [(i, self.try_read(i)) for i in indices]
         good = [i for i, image in images if image is not None]
-        if not good:
+        if not good and not self.numbered:
             raise ValueError(f"not one of {len(images)} pictures could be read, {self.paths[indices[0]]} among them")
-        batch: dict[str, Any] = {"input": torch.stack([image for _, image in images if image is not None])}
+        none = torch.empty(0, self.channels, self.size, self.size, dtype=torch.uint8)
+        found = [image for _, image in images if image is not None]
+        batch: dict[str, Any] = {"input": torch.stack(found) if found else none}
         if self.numbered:
-            batch["index"] = torch.tensor(good)
+            batch["index"] = torch.tensor(good, dtype=torch.long)
         if self.labels is not None:
             batch["label"] = self.labels[good]
         return {**batch, "unreadable": [str(self.paths[i]) for i, image in images if image is None]}

@@ -1,13 +1,13 @@
-"""Labels of files in a table beside them: a line of names, then a path and what is to be known of it."""
+"""Labels of files in a table beside them: in each line a path and what is to be known of it."""
 
 import csv
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from datamodules.tables import Task
+from datamodules.tables import Task, class_order
 
 
 class Labels(NamedTuple):
@@ -28,7 +28,8 @@ def read_labels(file: Path, task: Task) -> Labels:
 
     Args:
         file: its first column has paths; of a classification the second has the class, of a multi-label problem
-            classes with ";" between them, of a regression all others have numbers.
+            classes with ";" between them, of a regression all others have numbers. The first line is names unless its
+            path ends as one of the others does.
         task: "classification", "multilabel" or "regression".
 
     Raises:
@@ -40,6 +41,10 @@ def read_labels(file: Path, task: Task) -> Labels:
     with file.open(newline="", encoding="utf-8-sig") as opened:
         reader = csv.reader(opened, skipinitialspace=True)
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
+    first = lines[0][1] if lines else []
+    endings = {PurePath(cells[0]).suffix for _, cells in lines[1:]} - {""}
+    if first and PurePath(first[0]).suffix in endings:
+        lines.insert(0, (0, [str(i) for i in range(-1, len(first) - 1)]))  # names of the values: 0, 1, ...
     if len(lines) < 2:
         raise ValueError(f"{file} has no rows: a line of names is expected, then lines of a path and its label")
     width = len(lines[0][1])
@@ -47,6 +52,7 @@ def read_labels(file: Path, task: Task) -> Labels:
         raise ValueError(f"{file}: {width} columns; a path and one column of labels are expected (task {task!r})")
     seen: dict[str, int] = {}
     for line, cells in lines[1:]:
+        cells[0] = str(PurePath(cells[0]))  # ./a.png is a.png
         if len(cells) != width:
             raise ValueError(f"{file}: line {line} has {len(cells)} cells, and the first has {width}")
         if cells[0] in seen:
@@ -54,10 +60,10 @@ def read_labels(file: Path, task: Task) -> Labels:
         seen[cells[0]] = line
     if task == "regression":
         return Labels(lines[0][1][1:], {cells[0]: _numbers(cells[1:], file, line) for line, cells in lines[1:]})
-    said = {cells[0]: [name for name in cells[1].split(";") if name] for _, cells in lines[1:]}
+    said = {cells[0]: [name for name in cells[1].split(";") if name.strip()] for _, cells in lines[1:]}
     if task == "classification":
         said = {cells[0]: [cells[1]] for _, cells in lines[1:] if cells[1]}
-    names = sorted({name.strip() for found in said.values() for name in found})
+    names = class_order({name.strip() for found in said.values() for name in found})
     if len(names) < (2 if task == "classification" else 1):
         raise ValueError(f"{file} names {len(names)} class(es): nothing to tell apart")
     number = {name: i for i, name in enumerate(names)}

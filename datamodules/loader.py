@@ -135,8 +135,10 @@ def _same(batch: Any) -> Any:
     return batch
 
 
-class StreamLoader(Resumable, DataLoader):
+class StreamLoader(Resumable):
     """Batches that worker processes read from ``source`` as they are needed.
+
+    Not itself a ``DataLoader``: Lightning would make another of it, with its own sampler, to predict and under DDP.
 
     Args:
         source: has a length and ``read(indices) -> {name: (B, ...)}``.
@@ -149,20 +151,35 @@ class StreamLoader(Resumable, DataLoader):
     """
 
     def __init__(self, source: Any, batch_size: int, sampler: ShardedSampler, num_workers: int) -> None:
-        super().__init__(
+        self.batch_sampler = None  # Lightning asks every loader that has a sampler
+        self.sampler = sampler
+        self._batches = _Batches(sampler, batch_size)
+        self._loader: DataLoader[Any] = DataLoader(
             _WholeBatches(source),  # type: ignore[arg-type]
-            batch_sampler=_Batches(sampler, batch_size),  # type: ignore[arg-type]
+            batch_sampler=self._batches,  # type: ignore[arg-type]
             collate_fn=_same,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self.batch_sampler.start = self._take_start()  # type: ignore[union-attr]
-        for batch in super().__iter__():
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._batches.start = self._take_start()
+        for batch in self._loader:
             self._position += 1
             yield batch
+
+    @property
+    def _iterator(self) -> Any:
+        """Through which Lightning ends the workers when it is done with a loader."""
+        return self._loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, value: Any) -> None:
+        self._loader._iterator = value
 
 
 class PartedData(pl.LightningDataModule):

@@ -121,8 +121,8 @@ def _arrays(path: Path) -> _Cells:
         raise ValueError(f"{path} has no array 'x'; there are: {', '.join(found.files)}")
     if x.ndim != 2 or x.dtype.kind not in "biuf":
         raise ValueError(f"{path}: 'x' must be numbers (N, D); got {x.dtype} of shape {x.shape}")
-    if y is not None and y.shape != x.shape[:1]:
-        raise ValueError(f"{path}: 'y' must be of shape {x.shape[:1]}; got {y.shape}")
+    if y is not None and (y.ndim not in (1, 2) or len(y) != len(x)):
+        raise ValueError(f"{path}: 'y' must be of shape ({len(x)},) or ({len(x)}, K); got {y.shape}")
     return [str(i) for i in range(x.shape[1])], x, y
 
 
@@ -138,8 +138,9 @@ def _place(names: list[str], wanted: str, option: str, source: str) -> int:
 def _table(names: list[str], cells: Any, given: Any, wanted: list[str], source: str, task: Task) -> Table:
     if wanted and given is not None:
         raise ValueError(f"{source} has its own labels, 'y': leave label out")
-    if len(wanted) > 1 and task == "classification":
-        raise ValueError(f"label names {len(wanted)} columns: say which task they are of, multilabel or regression")
+    columns = given.shape[1] if isinstance(given, np.ndarray) and given.ndim == 2 else len(wanted)
+    if columns > 1 and task == "classification":
+        raise ValueError(f"{columns} columns of labels: say of which kind they are, multilabel or regression")
     places = [_place(names, label, "label", source) for label in wanted]
     if places:
         given = [[row[i] for i in places] for row in cells]
@@ -149,15 +150,17 @@ def _table(names: list[str], cells: Any, given: Any, wanted: list[str], source: 
     if task == "classification":
         classes, labels = _classes([row[0] for row in given] if places else given) if given is not None else ([], None)
     else:
-        classes, labels = _columns(given, labelled or ["y"], source, task)
+        classes, labels = _columns(given, labelled, source, task)
     return Table(_as_numbers(cells, names, source), names, labels, classes)
 
 
 def _columns(given: Any, names: list[str], source: str, task: Task) -> tuple[list[str], Tensor]:
     if given is None:
         raise ValueError(f"task {task!r} needs labels: say which columns of {source} they are, label")
-    values = _as_numbers(given, names, source)
+    values = _as_numbers(given, names, source, f"a {task} has numbers for labels")
     values = values.view(len(values), -1).float()
+    if not names:  # an array's
+        names = ["y"] if values.shape[1] == 1 else [str(i) for i in range(values.shape[1])]
     if not values.isfinite().all():
         row, column = (~values.isfinite()).nonzero().tolist()[0]
         raise ValueError(f"{source}: column {names[column]!r} is NaN or infinite in row {row} (from 0)")
@@ -169,15 +172,21 @@ def _columns(given: Any, names: list[str], source: str, task: Task) -> tuple[lis
 
 
 def _classes(given: Any) -> tuple[list[str], Tensor]:
-    """Names in order, numbers by their size, and each row's."""
+    """Names in order, and each row's."""
     texts = [str(value).strip() for value in (given.tolist() if isinstance(given, np.ndarray) else given)]
-    numeric = all(_is_number(text) for text in texts)
-    classes = sorted(set(texts), key=float if numeric else str)
+    classes = class_order(set(texts))
     number = {name: i for i, name in enumerate(classes)}
     return classes, torch.tensor([number[text] for text in texts])
 
 
-def _as_numbers(cells: Any, names: list[str], source: str) -> Tensor:
+def class_order(names: set[str]) -> list[str]:
+    """Names by the alphabet, or, if all are numbers, by their size."""
+    return sorted(names, key=float) if all(map(_is_number, names)) else sorted(names)
+
+
+def _as_numbers(
+    cells: Any, names: list[str], source: str, hint: str = "name the column as label, or list it in drop"
+) -> Tensor:
     if isinstance(cells, np.ndarray):
         return torch.from_numpy(cells.astype(np.float64))
     try:
@@ -188,7 +197,6 @@ def _as_numbers(cells: Any, names: list[str], source: str) -> Tensor:
         for name, cell in zip(names, values, strict=True):
             if cell is None or not _is_number(str(cell)):
                 what = "nothing" if cell is None or not str(cell).strip() else f"{cell!r}, which is no number,"
-                hint = "name the column as label, or list it in drop"
                 raise ValueError(f"{source}: column {name!r} has {what} in row {row} (from 0): {hint}")
     raise ValueError(f"{source}: not a table of numbers")
 

@@ -71,16 +71,15 @@ class Vectors(PartedData):
         check_options(batch_size, val_fraction, labels_per_class, labelled_only)
         if source in BUNDLED and label:
             raise ValueError(f"{source} has its own labels: leave label out")
-        if labels_per_class is not None and self._task(source, kind) != "classification":
-            raise ValueError(f"labels_per_class is for classes; these labels are of a {self._task(source, kind)}")
-        self.task = self._task(source, kind)
+        own: Task = "regression" if source == "diabetes" else "classification"
+        if source in BUNDLED and kind not in ("classification", own):
+            raise ValueError(f"{source} is a {own}: leave kind out; got {kind!r}")
+        self.task: Task = own if source in BUNDLED else kind
+        if labels_per_class is not None and self.task != "classification":
+            raise ValueError(f"labels_per_class is for classes; these labels are of a {self.task}")
         self.source, self.label, self.drop, self.standardise = source, label, list(drop), standardise
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
-
-    @staticmethod
-    def _task(source: str, kind: Task) -> Task:
-        return "regression" if source == "diabetes" else kind
 
     @cached_property
     def table(self) -> Table:

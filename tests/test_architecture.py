@@ -33,7 +33,7 @@ ALLOWED = {
 OUTSIDE = {
     "zoo": {
         *("torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"),
-        *("timm", "onnx", "onnxruntime", "onnxscript"),  # only if installed
+        *("timm", "onnx", "onnxruntime"),  # only if installed
     },
     "datamodules": {"torch", "lightning", "torchvision", "numpy", "PIL", "sklearn", "gensim"},
     "callbacks": {

@@ -318,7 +318,7 @@ def test_new_pictures_are_told_apart_by_what_was_learned(train, tmp_path):
 
 
 def test_export_for_other_tools(train, tmp_path):
-    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
     assert (done := train("--module", "finetune", *QUICK)).returncode == 0, done.stderr
     checkpoint = "runs/finetune-digits/1/checkpoints/best.ckpt"

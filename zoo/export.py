@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zoo.checkpoint import read_checkpoint
 from zoo.files import write_whole
+from zoo.functional.finetune import interpolate
 from zoo.networks.encoder import Encoder
 from zoo.networks.low_rank import merged
 
@@ -82,8 +83,18 @@ def _from_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     description = checkpoint.get("zoo", {}).get("encoder")
     if description is None:
         raise ValueError(f"{file} holds no encoder: its module has none, or has one made from an nn.Module")
-    weights = checkpoint["state_dict"]
-    return description, merged({k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")})
+    return description, merged(part_of(checkpoint, "encoder"))
+
+
+def part_of(checkpoint: dict[str, Any], name: str) -> dict[str, Tensor]:
+    """Weights of one of a module's parts, as it would use them: where it keeps those it began with, for WiSE-FT, what
+    lies between the two."""
+    state, share = checkpoint["state_dict"], checkpoint.get("hyper_parameters", {}).get("wise_ft", 1.0)
+    trained, start = (
+        {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        for prefix in (f"{name}.", f"start.{name}.")
+    )
+    return interpolate(start, trained, share) if share < 1 and start else trained
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor], origin: str) -> None:

@@ -1,6 +1,7 @@
 """Networks as files of other tools: ONNX, and the weights' own layout in torchvision and timm."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.checkpoint import read_checkpoint
-from zoo.export import fill, load_encoder, save_encoder
+from zoo.export import fill, load_encoder, part_of, save_encoder
 from zoo.files import write_whole
 from zoo.networks.encoder import Encoder
 from zoo.networks.low_rank import merged
@@ -64,25 +65,13 @@ def save_onnx(
     """
     try:
         import onnx
-        import onnxscript  # noqa: F401  # what torch exports with
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed: pip install 'pretraining-zoo[onnx]'") from error
     network = Exported(encoder, head, preprocess)
     x = torch.rand(3, *encoder.input_shape)
 
     def write(beside: str) -> None:
-        batch = {"x": {0: torch.export.Dim("batch")}}
-        program = torch.onnx.export(
-            network,
-            (x,),
-            dynamo=True,
-            verbose=False,
-            dynamic_shapes=batch,
-            input_names=["input"],
-            output_names=["output"],
-        )
-        assert program is not None
-        program.save(beside)
+        _trace(network, x, beside)
         if class_names:
             model = onnx.load(beside)
             onnx.helper.set_model_props(model, {"class_names": json.dumps(class_names)})
@@ -91,6 +80,26 @@ def save_onnx(
 
     write_whole(path, write)
     return Path(path)
+
+
+def _trace(network: nn.Module, x: Tensor, path: str) -> None:
+    """Not by the newer exporter: this one works in every PyTorch from 2.6 on, and takes a fifth of the time."""
+    batch = {0: "batch"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is taken for a constant: whether it is one, the comparison tells
+        try:
+            torch.onnx.export(
+                network,
+                (x,),
+                path,
+                dynamo=False,
+                opset_version=17,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_axes={"input": batch, "output": batch},
+            )
+        except RuntimeError as error:
+            raise ValueError(f"the network cannot be written as ONNX: {str(error).splitlines()[0]}") from error
 
 
 @torch.no_grad()
@@ -111,13 +120,16 @@ def _compare(network: nn.Module, file: str, x: Tensor) -> None:
 def save_state(encoder: Encoder, path: str | Path, head: nn.Linear | None = None) -> Path:
     """Write weights under the names that torchvision or timm gives them, for its own ``load_state_dict``.
 
+    A .safetensors file has the encoder's normalisation in its metadata, as JSON. Where pictures are grey, the library's
+    network takes them repeated in three channels.
+
     Args:
         encoder: whose network is theirs.
         path: a .safetensors file, or a .pth file.
-        head: is written as the library's last layer.
+        head: is written as the library's last layer; without one the encoder's own linear head is, if it has one.
 
     Raises:
-        ValueError: the network is not theirs, or the ending is another.
+        ValueError: the network is not theirs, the ending is another, or the library has no place for the head.
     """
     trunk, path = encoder.trunk, Path(path)
     if not isinstance(trunk, LibraryTrunk):
@@ -125,14 +137,27 @@ def save_state(encoder: Encoder, path: str | Path, head: nn.Linear | None = None
     if path.suffix not in (".safetensors", ".pth", ".pt"):
         raise ValueError(f"weights are written as .safetensors or .pth; got {path.name}")
     state = merged(trunk.model.state_dict())
-    if head is not None:
-        state |= {f"{trunk.classifier}.{name}": value for name, value in head.state_dict().items()}
+    last = _only_layer(encoder, head)
+    if last is not None:
+        layer = merged(last.state_dict())
+        state |= {f"{trunk.classifier}.{name}": value for name, value in layer.items()}
+        fill(trunk.whole(len(layer["weight"])), state, "the network and its head")
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     if path.suffix == ".safetensors":
-        write_whole(path, lambda beside: save_file(tensors, beside))
+        metadata = {"format": "pt", "normalisation": json.dumps(encoder.normalisation)}
+        write_whole(path, lambda beside: save_file(tensors, beside, metadata))
     else:
         write_whole(path, lambda beside: torch.save(tensors, beside))
     return path
+
+
+def _only_layer(encoder: Encoder, head: nn.Linear | None) -> nn.Module | None:
+    """What comes after the trunk: one linear layer or nothing, since the libraries have no place for more."""
+    if isinstance(encoder.head, nn.Identity):
+        return head
+    if head is not None or not isinstance(encoder.head, nn.Linear):
+        raise ValueError("torchvision and timm have a place for one linear layer after the features; here is more")
+    return encoder.head
 
 
 def export(source: str, form: str, out: str | None = None) -> Path:
@@ -157,13 +182,17 @@ def export(source: str, form: str, out: str | None = None) -> Path:
 
 
 def _head(source: str, encoder: Encoder) -> tuple[nn.Linear | None, list[str]]:
-    """A checkpoint's linear layer on the encoder's features, and its classes' names."""
+    """A checkpoint's linear layer on the encoder's features, in the target's units, and its classes' names."""
     if Path(source).is_dir():
         return None, []
     checkpoint: dict[str, Any] = read_checkpoint(source)
-    weight, bias = (checkpoint["state_dict"].get(f"head.{name}") for name in ("weight", "bias"))
+    found = part_of(checkpoint, "head")
+    weight, bias = found.get("weight"), found.get("bias")
     if weight is None or bias is None or weight.shape[1] != (encoder.output_dim or encoder.feature_dim):
         return None, []
+    std, mean = (checkpoint["state_dict"].get(f"target_{name}") for name in ("std", "mean"))
+    if std is not None and mean is not None:  # of a regression, whose head gives deviations; else 1 and 0
+        weight, bias = weight * std.unsqueeze(1), bias * std + mean
     head = nn.Linear(weight.shape[1], len(weight))
     head.load_state_dict({"weight": weight, "bias": bias})
     return head, list(checkpoint.get("hyper_parameters", {}).get("class_names") or [])

@@ -112,7 +112,7 @@ CALLBACKS = {
     "predictions": "callbacks.predictions.Predictions",
     "report": "callbacks.run_report.RunReport",  # last: it shows what the others made
 }
-FORMATS = {"encoder": "encoder", "onnx": "encoder.onnx", "state": "encoder.safetensors"}  # of ``export``, and names
+FORMATS = {"encoder": "encoder", "onnx": "encoder.onnx", "state": "state.safetensors"}  # of ``export``, and names
 REPORT = "callbacks.report_page.compare"  # of several runs, for the command ``report``
 
 

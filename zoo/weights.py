@@ -1,10 +1,11 @@
 """Weights that others trained, for networks of theirs."""
 
+import json
 import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -18,7 +19,8 @@ def load_weights(encoder: Encoder, weights: str = "default") -> str:
 
     Args:
         encoder: whose trunk is theirs.
-        weights: "default", the library's own, downloaded once; or a file in its layout, .pth or .safetensors.
+        weights: "default", the library's own, downloaded once; or a file in its layout, .pth or .safetensors. A
+            .safetensors file by ``save_state`` says its normalisation; any other is taken to need the library's own.
 
     Returns:
         Where they are from.
@@ -32,9 +34,9 @@ def load_weights(encoder: Encoder, weights: str = "default") -> str:
         raise ValueError(f"weights are for networks of torchvision and timm; got {encoder.spec!r}")
     name = f"{trunk.library}:{trunk.arch}"
     state = _download(trunk, name) if weights == "default" else _read(Path(weights))
-    state = {key: value for key, value in state.items() if not key.startswith(f"{trunk.classifier}.")}
-    fill(trunk.model, state, name if weights == "default" else weights)
-    encoder.normalisation = trunk.normalisation()
+    fill(trunk.model, trunk.own_names(state), name if weights == "default" else weights)
+    said = None if weights == "default" else _said(Path(weights))
+    encoder.normalisation = trunk.normalisation() if said is None else json.loads(said)
     return name if weights == "default" else weights
 
 
@@ -47,6 +49,14 @@ def _download(trunk: LibraryTrunk, name: str) -> dict[str, Tensor]:
             f"the weights of {name} could not be downloaded ({reason}): name a file that has them "
             "(--model.weights FILE), or begin without (--model.weights none)"
         ) from error
+
+
+def _said(file: Path) -> str | None:
+    """The normalisation in a file's metadata, as JSON, where there is one."""
+    if file.suffix != ".safetensors":
+        return None
+    with safe_open(file, "pt") as opened:
+        return (opened.metadata() or {}).get("normalisation")
 
 
 def _read(file: Path) -> dict[str, Tensor]:

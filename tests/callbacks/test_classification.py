@@ -2,10 +2,11 @@ import pytest
 import torch
 from conftest import quiet_trainer
 from sklearn.calibration import calibration_curve
+from sklearn.metrics import average_precision_score
 from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks.classification import Classification
-from callbacks.classification_pictures import calibration, confusion, scatter
+from callbacks.classification_pictures import calibration, confusion, precision_bars, scatter
 from datamodules.images import Digits
 from zoo import AutoencoderModule, FinetuneModule
 
@@ -52,6 +53,23 @@ def test_idle_where_nothing_is_classified_or_labelled(tmp_path):
     module = FinetuneModule(SHAPE, 10, backbone="conv")
     unlabelled = DataLoader(TensorDataset(torch.rand(9, *SHAPE), torch.full((9,), -1)), 4)
     assert pictures_of(tmp_path, module, unlabelled) == []
+
+
+def test_idle_where_a_module_says_no_task(tmp_path):
+    class Own(AutoencoderModule):
+        def classify(self, x):
+            raise AssertionError
+
+    assert pictures_of(tmp_path, Own(SHAPE), Digits()) == []
+
+
+def test_what_never_occurs_has_no_precision():
+    p, y = torch.rand(50, 3), torch.randint(2, (50, 3))
+    y[:, 1] = 0
+    axes = precision_bars(p, y, ["a", "b", "c"]).axes[0]
+    expected = [average_precision_score(y[:, i], p[:, i]) for i in (0, 2)]
+    assert [axes.patches[i].get_width() for i in (0, 2)] == pytest.approx(expected, abs=1e-6)
+    assert f"mean {sum(expected) / 2:.3f}" in axes.get_title()
 
 
 def test_bars_are_scikit_learns_curve():

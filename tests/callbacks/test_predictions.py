@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, quiet_trainer
+from PIL import Image
 
 from callbacks.predictions import Predictions, as_table
+from datamodules.folder import Folder
 from datamodules.images import Digits
 from zoo import AutoencoderModule, FinetuneModule
 
@@ -71,6 +73,39 @@ def test_codes_of_other_modules(tmp_path):
     quiet_trainer(tmp_path, callbacks=[Predictions()]).predict(coder, Digits(batch_size=50))
     with torch.no_grad():
         np.testing.assert_allclose(np.load(tmp_path / "codes.npy"), coder.encode(everything()), atol=1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == ["codes.npy"]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_folders_in_order_without_what_cannot_be_read(tmp_path, in_memory):
+    """Read by workers, too, where a whole batch may be of unreadable files."""
+    for i in range(11):
+        Image.new("L", (8, 8), 20 * i).save(tmp_path / f"{i:02}.png")
+    for i in range(4):
+        (tmp_path / f"0{i}.png").write_bytes(b"not a picture")
+    data = Folder(str(tmp_path), size=8, channels=1, batch_size=3, in_memory=in_memory, num_workers=2)
+    quiet_trainer(tmp_path, callbacks=[Predictions()]).predict(module(), data)
+    lines = read(tmp_path)[1:]
+    assert [line[0] for line in lines] == [str(tmp_path / f"{i:02}.png") for i in range(4, 11)]
+    x = torch.stack([torch.full(SHAPE, 20 * i / 255) for i in range(4, 11)])
+    found = torch.tensor([[float(p) for p in line[2:]] for line in lines])
+    torch.testing.assert_close(found, module().classify(x), atol=1e-5, rtol=1e-4)
+
+
+def test_nothing_that_can_be_read_is_said(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    data = Folder(str(tmp_path), size=8, channels=1, in_memory=False, num_workers=0)
+    with pytest.raises(ValueError, match="not one sample could be read"):
+        quiet_trainer(tmp_path, callbacks=[Predictions()]).predict(module(), data)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_what_classifies_without_a_task_gives_codes(tmp_path):
+    class Own(AutoencoderModule):
+        def classify(self, x):
+            return x
+
+    quiet_trainer(tmp_path, callbacks=[Predictions()]).predict(Own(SHAPE, latent_dim=3), Digits())
     assert [path.name for path in tmp_path.iterdir()] == ["codes.npy"]
 
 

@@ -1,8 +1,11 @@
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 
 from datamodules.folder import Folder
@@ -147,3 +150,27 @@ def test_a_single_new_picture_will_do_and_none_will_not(tmp_path):
     data = Folder(str(tmp_path), size=8)
     data.setup("predict")
     assert data.names == [str(tmp_path / "1.png")]
+
+
+TWO = """
+import multiprocessing, sys
+sys.path[:0] = [{tests!r}, {root!r}]
+from conftest import quiet_trainer
+from datamodules.folder import Folder
+from zoo import AutoencoderModule
+data = Folder({folder!r}, size=8, batch_size=3, val_fraction=0.3, in_memory=False, num_workers=1)
+trainer = quiet_trainer(devices=2, strategy="ddp", max_epochs=2)
+trainer.fit(AutoencoderModule((3, 8, 8)), data)
+trainer.test(trainer.lightning_module, data, verbose=False)
+sys.exit(len(multiprocessing.active_children()))
+"""
+
+
+def test_two_processes_stream(tmp_path):
+    """Each its own share, which Lightning must not divide again; the workers end with the run."""
+    for i in range(20):
+        picture(tmp_path / "photos" / f"{i}.png", 10 * i)
+    names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path / "photos")}
+    (tmp_path / "two.py").write_text(TWO.format(**names))
+    done = subprocess.run([sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

@@ -43,6 +43,20 @@ def test_classes(tmp_path):
     assert {i: int(label) for i, label in found.items()} == {**{i: i % 2 for i in range(11)}, 11: -1}
 
 
+@pytest.mark.parametrize("first", ["path,kind\n", "file.name,kind\n", ""])
+def test_with_and_without_a_line_of_names(first, tmp_path):
+    """Without, the first line is a picture's as the others are."""
+    text = first + "./0.png,10\ndeep/1.png,9\n2.png,10\n"
+    labels = read_labels(written(tmp_path, text), "classification")
+    assert labels.names == ["9", "10"]  # numbers by their size, as in tables
+    assert labels.of(["0.png", "deep/1.png", "2.png", "3.png"]).tolist() == [1, 0, 1, -1]
+
+
+def test_numbers_without_a_line_of_names(tmp_path):
+    labels = read_labels(written(tmp_path, "a.png,1,2\nb.png,3,4\n"), "regression")
+    assert labels.names == ["0", "1"] and labels.of(["a.png", "b.png"]).tolist() == [[1, 2], [3, 4]]
+
+
 def test_several_classes(tmp_path):
     pictures(tmp_path, 6)
     text = "path,kinds\n" + "".join(f"{name(i)},{';'.join(['a'] * (i % 2) + ['b'] * (i > 2))}\n" for i in range(5))
@@ -78,7 +92,7 @@ def test_rows_without_a_picture_are_counted_and_named(tmp_path, caplog):
         ("path\na\n", "classification", "1 columns"),
         ("path,a,b\nx,1,2\n", "classification", "3 columns; a path and one column"),
         ("path,kind\nx,a\ny\n", "classification", "line 3 has 1 cells, and the first has 2"),
-        ("path,kind\nx,a\nx,b\n", "classification", "'x' stands in line 2 and again in line 3"),
+        ("path,kind\nx,a\n./x,b\n", "classification", "'x' stands in line 2 and again in line 3"),
         ("path,kind\nx,a\ny,a\n", "classification", r"1 class\(es\): nothing to tell apart"),
         ("path,size\nx,1\ny,big\n", "regression", r"line 3 has \['big'\], not all of them numbers"),
         ("path,size\nx,nan\n", "regression", "line 2 has NaN or infinity"),

@@ -160,6 +160,29 @@ def test_other_mistakes(tmp_path):
         _ = Vectors(str(tmp_path / "objects.npy")).table
 
 
+@pytest.mark.parametrize(
+    ("source", "kind"), [("iris", "regression"), ("wine", "multilabel"), ("diabetes", "multilabel")]
+)
+def test_bundled_tables_are_what_they_are(source, kind):
+    with pytest.raises(ValueError, match=f"{source} is a (classification|regression): leave kind out"):
+        Vectors(source, kind=kind)
+
+
+def test_arrays_with_several_labels_a_row(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(60.0).reshape(30, 2)
+    np.savez(tmp_path / "xy.npz", x=x, y=y)
+    data = Vectors(str(tmp_path / "xy.npz"), kind="regression")
+    assert data.class_names == ["0", "1"] and torch.equal(data.table.labels, torch.from_numpy(y).float())
+    with pytest.raises(ValueError, match="2 columns of labels: say of which kind"):
+        _ = Vectors(str(tmp_path / "xy.npz")).table
+
+
+def test_text_among_numbers_to_predict_is_named(tmp_path):
+    path = written(tmp_path, "p,y\n" + "".join(f"{i},{'tall' if i == 3 else i}\n" for i in range(9)))
+    with pytest.raises(ValueError, match=r"column 'y' has 'tall'.*in row 3 .*: a regression has numbers for labels"):
+        _ = Vectors(path, label="y", kind="regression").table
+
+
 def test_a_mistake_is_one_line(train, tmp_path):
     path = bad(tmp_path, "text")
     done = train("--module", "som", "--data", "vectors", "--data.source", path, "--data.label", "kind")
@@ -207,7 +230,7 @@ def test_several_classes_a_row(tmp_path):
     assert torch.equal(batch["label"], torch.stack([x % 2, (x > 5).float()], 1)) and data.num_classes == 2
     with pytest.raises(ValueError, match=r"'x' has 2 in row 2 \(from 0\), neither 0 nor 1"):
         Vectors(path, label=["x"], kind="multilabel").table  # noqa: B018
-    with pytest.raises(ValueError, match="label names 2 columns: say which task"):
+    with pytest.raises(ValueError, match="2 columns of labels: say of which kind"):
         Vectors(path, label=["red", "green"]).table  # noqa: B018
     with pytest.raises(ValueError, match="needs labels: say which columns"):
         Vectors(path, kind="regression").table  # noqa: B018

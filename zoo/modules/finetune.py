@@ -113,6 +113,8 @@ class FinetuneModule(ZooModule):
         at_least(1, unfreeze_every=unfreeze_every)
         more_than(0, lr=lr, layer_decay=layer_decay)
         between(0, 1, layer_decay=layer_decay, wise_ft=wise_ft, label_smoothing=label_smoothing)
+        if lora_rank and wise_ft < 1:
+            raise ValueError("wise_ft lies between weights, and lora_rank learns changes to them: take one of the two")
         self.save_hyperparameters(ignore=["backbone"] if isinstance(backbone, nn.Module) else [])
         self.encoder, self.origin = load_backbone(backbone, input_shape, normalisation, drop_head, weights)
         if self.encoder.spec is not None:  # what is saved must not need the file again

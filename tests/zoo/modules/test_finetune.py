@@ -188,6 +188,8 @@ def test_what_is_tested_lies_between_start_and_end(pretrained, tmp_path):
         fit.test(module, digits(), verbose=False)
         for name in ("encoder.trunk.0.0.weight", "head.weight"):
             torch.testing.assert_close(module.state_dict()[name], expected[name])
+    exported = load_encoder(tmp_path / "a.ckpt").state_dict()["trunk.0.0.weight"]
+    torch.testing.assert_close(exported, expected["encoder.trunk.0.0.weight"])
     loaded = FinetuneModule.load_from_checkpoint(tmp_path / "a.ckpt")
     quiet_trainer(tmp_path).test(loaded, digits(), verbose=False)
     torch.testing.assert_close(loaded.state_dict()["head.weight"], expected["head.weight"])
@@ -391,6 +393,8 @@ def test_mistakes_are_named(tmp_path):
             FinetuneModule(SHAPE, 10, **{name: value})
     with pytest.raises(ValueError, match="class_weights has 2 numbers for 10 classes"):
         FinetuneModule(SHAPE, 10, class_weights=[1.0, 2.0])
+    with pytest.raises(ValueError, match="take one of the two"):
+        FinetuneModule(SHAPE, 10, lora_rank=2, wise_ft=0.5)
     with pytest.raises(ValueError, match="no labels"):
         quiet_trainer(tmp_path).fit(FinetuneModule(SHAPE), DataLoader(torch.rand(4, *SHAPE)))
     module = FinetuneModule(SHAPE, 10, class_weights="balanced")
