@@ -39,6 +39,7 @@ from zoo.optim import steps_ahead
 
 TARGET = "target"
 Method = Literal["none", "adabn", "coral", "dann", "cdan", "adamatch"]
+_OWN = {"network": {"name": "conv", "norm": "batch"}, "output_dim": None}
 
 
 class AdaptModule(FinetuneModule):
@@ -47,7 +48,8 @@ class AdaptModule(FinetuneModule):
     Args:
         input_shape: (C, H, W) of the pictures.
         num_classes: C.
-        backbone: as ``FinetuneModule``'s; "" is a convolutional network with batch norms.
+        backbone: as ``FinetuneModule``'s; "" is a convolutional network with batch norms, which subtracts the mean of
+            each picture and divides by its deviation if the data have not been normalised.
         method: "none", "adabn", "coral", "dann", "cdan" or "adamatch" (see above).
         strength: of what the method adds, at its end: "dann" and "cdan" follow Ganin's ramp, "adamatch" half a cosine.
         threshold: of "adamatch": how sure a pseudo-label must be, as a share of the certainty on the source.
@@ -67,13 +69,15 @@ class AdaptModule(FinetuneModule):
         backbone: Spec | nn.Module = "",
         method: Method = "adamatch",
         strength: float = 1.0,
-        threshold: float = 0.9,
+        threshold: float = 0.75,
         entropy_weight: bool = True,
         **options: Any,
     ) -> None:
         at_least(0, strength=strength)
         between(0, 1, threshold=threshold)
-        backbone = backbone or {"name": "conv", "norm": "batch"}
+        if not backbone:
+            normalisation = options.get("normalisation") or {"sample_offset": 0.05}
+            backbone = {**_OWN, "input_shape": input_shape, "normalisation": normalisation}
         super().__init__(input_shape, num_classes, backbone=backbone, **options)
         if self.hparams.task != "classification":
             raise ValueError(f"domains are adapted for a classification; got task {self.hparams.task!r}")
@@ -104,8 +108,7 @@ class AdaptModule(FinetuneModule):
         if self.hparams.method == "adabn":
             return self._with_target_statistics(batch, target)
         if self.hparams.method == "adamatch":
-            low, high = self._range(x)
-            views = [x, strong_view(x, low, high), target, strong_view(target, low, high)]
+            views = [x, strong_view(x), target, strong_view(target)]
             plain, changed, weak, strong = self._standard(torch.cat(views)).chunk(4)
             supervised = (self._loss(plain, labels) + self._loss(changed, labels)) / 2
             added = pseudo_label_loss(strong, weak, plain, self.hparams.threshold)
@@ -138,14 +141,6 @@ class AdaptModule(FinetuneModule):
         with torch.no_grad():
             self.encode(target)
         return found
-
-    def _range(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Black and white, as the data have them."""
-        known = self.hparams.normalisation
-        if not known or "mean" not in known:
-            return x.new_zeros(1, 1, 1), x.new_ones(1, 1, 1)
-        mean, std = (torch.tensor(known[key], device=x.device, dtype=x.dtype).view(-1, 1, 1) for key in ("mean", "std"))
-        return -mean / std, (1 - mean) / std
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._progress = min(1.0, self.global_step / max(1.0, steps_ahead(self)()))
