@@ -66,8 +66,11 @@ def certainty_weight(probabilities: Tensor) -> Tensor:
 def coral_loss(source: Tensor, target: Tensor) -> Tensor:
     """Squared distance of the features' covariances over 4 D^2 (deep CORAL, Sun & Saenko 2016): (B, D) each."""
     with torch.autocast(source.device.type, enabled=False):
-        difference = torch.cov(source.float().T) - torch.cov(target.float().T)
-        return difference.square().sum() / (4 * source.shape[1] ** 2)
+        halves = [x.float() - x.float().mean(0) for x in (source, target)]
+        stacked = torch.cat([x / (len(x) - 1) ** 0.5 for x in halves])
+        sign = torch.cat([x.new_full((len(x),), s) for x, s in zip(halves, (1.0, -1.0), strict=True)])
+        # The squared norm of Z^T S Z is the sum of S ZZ^T S * ZZ^T: of B x B numbers, where covariances have D x D.
+        return ((stacked @ stacked.T).square() * sign.outer(sign)).sum() / (4 * source.shape[1] ** 2)
 
 
 def aligned(target: Tensor, source: Tensor) -> Tensor:
