@@ -27,6 +27,13 @@ def draw_binary(images: Tensor, generator: Generator) -> Tensor:
     return torch.cat(drawn).mul_(255).to(torch.uint8)
 
 
+def _content(images: Any) -> bytes:
+    """What pictures are, or what is known of them without reading them all."""
+    if isinstance(images, Tensor):
+        return f" {tuple(images.shape)}".encode() + images.numpy().tobytes()
+    return f" {len(images)}".encode() + images.identity()
+
+
 _SAMPLE_OFFSET = 0.05  # so that the noise of an empty picture is not blown up
 
 
@@ -49,6 +56,8 @@ class ImageData(PartedData):
         label_seed: chooses which.
         labelled_only: train on the labelled samples alone; otherwise the unlabelled rest takes part.
         val_fraction: share of the training pictures set aside for validation where the source has no such part.
+        views: after so many epochs order and augmentation begin again, so that something kept about each view of a
+            picture (a teacher's outputs) is true again; None goes on for ever.
         seed: of shuffling, augmentation and splitting.
 
     Raises:
@@ -74,16 +83,19 @@ class ImageData(PartedData):
         label_seed: int = 0,
         labelled_only: bool = False,
         val_fraction: float = 0.1,
+        views: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if not 0 <= jitter <= 1:
             raise ValueError(f"jitter must be 0 to 1; got {jitter}")
+        if views is not None and views < 1:
+            raise ValueError(f"views must be 1 or more; got {views}")
         check_options(batch_size, val_fraction, labels_per_class, labelled_only)
         self.batch_size, self.binarise, self.normalise = batch_size, binarise, normalise
         self.crop, self.flip, self.jitter = crop, flip, jitter
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
-        self.val_fraction, self.seed = val_fraction, seed
+        self.val_fraction, self.views, self.seed = val_fraction, views, seed
         self.splits: dict[str, Split] = {}
 
     def read(self) -> dict[str, Split]:
@@ -108,13 +120,25 @@ class ImageData(PartedData):
         """Of all pictures and labels as they are used; the same data under the same options have the same."""
         digest = hashlib.sha256()
         for name, (images, labels) in sorted(self.splits.items()):
-            content = images.numpy().tobytes() if isinstance(images, Tensor) else images.identity()
-            digest.update(
-                f"{name} {len(images)} {tuple(images.shape[1:]) if isinstance(images, Tensor) else ()}".encode()
-            )
-            digest.update(content)
+            digest.update(name.encode() + _content(images))
             digest.update(b"" if labels is None else labels.numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def replay(self) -> dict[str, Any]:
+        """What decides the training inputs, for whoever keeps something about each: ``samples``, their number;
+        ``views``, in how many forms each comes (None: always new ones); ``data`` and ``augmentation``: with the same,
+        picture number i in view v is the same."""
+        images, used = self.splits["train"].images, {"binarise": self.binarise, "normalise": self.normalise}
+        changes = {"crop": self.crop, "flip": self.flip, "jitter": self.jitter}
+        moving = any(changes.values()) or self.binarise == "dynamic"
+        order = {"seed": self.seed, "batch_size": self.batch_size, "views": self.views}
+        return {
+            "samples": len(images),
+            "views": self.views if moving else 1,
+            "data": {"pictures": hashlib.sha256(_content(images)).hexdigest()[:16], **used},
+            "augmentation": {**changes, **order} if moving else {},
+        }
 
     def read_new(self) -> Split:
         """What ``predict`` is about: the test pictures, unless the source has others."""
@@ -157,12 +181,10 @@ class ImageData(PartedData):
 
     def _loader(self, part: str, shuffle: bool = False) -> TensorLoader | StreamLoader:
         images, labels = self.splits[part]
-        sampler = ShardedSampler(images, *self._place(), shuffle, self.seed)
+        sampler = ShardedSampler(images, *self._place(), shuffle, self.seed, self.views)
         if not isinstance(images, Tensor):
             return StreamLoader(images, self.batch_size, sampler, self.num_workers)
         tensors = {"input": images} if labels is None else {"input": images, "label": labels}
-        if part == "predict":
-            tensors["index"] = torch.arange(len(images))
         if self.trainer and images.nbytes <= _FITS_ON_DEVICE:
             tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
         return TensorLoader(tensors, self.batch_size, sampler)

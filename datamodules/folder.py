@@ -36,8 +36,7 @@ class ImageFiles:
         labels: (N,) long, or None.
         size, channels: of the tensors.
         strict: stop at a file that cannot be read, instead of leaving it out.
-        numbered: batches hold the pictures' places as ``index``, and may be empty: in order, a whole batch may be of
-            files that cannot be read.
+        may_be_empty: a whole batch may be of files that cannot be read, as happens where they are taken in order.
     """
 
     def __init__(
@@ -47,9 +46,9 @@ class ImageFiles:
         size: int,
         channels: int,
         strict: bool,
-        numbered: bool = False,
+        may_be_empty: bool = False,
     ) -> None:
-        self.paths, self.labels, self.numbered = list(paths), labels, numbered
+        self.paths, self.labels, self.may_be_empty = list(paths), labels, may_be_empty
         self.size, self.channels, self.strict = size, channels, strict
 
     def __len__(self) -> int:
@@ -80,13 +79,12 @@ class ImageFiles:
         """A batch of those that can be read, with the names of the others under ``unreadable``."""
         images = [(i, self.try_read(i)) for i in indices]
         good = [i for i, image in images if image is not None]
-        if not good and not self.numbered:
+        if not good and not self.may_be_empty:
             raise ValueError(f"not one of {len(images)} pictures could be read, {self.paths[indices[0]]} among them")
         none = torch.empty(0, self.channels, self.size, self.size, dtype=torch.uint8)
         found = [image for _, image in images if image is not None]
         batch: dict[str, Any] = {"input": torch.stack(found) if found else none}
-        if self.numbered:
-            batch["index"] = torch.tensor(good, dtype=torch.long)
+        batch["index"] = torch.tensor(good, dtype=torch.long)
         if self.labels is not None:
             batch["label"] = self.labels[good]
         return {**batch, "unreadable": [str(self.paths[i]) for i, image in images if image is None]}
@@ -209,7 +207,7 @@ class Folder(ImageData):
         paths = find_images(self.root)
         if not paths:
             raise FileNotFoundError(f"no pictures under {self.root} ({', '.join(sorted(_ENDINGS))})")
-        files = ImageFiles(paths, None, self.size, self.channels, self.strict, numbered=True)
+        files = ImageFiles(paths, None, self.size, self.channels, self.strict, may_be_empty=True)
         kept = self._fits(len(paths))
         split = self._decode(files) if kept else Split(files, None)
         self._new = self._readable if kept else paths

@@ -19,10 +19,23 @@ class ShardedSampler(DistributedSampler):
         rank, world_size: of this process, and how many there are.
         shuffle: permute anew every epoch; otherwise in order.
         seed: of the permutations.
+        views: after so many epochs orders and seeds begin again; None never does.
     """
 
-    def __init__(self, data: Sized, rank: int = 0, world_size: int = 1, shuffle: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self,
+        data: Sized,
+        rank: int = 0,
+        world_size: int = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+        views: int | None = None,
+    ) -> None:
         super().__init__(data, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+        self.views = views
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch % self.views if self.views else epoch)
 
     def indices(self) -> Tensor:
         """This epoch's and this rank's indices, (ceil(N / R),) long."""
@@ -77,7 +90,7 @@ class TensorLoader(Resumable):
         sampler: gives the order.
 
     Yields:
-        {name: (B, ...)} and ``seed``, an int for the batch's augmentation.
+        {name: (B, ...)}, ``index`` (B,) long, the samples' places, and ``seed``, an int for the batch's augmentation.
     """
 
     def __init__(self, tensors: dict[str, Tensor], batch_size: int, sampler: ShardedSampler) -> None:
@@ -95,9 +108,8 @@ class TensorLoader(Resumable):
         chunks = self.sampler.batches(self.batch_size, device)
         for position in range(start, len(chunks)):
             self._position = position + 1
-            batch: dict[str, Any] = {name: t.index_select(0, chunks[position]) for name, t in self.tensors.items()}
-            batch["seed"] = self.sampler.batch_seed(position)
-            yield batch
+            batch = {name: t.index_select(0, chunks[position]) for name, t in self.tensors.items()}
+            yield {**batch, "index": chunks[position], "seed": self.sampler.batch_seed(position)}
 
 
 class _Batches:
@@ -185,8 +197,8 @@ class StreamLoader(Resumable):
 class PartedData(pl.LightningDataModule):
     """What all datamodules here share: a loader for each of the parts "train", "val", "test" and "predict".
 
-    A subclass defines ``_loader(part, shuffle)``. "predict" is the test samples where there are no others; its batches
-    have the samples' places as ``index`` (B,) long.
+    A subclass defines ``_loader(part, shuffle)``. "predict" is the test samples where there are no others. Batches have
+    the samples' places within the part as ``index`` (B,) long.
     """
 
     def _loader(self, part: str, shuffle: bool = False) -> Any:

@@ -104,12 +104,10 @@ class Noise(PartedData):
 
     def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
         count = self.samples if part == "train" else max(1, round(self.samples * _HELD_OUT))
-        places = torch.arange(count)
-        numbers = places * len(_PARTS) + _PARTS.index("test" if part == "predict" else part)
+        numbers = torch.arange(count) * len(_PARTS) + _PARTS.index("test" if part == "predict" else part)
         sampler = ShardedSampler(numbers, *self._place(), shuffle, self.seed)  # type: ignore[arg-type]
-        tensors = {"number": numbers, "index": places} if part == "predict" else {"number": numbers}
-        return TensorLoader(tensors, self.batch_size, sampler)
+        return TensorLoader({"number": numbers}, self.batch_size, sampler)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Tensor]:
         """Numbers to pictures, as one batch on the device."""
-        return {"input": self.pictures(batch["number"]), **{k: v for k, v in batch.items() if k == "index"}}
+        return {"input": self.pictures(batch["number"]), "index": batch["index"]}

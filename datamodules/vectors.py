@@ -157,11 +157,16 @@ class Vectors(PartedData):
                 digest.update(f"{name} {tuple(values.shape)}".encode() + values.numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    @property
+    def replay(self) -> dict[str, Any]:
+        """What decides the training inputs, as ``ImageData.replay``; rows come in one form only."""
+        rows = self.parts.rows["train"]
+        digest = hashlib.sha256(f"{tuple(rows.shape)}".encode() + rows.numpy().tobytes()).hexdigest()[:16]
+        return {"samples": len(rows), "views": 1, "data": {"rows": digest}, "augmentation": {}}
+
     def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
-        new, part = part == "predict", "test" if part == "predict" else part
+        part = "test" if part == "predict" else part
         tensors = {"input": self.parts.rows[part]}
-        if new:
-            tensors["index"] = torch.arange(len(tensors["input"]))
         if self.parts.labels:
             tensors["label"] = self.parts.labels[part]
         if self.trainer:

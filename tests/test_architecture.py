@@ -25,6 +25,9 @@ ALLOWED = {
         "zoo.backbone",
         "zoo.checks",
         "zoo.metrics",
+        "zoo.aside",
+        "zoo.teachers",
+        "zoo.teacher_cache",
     },
     "zoo": {"zoo"},
     "datamodules": {"datamodules", "zoo.functional"},  # pure functions alone: what noise is, is stated once

@@ -202,6 +202,7 @@ def test_bf16_stays_finite(name, tmp_path):
 # Where one batch in two halves is another thing than the whole batch.
 UNLIKE = {
     "adapt": "its batch norms look at whole batches",
+    "distill": "its default teacher learns from batches of this size, too; tests of its own name a teacher",
     "gan": "its noise is drawn anew for every batch; tests of its own give halves the same noise",
     "vqvae": "its codebook begins with vectors of the first batch, drawn by chance, and follows every micro-batch",
     "skipgram": "its words of noise are drawn anew for every batch",

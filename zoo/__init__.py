@@ -6,6 +6,7 @@ from typing import Any
 _EXPORTS = {
     "AdaptModule": "zoo.modules.adapt",
     "AutoencoderModule": "zoo.modules.autoencoder",
+    "DistillModule": "zoo.modules.distill",
     "FinetuneModule": "zoo.modules.finetune",
     "GANModule": "zoo.modules.gan",
     "PCAModule": "zoo.modules.pca",

@@ -19,6 +19,7 @@ def load_backbone(
     normalisation: dict[str, Any] | None = None,
     drop_head: bool = True,
     weights: str = "default",
+    owner: str = "backbone",
 ) -> tuple[Encoder, str]:
     """An encoder and, in a few words, where its weights are from ("" where they are untrained).
 
@@ -30,6 +31,7 @@ def load_backbone(
         normalisation: of the data, for an untrained network.
         weights: of torchvision and timm: "default" are the library's own, "none" none, anything else a file.
         drop_head: leave a trained encoder's last linear layer away, which served the task it was trained for.
+        owner: what messages call it.
 
     Raises:
         FileNotFoundError: there is no such folder or checkpoint.
@@ -45,7 +47,7 @@ def load_backbone(
         encoder, origin = Encoder(_spec(backbone, shape), shape, None, normalisation), ""
         if isinstance(encoder.trunk, LibraryTrunk) and weights != "none":
             origin = load_weights(encoder, weights)
-    check_input(encoder, shape, normalisation)
+    check_input(encoder, shape, normalisation, owner)
     return encoder, origin
 
 
@@ -74,7 +76,9 @@ def without_head(encoder: Encoder) -> Encoder:
     return bare
 
 
-def check_input(encoder: Encoder, shape: tuple[int, ...], normalisation: dict[str, Any] | None) -> None:
+def check_input(
+    encoder: Encoder, shape: tuple[int, ...], normalisation: dict[str, Any] | None, owner: str = "backbone"
+) -> None:
     """Refuse data that are not what the encoder was trained on.
 
     Values between 0 and 1 as they came (``normalisation`` None) fit any encoder, which does then to them what it needs.
@@ -84,12 +88,10 @@ def check_input(encoder: Encoder, shape: tuple[int, ...], normalisation: dict[st
     """
     if tuple(encoder.input_shape) != shape:
         size = f" (--data.size {encoder.input_shape[-1]}?)" if len(shape) == 3 else ""
-        raise ValueError(
-            f"the backbone takes inputs of shape {tuple(encoder.input_shape)}, the data have {shape}{size}"
-        )
+        raise ValueError(f"the {owner} takes inputs of shape {tuple(encoder.input_shape)}, the data have {shape}{size}")
     if normalisation not in (None, encoder.normalisation):
         raise ValueError(
-            f"the backbone was trained on inputs normalised by {encoder.normalisation or 'nothing'}, the data are "
+            f"the {owner} was trained on inputs normalised by {encoder.normalisation or 'nothing'}, the data are "
             f"normalised by {normalisation}: leave them as they are (--data.normalise unit, "
-            "or of tables --data.standardise false): the backbone brings its own"
+            f"or of tables --data.standardise false): the {owner} brings its own"
         )

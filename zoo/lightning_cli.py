@@ -183,6 +183,16 @@ class ZooCLI(LightningCLI):
         for row in rows:
             table.add_row(*row)
         Console(soft_wrap=True).print(table)
+        if callable(getattr(self.model, "comparison", None)) and "test/score" in metrics:
+            self._compare(self.model.comparison(metrics["test/score"]))
+
+    @staticmethod
+    def _compare(rows: list[Any]) -> None:
+        """Networks beside one another: name, score, parameters, bytes, milliseconds."""
+        table = Table("", "score", "parameters", "size", "latency (CPU)", title="teacher and student")
+        for name, score, parameters, size, latency in rows:
+            table.add_row(name, f"{score:.4f}", f"{parameters:,}", f"{size / 1000:,.0f} kB", f"{latency:.2f} ms")
+        Console(soft_wrap=True).print(table)
 
     def before_predict(self) -> None:
         """Refuse data that are not what the module was trained on: it would predict nonsense without a word.

@@ -39,6 +39,11 @@ MODULES = {
         "transfer learning from any encoder: probe, full, LP-FT, gradual, LoRA, L2-SP; or from scratch",
         options=("--data.labels_per_class=10", "--data.labelled_only=true"),
     ),
+    "distill": Technique(
+        "zoo.modules.distill.DistillModule",
+        "digits",
+        "distillation: a small network learns from a large one, or several: KD, DKD, hints, attention, RKD, CRD",
+    ),
     "adapt": Technique(
         "zoo.modules.adapt.AdaptModule",
         "domains",

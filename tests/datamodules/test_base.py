@@ -30,7 +30,7 @@ def test_batches_hold_what_the_contract_says_and_are_new():
     raw = next(iter(ready().val_dataloader()))
     before = raw["input"].clone()
     batch = ready().on_after_batch_transfer(raw, 0)
-    assert batch.keys() == {"input", "label"} and batch["label"].dtype == torch.long
+    assert batch.keys() == {"input", "label", "index"} and batch["label"].dtype == torch.long
     assert torch.equal(raw["input"], before) and "seed" in raw
 
 
@@ -121,3 +121,28 @@ def test_each_picture_normalised_by_itself_and_the_encoder_does_the_same() -> No
     torch.testing.assert_close(found.flatten(1).double(), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
     encoder = Encoder("mlp", data.input_shape, normalisation=data.normalisation)
     torch.testing.assert_close(encoder.preprocess(raw), found)
+
+
+def test_replay_is_of_what_decides_the_training_inputs():
+    plain = ready().replay
+    assert (plain["samples"], plain["views"], plain["augmentation"]) == (len(ready().splits["train"].images), 1, {})
+    assert plain == ready(labels_per_class=5).replay == ready(batch_size=7, views=3).replay  # labels and order do not
+    assert plain["data"] != ready(normalise="standard").replay["data"] != ready(val_fraction=0.2).replay["data"]
+    flipped = ready(flip=True, views=3).replay
+    assert flipped["views"] == 3 and ready(flip=True).replay["views"] is None
+    for other in ({"batch_size": 7}, {"crop": 1}, {"seed": 1}, {"views": 2}):
+        assert ready(**{"flip": True, "views": 3, **other}).replay["augmentation"] != flipped["augmentation"]
+    assert ready(binarise="dynamic").replay["views"] is None
+
+
+def test_a_view_that_comes_again_is_the_same():
+    data = ready(training=True, crop=2, views=2)
+
+    def inputs(epoch):
+        batches = data.train_dataloader()
+        batches.sampler.set_epoch(epoch)
+        return [data.on_after_batch_transfer(batch, 0) for batch in batches]
+
+    for first, again in zip(inputs(1), inputs(3), strict=True):
+        assert all(torch.equal(first[key], again[key]) for key in ("input", "index"))
+    assert not torch.equal(inputs(0)[0]["input"], inputs(1)[0]["input"])

@@ -23,7 +23,7 @@ def test_pairs_of_a_labelled_source_and_a_target_without_labels():
     batches = epoch(data, data.train_dataloader(), 0)
     assert all(b["target"].shape == (len(b["input"]), 3, 8, 8) for b in batches)
     batch = data.on_after_batch_transfer(batches[0], 0)
-    assert batch.keys() == {"input", "label", "target"}
+    assert batch.keys() == {"input", "label", "target", "index"}
     assert batch["input"].shape == batch["target"].shape == (50, 3, 8, 8)
     assert torch.equal(batch["input"][:, 0], batch["input"][:, 2])  # grey in three channels
     assert not torch.equal(batch["target"][:, 0], batch["target"][:, 2])

@@ -45,7 +45,7 @@ def test_flat_pictures_are_unlabelled(tmp_path):
         picture(tmp_path / f"{i}.webp")
     data = loaded(tmp_path)
     assert data.num_classes is None and data.splits["train"].labels is None
-    assert next(iter(data.train_dataloader())).keys() == {"input", "seed"}
+    assert next(iter(data.train_dataloader())).keys() == {"input", "index", "seed"}
 
 
 def test_a_single_sub_folder_distinguishes_nothing(tmp_path):

@@ -14,7 +14,7 @@ class Numbers(list):
     """A source that reads its indices."""
 
     def read(self, indices):
-        return {"input": torch.tensor(indices)}
+        return {"input": torch.tensor(indices), "index": torch.tensor(indices)}
 
 
 def stream(n=20, batch_size=6, workers=0, **sampling):
@@ -95,3 +95,19 @@ def test_a_stream_goes_on_in_the_middle_of_an_epoch():
     seen = order([next(batches), next(batches)])
     second.load_state_dict(first.state_dict())
     assert seen + order(second) == order(loader(shuffle=True))
+
+
+@pytest.mark.parametrize("make", [loader, stream])
+def test_batches_say_which_samples_they_hold(make):
+    """The samples here are their own places."""
+    for batch in make(shuffle=True, rank=1, world_size=3):
+        assert torch.equal(batch["index"], batch["input"])
+
+
+def test_views_come_again():
+    def seen(epoch, views):
+        numbers = loader(shuffle=True, views=views)
+        numbers.sampler.set_epoch(epoch)
+        return [(batch["input"].tolist(), batch["seed"]) for batch in numbers]
+
+    assert seen(5, 3) == seen(2, 3) == seen(2, None) != seen(5, None)

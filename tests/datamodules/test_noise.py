@@ -29,7 +29,7 @@ def as_set(pictures):
 def test_default_pictures():
     data = Noise()
     batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
-    assert list(batch) == ["input"] and batch["input"].dtype == torch.float32
+    assert list(batch) == ["input", "index"] and batch["input"].dtype == torch.float32
     assert batch["input"].shape == (128, 3, 100, 100) and data.input_shape == (3, 100, 100)
     assert data.num_classes is None and data.normalisation is None
     assert stats.kstest(batch["input"].flatten()[:100_000], "uniform").pvalue > 1e-3

@@ -168,10 +168,14 @@ class FinetuneModule(ZooModule):
         logs = {}
         if self.hparams.task == "classification":
             logs["accuracy"] = (output.argmax(1) == labels).sum() / known(labels).sum().clamp_min(1)
-        if self.hparams.l2_sp and self.start is not None:
-            tie = squared_distance(self.encoder.parameters(), self.start["encoder"].parameters())
-            loss = loss + self.hparams.l2_sp / 2 * tie
-        return loss, logs
+        return self._tied(loss), logs
+
+    def _tied(self, loss: Tensor) -> Tensor:
+        """With the tie to the start."""
+        if not self.hparams.l2_sp or self.start is None:
+            return loss
+        tie = squared_distance(self.encoder.parameters(), self.start["encoder"].parameters())
+        return loss + self.hparams.l2_sp / 2 * tie
 
     def _loss(self, output: Tensor, labels: Tensor) -> Tensor:
         hp = self.hparams
@@ -339,7 +343,9 @@ class FinetuneModule(ZooModule):
         hp = self.hparams
         if hp.mode == "probe":
             return SGD(self.head.parameters(), lr=0.0)
-        layers = [*staged_parameters(self.encoder), list(self.head.parameters())]
+        held = {id(p) for p in self.encoder.parameters()}
+        beside = [p for p in self.parameters() if p.requires_grad and id(p) not in held]  # the head, and a subclass's
+        layers = [*staged_parameters(self.encoder), beside]
         return adamw(
             self, hp.lr, hp.weight_decay, hp.schedule, layered_groups(layers, hp.lr, hp.weight_decay, hp.layer_decay)
         )

@@ -98,3 +98,12 @@ def test_mistakes_are_named(tmp_path):
     batch = {"input": torch.rand(2, *SHAPE), "label": torch.zeros(2, dtype=torch.long)}
     with pytest.raises(ValueError, match="AdaptModule needs 'target' in the batch"):
         AdaptModule(SHAPE, 10).loss(batch)
+
+
+@pytest.mark.parametrize("method", ["dann", "cdan"])
+def test_the_critic_learns(method, tmp_path):
+    pl.seed_everything(0, verbose=False)
+    module = AdaptModule(SHAPE, 10, method=method)
+    before = [p.clone() for p in module.critic.parameters()]
+    quiet_trainer(tmp_path, max_steps=3).fit(module, Domains())
+    assert not any(torch.equal(p, q) for p, q in zip(module.critic.parameters(), before, strict=True))

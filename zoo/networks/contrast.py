@@ -1,0 +1,93 @@
+"""What contrastive distillation needs beside a student and a teacher: a common space, and a memory of it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.functional.distill import contrast_scores, crd_loss
+
+
+class ContrastMemory(nn.Module):
+    """CRD (Tian et al. 2020): a sample's features as student and teacher have them are told from other samples'.
+
+    Both are mapped to D numbers on a sphere; others are drawn from a memory, in which each sample's row follows what
+    was last seen of it. The memory is neither parameter nor buffer, since DDP would overwrite it with the first
+    process's; all processes' rows are put into all memories. It is part of the state.
+
+    Args:
+        student, teacher: lengths of their features.
+        dim: D.
+        negatives: K, others drawn for each batch.
+        temperature: of the products.
+        momentum: share of the old row that is kept.
+
+    ``forward`` takes features (B, student) and (B, teacher), and the samples' places (B,) long, to the loss of both
+    directions; it remembers the batch while training.
+    """
+
+    constants: Tensor
+
+    def __init__(
+        self,
+        student: int,
+        teacher: int,
+        dim: int = 128,
+        negatives: int = 1024,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.student, self.teacher = nn.Linear(student, dim), nn.Linear(teacher, dim)
+        self.dim, self.negatives, self.temperature, self.momentum = dim, negatives, temperature, momentum
+        self.memory = torch.empty(2, 0, dim)  # the student's rows and the teacher's
+        self.register_buffer("constants", torch.zeros(2))  # N times the mean score, of the first batch
+
+    def allocate(self, samples: int, seed: int = 0) -> None:
+        """Random rows for so many samples, unless there are as many already."""
+        if self.memory.shape[1] != samples:
+            rows = torch.randn(2, samples, self.dim, generator=torch.Generator().manual_seed(seed))
+            self.memory = F.normalize(rows, dim=2).to(self.constants.device)
+            self.constants.zero_()
+
+    def forward(self, student: Tensor, teacher: Tensor, index: Tensor) -> Tensor:
+        samples = self.memory.shape[1]
+        chosen = torch.randint(samples, (self.negatives,), device=index.device)
+        own = [F.normalize(self.student(student).float()), F.normalize(self.teacher(teacher).float())]
+        losses = []
+        for side, anchors in enumerate(own):
+            others = self.memory[1 - side]
+            scores = contrast_scores(anchors, others[index], others[chosen], self.temperature)
+            constant = torch.where(self.constants[side] > 0, self.constants[side], scores.detach().mean() * samples)
+            if self.training:
+                self.constants[side] = constant
+            losses.append(crd_loss(scores, constant, samples))
+        if self.training:
+            self._remember(index, torch.stack(own).detach())
+        return losses[0] + losses[1]
+
+    def _remember(self, index: Tensor, rows: Tensor) -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            index, rows = _of_all_ranks(index), _of_all_ranks(rows.transpose(0, 1)).transpose(0, 1)
+        self.memory[:, index] = F.normalize(torch.lerp(rows, self.memory[:, index], self.momentum), dim=2)
+
+    def get_extra_state(self) -> Tensor:
+        """The memory, (2, N, D)."""
+        return self.memory
+
+    def set_extra_state(self, state: Any) -> None:
+        """A memory of any number of samples."""
+        self.memory = state.to(self.constants.device)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)
+        self.memory = fn(self.memory)
+        return self
+
+
+def _of_all_ranks(x: Tensor) -> Tensor:
+    """Rows (B, ...) of all processes, which have as many each."""
+    parts = [torch.empty_like(x) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, x.contiguous())
+    return torch.cat(parts)
