@@ -112,10 +112,10 @@ def precision_bars(probabilities: Tensor, labels: Tensor, names: list[str]) -> F
         labels.float().mean(0), range(classes), "|", color=_DARK, ms=10, mew=2, label="share that has it: by chance"
     )
     axes.set_yticks(range(classes), [_short(name, 24) for name in names], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(classes - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.set_title(f"average precision by class; mean {each.nanmean():.3f}", fontsize=9)
-    axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    figure.legend(fontsize=7, frameon=False, loc="outside lower center")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

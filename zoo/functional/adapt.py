@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from zoo.functional.diff_augment import diff_augment
 
+_REACH = 3  # pixels from the middle of a random filter to its edge
+
 
 class _Reversal(torch.autograd.Function):
     @staticmethod
@@ -64,8 +66,11 @@ def certainty_weight(probabilities: Tensor) -> Tensor:
 def coral_loss(source: Tensor, target: Tensor) -> Tensor:
     """Squared distance of the features' covariances over 4 D^2 (deep CORAL, Sun & Saenko 2016): (B, D) each."""
     with torch.autocast(source.device.type, enabled=False):
-        difference = torch.cov(source.float().T) - torch.cov(target.float().T)
-        return difference.square().sum() / (4 * source.shape[1] ** 2)
+        halves = [x.float() - x.float().mean(0) for x in (source, target)]
+        stacked = torch.cat([x / (len(x) - 1) ** 0.5 for x in halves])
+        sign = torch.cat([x.new_full((len(x),), s) for x, s in zip(halves, (1.0, -1.0), strict=True)])
+        # The squared norm of Z^T S Z is the sum of S ZZ^T S * ZZ^T: of B x B numbers, where covariances have D x D.
+        return ((stacked @ stacked.T).square() * sign.outer(sign)).sum() / (4 * source.shape[1] ** 2)
 
 
 def aligned(target: Tensor, source: Tensor) -> Tensor:
@@ -96,15 +101,36 @@ def warm_up(progress: float) -> float:
     return 0.5 - math.cos(min(math.pi, 2 * math.pi * progress)) / 2
 
 
-def strong_view(x: Tensor, low: Tensor | float = 0.0, high: Tensor | float = 1.0) -> Tensor:
-    """Pictures (B, C, H, W), each in other colours, every second one as a negative by chance, moved, and with a hole.
+def strong_view(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Pictures (B, C, H, W), each moved by up to 1/8 of its sides, and its shapes in other colours and textures."""
+    dark = x.amin((1, 2, 3), keepdim=True)
+    return random_convolution(diff_augment(x, ["translation"], low=dark, generator=generator), generator)
+
+
+def random_convolution(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Each picture through a random filter of its own, blended with the picture: what is left in common are shapes
+    (Xu et al. 2021, "Robust and generalizable visual representation learning via random convolutions").
 
     Args:
-        x: between ``low`` and ``high``.
-        low, high: black and white, numbers or (C, 1, 1).
+        x: (B, C, H, W).
+        generator: of the filters' values, normal, of their sizes, 1 to 7 pixels (less where the picture is small), and
+            of the blend's shares, uniform.
+
+    Returns:
+        The same shape; pictures keep their means, and filtered ones their deviations.
     """
-    negative = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
-    x = diff_augment(torch.where(negative, low + high - x, x), low=low, high=high)
-    return torch.minimum(
-        torch.maximum(x, torch.as_tensor(low, device=x.device)), torch.as_tensor(high, device=x.device)
-    )
+    count, channels, height, width = x.shape
+    reach = min(_REACH, min(height, width) // 8)
+    # One size for all in memory, cut down by a mask: a size drawn on a GPU would have to be waited for.
+    size = torch.randint(reach + 1, (count, 1, 1, 1, 1), device=x.device, generator=generator)
+    away = torch.arange(-reach, reach + 1, device=x.device).abs()
+    kept = torch.maximum(away.unsqueeze(1), away) <= size
+    values = (count, channels, channels, *kept.shape[-2:])
+    filters = torch.randn(values, device=x.device, dtype=x.dtype, generator=generator) * kept
+    padded = F.pad(x, [reach] * 4, mode="replicate").view(1, count * channels, height + 2 * reach, width + 2 * reach)
+    filtered = F.conv2d(padded, filters.flatten(0, 1), groups=count).view_as(x).to(x.dtype)
+    std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
+    new_std, new_mean = torch.std_mean(filtered, (1, 2, 3), keepdim=True)
+    filtered = (filtered - new_mean) / new_std.clamp_min(1e-6) * std + mean
+    share = torch.rand(count, 1, 1, 1, device=x.device, dtype=x.dtype, generator=generator)
+    return torch.lerp(x, filtered, share)

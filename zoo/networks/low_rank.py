@@ -47,11 +47,12 @@ def add_low_rank(network: nn.Module, rank: int) -> int:
 
 
 def merged(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A network's state with the changes added to the weights, under the names they have without."""
+    """A network's state with the changes added to the weights, under the names they have without; weights with another
+    parametrization, such as a spectral norm, stay as they are."""
     plain: dict[str, Tensor] = {}
     for name, value in state.items():
         layer, found, part = name.rpartition(_PREFIX)
-        if not found:
+        if not found or f"{layer}{_PREFIX}0.up" not in state:
             plain[name] = value
         elif part == "original":
             up, down = (state[f"{layer}{_PREFIX}0.{matrix}"] for matrix in ("up", "down"))

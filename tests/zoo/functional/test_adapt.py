@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import correlate
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,6 +15,7 @@ from zoo.functional.adapt import (
     domain_loss,
     pseudo_label_loss,
     ramp,
+    random_convolution,
     reverse_gradient,
     strong_view,
     warm_up,
@@ -61,7 +63,7 @@ def test_the_sure_count_double():
 def test_coral_against_numpy():
     difference = np.cov(SOURCE.double().T) - np.cov(TARGET.double().T)
     assert coral_loss(SOURCE, TARGET).item() == pytest.approx((difference**2).sum() / (4 * 25), rel=1e-5)
-    assert coral_loss(SOURCE, SOURCE + 3).item() == pytest.approx(0, abs=1e-10)
+    assert coral_loss(SOURCE, SOURCE + 3).item() == pytest.approx(0, abs=1e-7)
 
 
 def test_alignment_gives_the_source_frequencies_at_first_order():
@@ -85,16 +87,47 @@ def test_only_the_sure_are_learned_from():
     assert (gradient[2] == 0).all() and (gradient[:2] != 0).all()
 
 
-def test_strong_views_are_pictures_and_half_of_them_negatives():
-    torch.manual_seed(0)
-    x = torch.full((400, 3, 8, 8), 0.9)
-    y = strong_view(x)
-    assert y.min() >= 0 and y.max() <= 1
-    middle = y.amax((1, 2, 3))  # holes are black
-    assert 0.4 < (middle < 0.5).float().mean() < 0.6
-    low, high = torch.tensor([-1.0, 0.0, 2.0]).view(3, 1, 1), torch.tensor([1.0, 3.0, 4.0]).view(3, 1, 1)
-    z = strong_view(low + (high - low) * x, low, high)
-    assert (z >= low).all() and (z <= high).all()
+class Chance:
+    """What ``random_convolution`` draws, in its order."""
+
+    def __init__(self, count, channels, reach, seed):
+        g = torch.Generator().manual_seed(seed)
+        self.size = torch.randint(reach + 1, (count, 1, 1, 1, 1), generator=g)
+        side = 2 * reach + 1
+        self.filters = torch.randn(count, channels, channels, side, side, generator=g)
+        self.share = torch.rand(count, 1, 1, 1, generator=g)
+
+
+def test_random_convolution_is_a_filter_of_its_own_for_each_picture():
+    x = torch.rand(5, 3, 16, 24, generator=G)
+    found = random_convolution(x, torch.Generator().manual_seed(3))
+    drawn = Chance(5, 3, 2, seed=3)
+    assert len(drawn.size.unique()) > 1
+    for i in range(5):
+        picture, n = x[i].double().numpy(), int(drawn.size[i])
+        filters = drawn.filters[i].double().numpy()[:, :, 2 - n : 3 + n, 2 - n : 3 + n]
+        planes = [sum(correlate(picture[c], f[c], mode="nearest") for c in range(3)) for f in filters]
+        filtered = np.stack(planes)
+        filtered = (filtered - filtered.mean()) / filtered.std(ddof=1) * picture.std(ddof=1) + picture.mean()
+        expected = picture + float(drawn.share[i]) * (filtered - picture)
+        np.testing.assert_allclose(found[i].numpy(), expected, atol=1e-5)
+
+
+def test_random_convolution_keeps_means_and_flat_pictures():
+    x = torch.rand(6, 1, 28, 28, generator=G) + torch.arange(6).view(6, 1, 1, 1)
+    torch.testing.assert_close(random_convolution(x).mean((1, 2, 3)), x.mean((1, 2, 3)), rtol=1e-4, atol=1e-4)
+    flat = torch.full((2, 3, 8, 8), 0.7)
+    torch.testing.assert_close(random_convolution(flat), flat)
+
+
+def test_strong_views_are_other_pictures_of_the_same_shapes_moved():
+    x = torch.full((400, 1, 8, 8), 0.2)
+    x[:, :, 4, 4] = 1.0
+    y = strong_view(x, torch.Generator().manual_seed(0))
+    assert (y != x).flatten(1).any(1).float().mean() > 0.9 and y.isfinite().all()
+    background = y.flatten(1).median(1, keepdim=True).values
+    places = (y.flatten(1) - background).abs().argmax(1)  # of the point, up to 1 pixel and the filter's 1 away
+    assert set((places // 8).tolist()) <= {2, 3, 4, 5, 6} and len(places.unique()) >= 9
 
 
 def test_a_critic_and_features_pull_in_opposite_directions():

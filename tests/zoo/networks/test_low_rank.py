@@ -32,3 +32,9 @@ def test_nothing_changes_at_first_and_then_by_a_low_rank():
 def test_a_rank_that_nothing_exceeds_is_refused():
     with pytest.raises(ValueError, match="lora_rank 9"):
         add_low_rank(nn.Linear(9, 9), 9)
+
+
+def test_a_spectral_norm_is_no_change_of_low_rank():
+    """A critic's encoder that has one was not exported."""
+    state = Encoder({"name": "dcgan", "spectral_norm": True}, (1, 8, 8)).state_dict()
+    assert merged(state).keys() == state.keys() and any("parametrizations" in name for name in state)
