@@ -5,8 +5,9 @@ sample pulls the unit nearest to it, and less so that unit's neighbours on the g
 training goes on. What results is a map of the data that can be looked at, and for each sample a place on it.
 
 The batch rule adds samples up by their nearest unit through a whole epoch, and then gives every unit the mean of its
-neighbourhood: two products of matrices a batch, and neither the order of samples nor the size of batches matters. The
-online rule moves units after every mini-batch.
+neighbourhood: two products of matrices a batch, and neither the order of samples nor the size of batches matters. It
+may also move them several times an epoch, from sums in which older samples fade, and comes closer to the data in as
+many epochs. The online rule moves units after every mini-batch.
 """
 
 import math
@@ -49,6 +50,8 @@ class SOMModule(GradientFreeModule):
         input_shape: of one sample, of D numbers.
         rows, columns: of the grid, K units in all. 5 sqrt(N) units are usual for N samples.
         rule: "batch" or "online".
+        moves: of the batch rule, in an epoch, at most one a batch. With 1 every epoch starts its sums anew; with more,
+            each move leaves the share 1 - 1 / moves of them, an epoch's samples in all.
         topology: "rectangular" (eight neighbours) or "hexagonal" (six).
         torus: whether the grid's opposite sides meet.
         neighbourhood: "gaussian", "bubble", or, for the online rule, "mexican_hat".
@@ -78,6 +81,7 @@ class SOMModule(GradientFreeModule):
         rows: int = 10,
         columns: int = 10,
         rule: Literal["batch", "online"] = "batch",
+        moves: int = 1,
         topology: Topology = "rectangular",
         torus: bool = False,
         neighbourhood: Neighbourhood = "gaussian",
@@ -93,6 +97,8 @@ class SOMModule(GradientFreeModule):
         super().__init__()
         if rows < 1 or columns < 1 or rows * columns < 2:
             raise ValueError(f"a map has two units or more; got rows {rows} and columns {columns}")
+        if moves < 1 or (moves > 1 and rule == "online"):
+            raise ValueError(f"moves must be 1 or more, and is for rule 'batch'; got {moves} and {rule!r}")
         for name, value in {"sigma_end": sigma_end, "rate": rate, "rate_end": rate_end}.items():
             if not value > 0:
                 raise ValueError(f"{name} must be more than 0; got {value}")
@@ -106,6 +112,7 @@ class SOMModule(GradientFreeModule):
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
         self._squared = grid_distances(rows, columns, topology, torus)
         self._gathered: tuple[Tensor, Tensor] | None = None  # no buffers: DDP would give all processes the first's
+        self._waiting = False  # whether some of it has not moved the units yet
 
     @property
     def _trunk(self) -> Prototypes:
@@ -156,6 +163,7 @@ class SOMModule(GradientFreeModule):
     def _gather(self, x: Tensor, chosen: Tensor) -> None:
         sums = unit_sums(x, chosen, len(self.units))
         self._gathered = sums if self._gathered is None else (self._gathered[0] + sums[0], self._gathered[1] + sums[1])
+        self._waiting = True
 
     def _grid_distances(self) -> Tensor:
         self._squared = self._squared.to(self.device)
@@ -207,20 +215,25 @@ class SOMModule(GradientFreeModule):
         return x.mean(0) + noise * x.std(0)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.hparams.rule == "online" or self.trainer.is_last_batch:
-            self._move()
+        if self.hparams.rule == "online":
+            self._move(self._online_progress())
+            return
+        done = self._moves if self.trainer.is_last_batch else self._moves_by(batch_idx)
+        if done > self._moves_by(batch_idx - 1):
+            self._move(self._batch_progress(done))
 
     def on_train_epoch_end(self) -> None:
-        self._move()  # where ``max_steps`` ended the epoch
+        if self._waiting:  # where ``max_steps`` ended the epoch
+            self._move(self._batch_progress(self._moves))
         self._record()
 
     @torch.no_grad()
-    def _move(self) -> None:
-        if self._gathered is None:
-            return
+    def _move(self, progress: float) -> None:
+        assert self._gathered is not None
         sums, counts = self._summed(self._gathered)
-        self._gathered = None
-        hp, progress = self.hparams, self._progress()
+        self._gathered = self._faded(self._gathered)
+        self._waiting = False
+        hp = self.hparams
         sigma = decayed(hp.decay, hp.sigma or max(hp.rows, hp.columns) / 2, hp.sigma_end, progress)
         if hp.rule == "batch":
             influence = self._influence(sigma)
@@ -248,16 +261,37 @@ class SOMModule(GradientFreeModule):
         down, right = (neighbourhood("gaussian", side, sigma) for side in sides)
         return down, right
 
-    def _progress(self) -> float:
-        """From 0 at the first move to 1 at the last."""
-        trainer = self.trainer
-        total = float(trainer.estimated_stepping_batches)
+    @property
+    def _moves(self) -> int:
+        """Of the batch rule in an epoch; one where it is not known how long that is."""
+        batches = self.trainer.num_training_batches
+        return 1 if math.isinf(batches) else min(self.hparams.moves, int(batches))
+
+    def _moves_by(self, batch_idx: int) -> int:
+        """How many are due in this epoch by a batch's end."""
+        return int((batch_idx + 1) * self._moves // self.trainer.num_training_batches)
+
+    def _faded(self, gathered: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """What later moves keep of the sums."""
+        if self.hparams.rule == "online" or self._moves == 1:
+            return None
+        return tuple(t * (1 - 1 / self._moves) for t in gathered)  # type: ignore[return-value]
+
+    def _batch_progress(self, done: int) -> float:
+        """From 0 at the first move to 1 at the last, as which the ``done``-th of this epoch counts."""
+        batches = self.trainer.num_training_batches
+        steps = 1 if math.isinf(batches) else max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
+        last = math.ceil(self._total_steps() / steps) * self._moves - 1
+        return min(1.0, (self.current_epoch * self._moves + done - 1) / max(1, last))
+
+    def _online_progress(self) -> float:
+        return min(1.0, max(0, self.global_step - 1) / max(1.0, self._total_steps() - 1))
+
+    def _total_steps(self) -> float:
+        total = float(self.trainer.estimated_stepping_batches)
         if math.isinf(total) or total < 0:
             raise ValueError("the neighbourhood shrinks to the end: give --trainer.max_epochs or --trainer.max_steps")
-        if self.hparams.rule == "online":
-            return min(1.0, max(0, self.global_step - 1) / max(1.0, total - 1))
-        steps = max(1, math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
-        return min(1.0, self.current_epoch / max(1, math.ceil(total / steps) - 1))
+        return total
 
     def _summed(self, gathered: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Over all processes."""
@@ -300,12 +334,14 @@ class SOMModule(GradientFreeModule):
         super().on_save_checkpoint(checkpoint)
         if self._gathered is not None:  # in the middle of an epoch; all processes are here together
             checkpoint["gathered"] = list(self._summed(self._gathered))
+            checkpoint["waiting"] = self._waiting
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         gathered = checkpoint.get("gathered")
         first = self.global_rank == 0  # the sums of all processes are one's now
         self._gathered = tuple(t.to(self.device) for t in gathered) if gathered and first else None
+        self._waiting = bool(checkpoint.get("waiting"))
 
 
 def _check_finite(x: Tensor) -> None:

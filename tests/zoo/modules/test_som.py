@@ -46,6 +46,31 @@ def test_the_batch_rule_from_start_to_end():
     torch.testing.assert_close(module.units.double(), units, rtol=1e-4, atol=1e-4)
 
 
+def test_several_moves_an_epoch():
+    """Against the formula in float64: older samples fade, the neighbourhood shrinks with every move."""
+    module, _ = trained(batch_size=60, epochs=3, moves=2, sigma=3.0, sigma_end=0.5)
+    units = SOMModule((6,), rows=5, columns=6)._starting_units(X).double()
+    places = module.encoder.trunk.positions.double()
+    squared = torch.cdist(places, places).square()
+    total, count = torch.zeros(30, 6, dtype=torch.float64), torch.zeros(30, dtype=torch.float64)
+    for move in range(6):
+        for batch in X.double().split(60)[slice(0, 3) if move % 2 == 0 else slice(3, 5)]:
+            nearest = torch.cdist(batch, units).argmin(1)
+            total.index_add_(0, nearest, batch)
+            count += nearest.bincount(minlength=30)
+        sigma = 3.0 * (0.5 / 3.0) ** (move / 5)
+        weight = torch.exp(-squared / (2 * sigma**2))
+        units = (weight @ total) / (weight @ count).unsqueeze(1)
+        total, count = total / 2, count / 2
+    torch.testing.assert_close(module.units.double(), units, rtol=1e-4, atol=1e-4)
+
+
+def test_more_moves_come_closer_in_as_many_epochs():
+    _, one = trained(epochs=5)
+    _, many = trained(epochs=5, moves=6)
+    assert many.callback_metrics["val/loss"] < one.callback_metrics["val/loss"]
+
+
 def test_a_map_of_a_square_is_in_order():
     """Uniform points of the plane: neighbours stay neighbours, and units spread over the square."""
     x = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0))
@@ -134,7 +159,7 @@ from test_som import Save, loader, pl, quiet_trainer
 from zoo import SOMModule
 for name, callbacks in (("plain", []), ("saved", [Save({folder!r})])):
     pl.seed_everything(0, verbose=False)
-    module = SOMModule((6,), rows=5, columns=6)
+    module = SOMModule((6,), rows=5, columns=6, moves=2)
     fit = quiet_trainer({folder!r}, max_epochs=3, devices=2, strategy="ddp", callbacks=callbacks)
     fit.fit(module, loader(batch_size=25))
     fit.save_checkpoint({folder!r} + "/" + name + ".ckpt")
@@ -171,6 +196,10 @@ def test_mistakes_are_named():
         SOMModule((6,), neighbourhood="mexican_hat")
     with pytest.raises(ValueError, match="two units or more"):
         SOMModule((6,), rows=1, columns=1)
+    with pytest.raises(ValueError, match="moves must be 1 or more"):
+        SOMModule((6,), moves=0)
+    with pytest.raises(ValueError, match="for rule 'batch'; got 3 and 'online'"):
+        SOMModule((6,), moves=3, rule="online")
     with pytest.raises(ValueError, match="rate at most 1"):
         SOMModule((6,), rate=2.0)
     with pytest.raises(ValueError, match="row 3 of the batch, column 2, is NaN"):
