@@ -56,6 +56,8 @@ class AdaptModule(FinetuneModule):
         strength: of what the method adds, at its end: "dann" and "cdan" follow Ganin's ramp, "adamatch" half a cosine;
             None is 1000 for "coral" (its loss has a factor 1 / 4 D^2), 0.03 "dann", 0.1 "cdan", 2 "adamatch".
         threshold: of "adamatch": how sure a pseudo-label must be, as a share of the certainty on the source.
+        blend: of "adamatch": the largest share of a target picture in a changed source picture, which keeps its label
+            (domain mixup, Xu et al. 2020).
         entropy_weight: whether sure samples count more for the critic of "cdan" (CDAN+E).
         options: the others of ``FinetuneModule``.
 
@@ -72,12 +74,13 @@ class AdaptModule(FinetuneModule):
         backbone: Spec | nn.Module = "",
         method: Method = "adamatch",
         strength: float | None = None,
-        threshold: float = 0.6,
+        threshold: float = 0.9,
+        blend: float = 0.5,
         entropy_weight: bool = True,
         **options: Any,
     ) -> None:
         at_least(0, strength=0.0 if strength is None else strength)
-        between(0, 1, threshold=threshold)
+        between(0, 1, threshold=threshold, blend=blend)
         if not backbone:
             normalisation = options.get("normalisation") or {"sample_offset": 0.05}
             backbone = {**_OWN, "input_shape": input_shape, "normalisation": normalisation}
@@ -111,7 +114,8 @@ class AdaptModule(FinetuneModule):
         if self.hparams.method == "adabn":
             return self._with_target_statistics(batch, target)
         if self.hparams.method == "adamatch":
-            views = [x, strong_view(x), target, strong_view(target)]
+            share = self.hparams.blend * torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype)
+            views = [x, strong_view(torch.lerp(x, target, share)), target, strong_view(target)]
             plain, changed, weak, strong = self._standard(torch.cat(views)).chunk(4)
             supervised = (self._loss(plain, labels) + self._loss(changed, labels)) / 2
             added = pseudo_label_loss(strong, weak, plain, self.hparams.threshold)

@@ -49,7 +49,8 @@ class GANModule(ZooModule):
 
     Args:
         input_shape: (C, H, W) of the pictures.
-        network: spec of the critic's trunk: "dcgan", "resnet" or "free".
+        network: spec of the critic's trunk: "dcgan", "resnet" or "free", which needs the objective "relativistic" with
+            ``r1``, ``r2`` and ``penalty_every`` 1 to reach all of the data (recipes/r3gan-digits.yaml).
         generator: spec of the generator: the same, or "image", which takes a picture of noise; "" is the critic's.
         latent_dim: of the noise, where it is a vector.
         prior: the noise's distribution, one of ``zoo.functional.priors``.

@@ -43,6 +43,24 @@ def limit(module: nn.Module) -> nn.Module:
     return module
 
 
+def begin_evenly(network: nn.Module) -> None:
+    """Weights by Glorot & Bengio 2010 with gain sqrt(2), no offsets, and branches of ``FreeBlock`` at zero.
+
+    PyTorch's own let it fade where there are few norms or none: a generator begins with nearly the same picture for all
+    noise, and collapses on a few for good.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fans = layer.weight.shape[0] // getattr(layer, "groups", 1) + layer.weight.shape[1]
+            reach = math.sqrt(12 / (fans * layer.weight[0, 0].numel()))
+            nn.init.uniform_(layer.weight, -reach, reach)  # ``xavier_uniform_`` knows no groups
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    for block in network.modules():
+        if isinstance(block, FreeBlock):
+            nn.init.zeros_(block.layers[-1].weight)  # type: ignore[arg-type]
+
+
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
     """Of a generator.
 
@@ -158,6 +176,7 @@ class ResNetTrunk(nn.Sequential):
         for i, (a, b) in enumerate(pairwise([channels[1], *channels[1:]])):
             layers.append(ResidualBlock((a, b), sides[i + 1]))
         super().__init__(*layers, nn.ReLU(), nn.Flatten())
+        begin_evenly(self)
         if spectral_norm:
             limit(self)
         self.feature_dim = channels[-1] * math.prod(sides[-1])
@@ -176,6 +195,7 @@ class ResNetGenerator(nn.Module):
             layers.append(ResidualBlock((channels[stage], after), sides[stage - 1], norm))
         end = [norm_layer(norm, channels[1]), nn.ReLU(), nn.Conv2d(channels[1], channels[0], 3, padding=1)]
         self.layers = nn.Sequential(*layers, *end)
+        begin_evenly(self)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z)
@@ -201,7 +221,6 @@ class FreeBlock(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Conv2d(inner, channels, 1, bias=False),
         )
-        nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
@@ -217,6 +236,7 @@ class FreeTrunk(nn.Sequential):
             layers += [*(FreeBlock(a) for _ in range(blocks)), nn.AvgPool2d(2), nn.Conv2d(a, b, 1)]
         layers += [FreeBlock(channels[-1]), nn.Conv2d(channels[-1], channels[-1], sides[-1], groups=channels[-1])]
         super().__init__(*layers, nn.Flatten())
+        begin_evenly(self)
         self.feature_dim = channels[-1]
 
 
@@ -234,6 +254,7 @@ class FreeGenerator(nn.Module):
             layers += [nn.Conv2d(a, b, 1), nn.Upsample(sides[stage - 1], mode="bilinear")]
             layers += [FreeBlock(b) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers, nn.LeakyReLU(0.2), nn.Conv2d(channels[1], channels[0], 3, padding=1))
+        begin_evenly(self)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z)

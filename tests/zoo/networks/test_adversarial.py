@@ -30,6 +30,17 @@ def test_critics_see_every_picture_alone(name):
     torch.testing.assert_close(trunk(x)[:1], trunk(x[:1]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 128, 128)])
+@pytest.mark.parametrize("name", ["resnet", "free"])
+def test_generators_begin_with_another_picture_for_every_noise(name, shape):
+    """With PyTorch's own weights they differ less, and training collapses."""
+    torch.manual_seed(0)
+    network = build({"name": name, "width": 16}, GENERATORS, latent_dim=64, output_shape=shape)
+    with torch.no_grad():
+        pictures = network(torch.randn(64, 64))
+    assert 0.7 < pictures.std(0).mean() < 5
+
+
 def test_the_default_pair_is_small():
     """At most a million parameters each for 28 x 28."""
     trunk = build("dcgan", TRUNKS, input_shape=(1, 28, 28))
