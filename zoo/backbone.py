@@ -76,6 +76,15 @@ def without_head(encoder: Encoder) -> Encoder:
     return bare
 
 
+def _fitting_options(wanted: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """What to say of pictures (C, H, W) of another shape than is wanted; not all data have these options."""
+    if len(wanted) != 3 or len(shape) != 3:
+        return ""
+    options = [f"--data.channels {wanted[0]}"] * (wanted[0] != shape[0])
+    options += [f"--data.size {wanted[2]}"] * (wanted[1:] != shape[1:])
+    return f" ({' '.join(options)}?)"
+
+
 def check_input(
     encoder: Encoder, shape: tuple[int, ...], normalisation: dict[str, Any] | None, owner: str = "backbone"
 ) -> None:
@@ -87,8 +96,10 @@ def check_input(
         ValueError: another shape, or another normalisation; says both.
     """
     if tuple(encoder.input_shape) != shape:
-        size = f" (--data.size {encoder.input_shape[-1]}?)" if len(shape) == 3 else ""
-        raise ValueError(f"the {owner} takes inputs of shape {tuple(encoder.input_shape)}, the data have {shape}{size}")
+        raise ValueError(
+            f"the {owner} takes inputs of shape {tuple(encoder.input_shape)}, the data have {shape}"
+            + _fitting_options(tuple(encoder.input_shape), shape)
+        )
     if normalisation not in (None, encoder.normalisation):
         raise ValueError(
             f"the {owner} was trained on inputs normalised by {encoder.normalisation or 'nothing'}, the data are "

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo.files import write_whole
 
+_PLURAL = ("data", "outputs")
 _FITS_ON_DEVICE = 2 * 2**30  # bytes: more than this stays on the disk, and is read batch by batch
 
 
@@ -72,9 +73,9 @@ class TeacherCache:
             raise ValueError(f"{path} is damaged or none of a teacher's outputs: delete it") from error
         names = [*self.fingerprint, *(name for name in theirs if name not in self.fingerprint)]
         if other := [name for name in names if theirs.get(name) != self.fingerprint.get(name)]:
+            differ = " and ".join(f"{'other' if name in _PLURAL else 'another'} {name}" for name in other)
             raise ValueError(
-                f"the teacher's outputs in {self.folder} were made with another {' and another '.join(other)}: delete "
-                "them, or name another folder"
+                f"the teacher's outputs in {self.folder} were made with {differ}: delete them, or name another folder"
             )
 
     def has(self, view: int) -> bool:

@@ -61,8 +61,9 @@ def test_mistakes_are_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"unknown network 'convv' \(did you mean 'conv'"):
         load_backbone("convv", SHAPE)
     save_encoder(Encoder("conv", SHAPE, 5, {"mean": [0.5], "std": [0.25]}), tmp_path / "saved")
-    with pytest.raises(ValueError, match=r"shape \(1, 8, 8\), the data have \(1, 28, 28\) \(--data.size 8\?\)"):
-        load_backbone(str(tmp_path / "saved"), (1, 28, 28))
+    for shape, options in (((3, 28, 28), "--data.channels 1 --data.size 8"), ((3, 8, 8), "--data.channels 1")):
+        with pytest.raises(ValueError, match=rf"shape \(1, 8, 8\), the data have .* \({options}\?\)"):
+            load_backbone(str(tmp_path / "saved"), shape)
     with pytest.raises(ValueError, match=r"normalised by .*0\.25.*, the data are normalised by .*0\.1.*normalise unit"):
         load_backbone(str(tmp_path / "saved"), SHAPE, {"mean": [0.3], "std": [0.1]})
     assert load_backbone(str(tmp_path / "saved"), SHAPE, {"mean": [0.5], "std": [0.25]})

@@ -80,8 +80,8 @@ def test_augmented_samples_are_each_processs_own(tmp_path):
     "changed, says",
     [
         ({"teacher": "xyz"}, "another teacher:"),
-        ({"data": {"pictures": "xyz"}, "augmentation": {"flip": True}}, "another data and another augmentation:"),
-        ({"outputs": ["features", "logits"]}, "another outputs:"),
+        ({"data": {"pictures": "xyz"}, "augmentation": {"flip": True}}, "other data and another augmentation:"),
+        ({"outputs": ["features", "logits"]}, "other outputs:"),
         ({"precision": "16-mixed"}, "another precision:"),
     ],
 )

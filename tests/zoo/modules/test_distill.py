@@ -405,9 +405,9 @@ def test_a_resumed_run_goes_on_with_the_cache(teacher, tmp_path):
     "data, options, says",
     [
         ({}, {"teacher": "other"}, "another teacher"),
-        ({"val_fraction": 0.2}, {}, "another data"),
+        ({"val_fraction": 0.2}, {}, "other data"),
         ({"flip": True, "views": 1}, {}, "another augmentation"),
-        ({}, {"rkd": 1.0}, "another outputs"),
+        ({}, {"rkd": 1.0}, "other outputs"),
     ],
 )
 def test_a_cache_made_with_something_else_is_refused(teacher, tmp_path, data, options, says):
