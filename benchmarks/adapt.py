@@ -5,8 +5,9 @@
 MNIST-M is made as in the paper (Ganin et al. 2016), |patch - digit| in each channel, with patches of the photographs
 named. "source only" never sees the target, "oracle" learns from its labels; the gap between them is what a method may
 close. "views alone" is AdaMatch without its pseudo-labels: what changed pictures of the source and both domains'
-statistics do. All have the same network, steps, rate and batches of 64 of each domain; options are the module's
-defaults, chosen by the target's accuracy on another seed, 100. Within a run nothing is chosen by the target's labels;
+statistics do. All have the same network, steps and batches of 64 of each domain, and, but for DANN, which learns
+nothing at it, the same rate; options are the module's defaults, chosen by the target's accuracy on other seeds, 100 and
+101. Within a run nothing is chosen by the target's labels;
 the weights tested are the last. With CIFAR-10's records, the target's test pictures have patches of photographs that no
 training picture has.
 """
@@ -30,7 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "source only": {"method": "none"},
     "adabn": {"method": "adabn"},
     "coral": {"method": "coral"},
-    "dann": {"method": "dann"},
+    "dann": {"method": "dann", "lr": 1e-3},
     "cdan": {"method": "cdan"},
     "views alone": {"method": "adamatch", "strength": 0.0},
     "adamatch": {"method": "adamatch"},
@@ -47,7 +48,7 @@ def run(method: str, seed: int, options: argparse.Namespace) -> float:
     else:
         where = {"root": options.root, "photographs": options.photographs}
         data = Domains("mnist", "mnist_m", **where, batch_size=64, seed=seed)
-    module = AdaptModule((3, 28, 28), 10, lr=options.lr, **METHODS[method])
+    module = AdaptModule((3, 28, 28), 10, **{"lr": options.lr, **METHODS[method]})
     trainer = pl.Trainer(
         max_steps=options.steps, max_epochs=-1, precision=options.precision, limit_val_batches=0, **QUIET
     )

@@ -34,6 +34,17 @@ def random_flip(x: Tensor, generator: Generator | None = None) -> Tensor:
     return torch.where(flipped, x.flip(3), x)
 
 
+def random_rotation(x: Tensor, degrees: float, generator: Generator | None = None) -> Tensor:
+    """Turn each picture about its middle by up to ``degrees`` to either side; what lies outside is its reflection."""
+    if not 0 <= degrees <= 180:
+        raise ValueError(f"rotate must be 0 to 180 degrees; got {degrees}")
+    angle = torch.deg2rad(degrees * (2 * torch.rand(len(x), device=x.device, generator=generator) - 1))
+    cos, sin, zero, aspect = angle.cos(), angle.sin(), torch.zeros_like(angle), x.shape[2] / x.shape[3]
+    rows = torch.stack([cos, -sin * aspect, zero], 1), torch.stack([sin / aspect, cos, zero], 1)
+    grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid.to(x.dtype), padding_mode="reflection", align_corners=False)
+
+
 def random_jitter(x: Tensor, strength: float, generator: Generator | None = None) -> Tensor:
     """Multiply contrast (about the mean) and brightness by factors within 1 +- ``strength``; clipped to [0, 1]."""
     if not 0 <= strength <= 1:

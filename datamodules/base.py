@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from datamodules.augment import random_flip, random_jitter, random_shift
+from datamodules.augment import random_flip, random_jitter, random_rotation, random_shift
 from datamodules.labels import check_options, keep_labels
 from datamodules.loader import PartedData, ShardedSampler, StreamLoader, TensorLoader
 from datamodules.tables import Task
@@ -51,6 +51,7 @@ class ImageData(PartedData):
             "sample" does so for each picture with its own (contrast normalisation, Coates et al. 2011).
         crop: training pictures are shifted by up to so many pixels.
         flip: training pictures are mirrored left to right by chance.
+        rotate: training pictures are turned by up to so many degrees to either side.
         jitter: training pictures' contrast and brightness vary by up to this share, 0 to 1.
         labels_per_class: keep so many training labels of each class and forget the rest; None keeps all.
         label_seed: chooses which.
@@ -78,6 +79,7 @@ class ImageData(PartedData):
         normalise: Literal["unit", "standard", "sample"] = "unit",
         crop: int = 0,
         flip: bool = False,
+        rotate: float = 0.0,
         jitter: float = 0.0,
         labels_per_class: int | None = None,
         label_seed: int = 0,
@@ -89,11 +91,13 @@ class ImageData(PartedData):
         super().__init__()
         if not 0 <= jitter <= 1:
             raise ValueError(f"jitter must be 0 to 1; got {jitter}")
+        if not 0 <= rotate <= 180:
+            raise ValueError(f"rotate must be 0 to 180 degrees; got {rotate}")
         if views is not None and views < 1:
             raise ValueError(f"views must be 1 or more; got {views}")
         check_options(batch_size, val_fraction, labels_per_class, labelled_only)
         self.batch_size, self.binarise, self.normalise = batch_size, binarise, normalise
-        self.crop, self.flip, self.jitter = crop, flip, jitter
+        self.crop, self.flip, self.rotate, self.jitter = crop, flip, rotate, jitter
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
         self.val_fraction, self.views, self.seed = val_fraction, views, seed
         self.splits: dict[str, Split] = {}
@@ -130,7 +134,7 @@ class ImageData(PartedData):
         ``views``, in how many forms each comes (None: always new ones); ``data`` and ``augmentation``: with the same,
         picture number i in view v is the same."""
         images, used = self.splits["train"].images, {"binarise": self.binarise, "normalise": self.normalise}
-        changes = {"crop": self.crop, "flip": self.flip, "jitter": self.jitter}
+        changes = {"crop": self.crop, "flip": self.flip, "rotate": self.rotate, "jitter": self.jitter}
         moving = any(changes.values()) or self.binarise == "dynamic"
         order = {"seed": self.seed, "batch_size": self.batch_size, "views": self.views}
         return {
@@ -208,9 +212,10 @@ class ImageData(PartedData):
         return {"input": x, **rest}
 
     def _augment(self, x: Tensor, seed: int) -> Tensor:
-        if not (self.crop or self.flip or self.jitter):
+        if not (self.crop or self.flip or self.rotate or self.jitter):
             return x
         generator = Generator(x.device).manual_seed(seed)
         x = random_shift(x, self.crop, generator) if self.crop else x
         x = random_flip(x, generator) if self.flip else x
+        x = random_rotation(x, self.rotate, generator) if self.rotate else x
         return random_jitter(x, self.jitter, generator) if self.jitter else x

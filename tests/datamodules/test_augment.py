@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
-from datamodules.augment import random_flip, random_jitter, random_shift
+from datamodules.augment import random_flip, random_jitter, random_rotation, random_shift
 
 
 def pictures(n=32):
@@ -35,6 +35,17 @@ def test_about_half_is_mirrored_and_the_rest_untouched():
     assert (mirrored ^ same).all() and 150 < mirrored.sum() < 250
 
 
+def test_turned_pictures_are_torchvisions():
+    """Inside the circle that no corner reaches."""
+    x = torch.rand(32, 3, 24, 30, generator=seeded())
+    angles = 40 * (2 * torch.rand(32, generator=seeded()) - 1)
+    bilinear = tv.InterpolationMode.BILINEAR
+    expected = torch.stack([tv.rotate(one, a.item(), bilinear) for one, a in zip(x, angles, strict=True)])
+    down, right = torch.meshgrid(torch.arange(24) - 11.5, torch.arange(30) - 14.5, indexing="ij")
+    inside = down.square() + right.square() < 11**2
+    torch.testing.assert_close(random_rotation(x, 40, seeded())[..., inside], expected[..., inside], atol=1e-3, rtol=0)
+
+
 def test_jitter_is_contrast_and_brightness_within_bounds():
     x = 0.4 + 0.1 * pictures()  # nothing is clipped
     y = random_jitter(x, 0.3, seeded())
@@ -46,7 +57,13 @@ def test_jitter_is_contrast_and_brightness_within_bounds():
 
 
 @pytest.mark.parametrize(
-    "augment", [lambda x, g: random_shift(x, 3, g), random_flip, lambda x, g: random_jitter(x, 0.9, g)]
+    "augment",
+    [
+        lambda x, g: random_shift(x, 3, g),
+        random_flip,
+        lambda x, g: random_rotation(x, 45, g),
+        lambda x, g: random_jitter(x, 0.9, g),
+    ],
 )
 def test_input_stays_and_the_seed_repeats(augment):
     x = pictures()
@@ -55,7 +72,9 @@ def test_input_stays_and_the_seed_repeats(augment):
     assert first.min() >= 0 and first.max() <= 1
 
 
-@pytest.mark.parametrize("call", [lambda x: random_shift(x, 8), lambda x: random_jitter(x, 1.5)])
+@pytest.mark.parametrize(
+    "call", [lambda x: random_shift(x, 8), lambda x: random_jitter(x, 1.5), lambda x: random_rotation(x, 200)]
+)
 def test_impossible_amounts_are_refused(call):
     with pytest.raises(ValueError, match=r"8 pixels|0 to 1"):
         call(pictures())

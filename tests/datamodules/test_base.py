@@ -35,7 +35,7 @@ def test_batches_hold_what_the_contract_says_and_are_new():
 
 
 def test_only_training_is_augmented_and_repeats_with_the_batch():
-    options = {"crop": 2, "flip": True, "jitter": 0.4}
+    options = {"crop": 2, "flip": True, "rotate": 20, "jitter": 0.4}
     raw = next(iter(ready(**options).train_dataloader()))
     plain = ready(**options).on_after_batch_transfer(raw, 0)["input"]
     torch.testing.assert_close(plain, raw["input"] / 255)
@@ -62,6 +62,7 @@ def test_label_budget_spares_validation_and_keeps_the_unlabelled():
     [
         ({"batch_size": 0}, "batch_size"),
         ({"jitter": 2}, "jitter"),
+        ({"rotate": 200}, "rotate"),
         ({"val_fraction": 1}, "val_fraction"),
         ({"labelled_only": True}, "labels_per_class"),
     ],

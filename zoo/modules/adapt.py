@@ -40,7 +40,7 @@ from zoo.optim import steps_ahead
 TARGET = "target"
 Method = Literal["none", "adabn", "coral", "dann", "cdan", "adamatch"]
 # What did best from MNIST to MNIST-M, on seeds that are not reported.
-_STRENGTH = {"coral": 1000.0, "dann": 0.03, "cdan": 0.1, "adamatch": 2.0}
+_STRENGTH = {"coral": 1000.0, "dann": 0.1, "cdan": 0.1, "adamatch": 2.0}
 _OWN = {"network": {"name": "conv", "norm": "batch"}, "output_dim": None}
 
 
@@ -54,7 +54,8 @@ class AdaptModule(FinetuneModule):
             each picture and divides by its deviation if the data have not been normalised.
         method: "none", "adabn", "coral", "dann", "cdan" or "adamatch" (see above).
         strength: of what the method adds, at its end: "dann" and "cdan" follow Ganin's ramp, "adamatch" half a cosine;
-            None is 1000 for "coral" (its loss has a factor 1 / 4 D^2), 0.03 "dann", 0.1 "cdan", 2 "adamatch".
+            None is 1000 for "coral" (its loss has a factor 1 / 4 D^2), 0.1 for "dann" (which bears little more, and no
+            larger rate than the default) and "cdan", 2 for "adamatch".
         threshold: of "adamatch": how sure a pseudo-label must be, as a share of the certainty on the source.
         blend: of "adamatch": the largest share of a target picture in a changed source picture, which keeps its label
             (domain mixup, Xu et al. 2020).
