@@ -1,5 +1,6 @@
 """Encoders to build on: learned here, learned elsewhere, or a network from scratch."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ def load_backbone(
     """An encoder and, in a few words, where its weights are from ("" where they are untrained).
 
     Args:
-        backbone: a folder that ``save_encoder`` wrote, or any module's checkpoint; the description that this function's
+        backbone: a folder that ``save_encoder`` wrote, or any module's checkpoint; an ``Encoder``, as a trained module
+            has it, which is copied; the description that this function's
             encoder gives of itself (``Encoder.describe``); a classifier of torchvision (``resnet18``) or timm
             (``timm:NAME``); or another network's spec, which is built untrained.
         input_shape: of the data.
@@ -40,6 +42,9 @@ def load_backbone(
     shape = checked_shape(input_shape)
     if isinstance(backbone, Mapping) and "network" in backbone:
         encoder, origin = Encoder.from_description(backbone), str(backbone.get("origin", ""))
+    elif isinstance(backbone, Encoder):
+        encoder, origin = copy.deepcopy(backbone).requires_grad_(True), "an encoder in memory"
+        encoder = without_head(encoder) if drop_head else encoder
     elif isinstance(backbone, str) and _is_path(backbone):
         encoder, origin = load_encoder(backbone), backbone
         encoder = without_head(encoder) if drop_head else encoder
@@ -71,8 +76,8 @@ def without_head(encoder: Encoder) -> Encoder:
     """The same trunk, whose features are then what the encoder gives."""
     if encoder.output_dim is None:
         return encoder
-    bare = Encoder.from_description({**encoder.describe(), "output_dim": None, "activation": None})
-    bare.trunk = encoder.trunk
+    bare = Encoder(encoder.trunk, encoder.input_shape, None, encoder.normalisation)
+    bare.spec = encoder.spec
     return bare
 
 

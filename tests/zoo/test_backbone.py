@@ -37,6 +37,19 @@ def test_the_last_layer_is_left_away(tmp_path):
     assert encoder.output_dim is None and load_backbone(str(tmp_path / "saved"), SHAPE, None, False)[0].output_dim == 5
 
 
+@pytest.mark.parametrize("spec", ["conv", nn.Flatten()])
+def test_an_encoder_in_memory_is_copied(spec):
+    trained = Encoder(spec, SHAPE, 5, {"mean": [0.5], "std": [0.25]}).requires_grad_(False)
+    encoder, origin = load_backbone(trained, SHAPE)
+    x = torch.rand(4, *SHAPE)
+    torch.testing.assert_close(encoder(x), trained.trunk(x))
+    assert origin and encoder.spec == trained.spec and encoder.normalisation == trained.normalisation
+    whole, _ = load_backbone(trained, SHAPE, drop_head=False)
+    torch.testing.assert_close(whole(x), trained(x))
+    whole.head.weight.data.zero_()
+    assert all(p.requires_grad for p in whole.parameters()) and trained.head.weight.any()
+
+
 def test_a_description_rebuilds_the_network_without_the_file(tmp_path):
     save_encoder(Encoder("conv", SHAPE, 5), tmp_path / "saved")
     encoder, origin = load_backbone(str(tmp_path / "saved"), SHAPE)

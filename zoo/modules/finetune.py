@@ -44,9 +44,9 @@ class FinetuneModule(ZooModule):
         num_classes: C, of the labels; of a regression the number of values.
         class_names: of the labels, in their order.
         task: "classification"; "multilabel", several classes a sample; "regression".
-        backbone: a folder with an exported encoder, or a checkpoint of any module that has one; a classifier of
-            torchvision ("resnet18") or timm ("timm:NAME"); else a network's spec, trained from scratch; "" is one that
-            suits the input.
+        backbone: a folder with an exported encoder, or a checkpoint of any module that has one; such a module's
+            ``encoder`` itself, which is copied; a classifier of torchvision ("resnet18") or timm ("timm:NAME"); else a
+            network's spec, trained from scratch; "" is one that suits the input.
         weights: of torchvision and timm: "default" are the library's own, "none" none, anything else a file.
         drop_head: take the features before the backbone's own last linear layer, as is usual.
         mode: "probe", "full", "lp_ft" or "gradual" (see above). A network from scratch has nothing to probe: "lp_ft" is
