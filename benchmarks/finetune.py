@@ -43,8 +43,10 @@ def techniques() -> dict[str, tuple[Any, dict[str, Any], dict[str, Any]]]:
         "latent_dim": 32,
         "schedule": "cosine",
     }
+    wide = {**dae, "corruption": "gaussian"}
     return {
         "dae": (AutoencoderModule, dae, {"normalise": "sample", "flip": True}),
+        "dae_wide": (AutoencoderModule, wide, {"normalise": "sample", "flip": True, "rotate": 45}),
         "vae": (AutoencoderModule, {"latent_dim": 32, "schedule": "cosine"}, {}),
         "gan": (GANModule, {"channels_last": True}, {"batch_size": 64}),
     }
@@ -81,7 +83,7 @@ def _epochs_within(seconds: float, cls: Any, model: dict[str, Any], data: Fashio
 
 def data_for(options: argparse.Namespace, encoder: str, labels: int, seed: int) -> FashionMNIST:
     """With the encoder's normalisation."""
-    normalise = "sample" if encoder == "dae" else "unit"
+    normalise = "sample" if encoder.startswith("dae") else "unit"
     return FashionMNIST(
         options.root,
         batch_size=64,
