@@ -1,5 +1,7 @@
 """torchmetrics' measures of a task, under the names they are logged by."""
 
+import torch
+from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric, MetricCollection, R2Score
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -12,6 +14,13 @@ from torchmetrics.classification import (
 from zoo.functional.finetune import Task
 
 
+class _R2(R2Score):
+    """Not a number for a single sample, of which torchmetrics' own refuses to say anything."""
+
+    def compute(self) -> Tensor:
+        return super().compute() if self.total > 1 else self.sum_error.new_full((), torch.nan)
+
+
 def task_metrics(task: Task, outputs: int) -> MetricCollection:
     """``score``, and others beside it; updated with probabilities or values (B, C), and labels.
 
@@ -21,7 +30,7 @@ def task_metrics(task: Task, outputs: int) -> MetricCollection:
     """
     found: dict[str, Metric]
     if task == "regression":
-        found = {"score": R2Score(), "mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)}
+        found = {"score": _R2(), "mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)}
     elif task == "multilabel":
         found = {"score": MultilabelAveragePrecision(outputs), "f1": MultilabelF1Score(outputs)}
     else:
