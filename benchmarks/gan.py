@@ -305,6 +305,8 @@ def speed(options: argparse.Namespace) -> None:
     candidates = {
         "by hand": lambda: by_hand(options.root, options.steps),
         "ours": lambda: ours(options.root, options.steps, "32-true"),
+        "ours, channels last": lambda: ours(options.root, options.steps, "32-true", channels_last=True),
+        "ours, compiled": lambda: ours(options.root, options.steps, "32-true", compiled=True),
         "ours, bf16-mixed": lambda: ours(options.root, options.steps, "bf16-mixed"),
         "ours, bf16-mixed, channels last": lambda: ours(options.root, options.steps, "bf16-mixed", channels_last=True),
     }
