@@ -107,7 +107,13 @@ def tuned(options: argparse.Namespace, encoder: str, start: str, mode: str, rate
 
         network = load_encoder(network).spec
     module = FinetuneModule(
-        data.input_shape, 10, backbone=network, mode=mode, lr=rate, normalisation=data.normalisation, probe_l2=1e-2
+        data.input_shape,
+        10,
+        backbone=network,
+        mode=mode,
+        lr=rate,
+        normalisation=data.normalisation,
+        probe_l2=0.1 * labels,
     )
     trainer = pl.Trainer(max_steps=STEPS, max_epochs=-1, limit_val_batches=0, **QUIET)
     trainer.fit(module, data)

@@ -14,6 +14,8 @@ Topology = Literal["rectangular", "hexagonal"]
 Neighbourhood = Literal["gaussian", "bubble", "mexican_hat"]
 Decay = Literal["linear", "exponential", "inverse"]
 
+_IN_CACHE = 256  # samples
+_SUBSPACE, _ITERATIONS = 12, 12  # directions and rounds in the search for two
 _ROW = math.sqrt(3) / 2  # distance between the rows of a hexagonal grid whose units are 1 apart
 
 
@@ -75,6 +77,14 @@ def scores(x: Tensor, units: Tensor) -> Tensor:
     from the data, to (B, K) float32 or better. The product may be in a lower precision (autocast)."""
     product = x @ units.T
     return product.to(units.dtype).sub_(units.square().sum(1) / 2)
+
+
+def nearest(x: Tensor, units: Tensor) -> Tensor:
+    """Numbers (B,) long of the units with the highest ``scores``; a CPU looks at few samples at a time, whose scores stay
+    in its cache."""
+    product, half = x @ units.T, units.square().sum(1) / 2
+    parts = product.split(_IN_CACHE if x.is_cpu else max(1, len(x)))
+    return torch.cat([part.to(units.dtype).sub_(half).argmax(1) for part in parts])
 
 
 def distance_to(x: Tensor, units: Tensor, chosen: Tensor) -> Tensor:
@@ -145,18 +155,27 @@ def adjacent(squared: Tensor, topology: Topology) -> Tensor:
     return squared <= (2 if topology == "rectangular" else 1) + 1e-3
 
 
+def _leading_axes(centred: Tensor) -> Tensor:
+    """The first two right singular vectors of (B, D), or fewer, times their values: (2, D).
+
+    By subspace iteration (Halko et al. 2011) from the same directions on every process: a whole decomposition takes
+    longer than an epoch does.
+    """
+    width, generator = min(*centred.shape, _SUBSPACE), torch.Generator().manual_seed(0)
+    basis = torch.randn(centred.shape[1], width, generator=generator).to(centred)
+    for _ in range(_ITERATIONS):
+        basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
+    _, values, vectors = torch.linalg.svd(centred @ basis, full_matrices=False)
+    return (values[:2, None] * vectors[:2]) @ basis.T
+
+
 def pca_units(x: Tensor, rows: int, columns: int) -> Tensor:
     """Units on the plane of the two directions in which samples (B, D) vary most, two deviations either way: (K, D).
 
     The longer side of the grid lies along the first. A direction's sign is such that its largest number is positive.
     """
     mean = x.mean(0)
-    centred = x - mean
-    wide = x.shape[1] > len(x)
-    product = centred @ centred.T if wide else centred.T @ centred
-    values, axes = torch.linalg.eigh(product)  # ascending
-    axes = (centred.T @ axes[:, -2:] if wide else axes[:, -2:] * values[-2:].clamp_min(0).sqrt()).T.flip(0)
-    axes = axes / max(1, len(x) - 1) ** 0.5  # as long as the deviation along them
+    axes = _leading_axes(x - mean) / max(1, len(x) - 1) ** 0.5  # as long as the deviation along them
     axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
     if len(axes) < 2:  # one sample, or one number
         axes = torch.cat([axes, axes.new_zeros(2 - len(axes), x.shape[1])])

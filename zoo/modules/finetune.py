@@ -58,7 +58,8 @@ class FinetuneModule(ZooModule):
         lora_rank: learn only changes of this rank to the backbone's weights; 0 learns the weights.
         wise_ft: share of the trained weights in what is tested and exported; the rest are those it began with, after
             the probe.
-        probe_l2: the probe's penalty on squared weights, for standardised features.
+        probe_l2: the probe's penalty on squared weights, for standardised features, beside the sum of all samples'
+            losses: the more samples, the less it weighs.
         class_weights: "none", "balanced", or a weight for each class.
         label_smoothing: share of the label spread over all classes.
         mixup: alpha, how much samples are blended with one another; 0 is not at all. Not for regression.
@@ -99,7 +100,7 @@ class FinetuneModule(ZooModule):
         l2_sp: float = 0.0,
         lora_rank: int = 0,
         wise_ft: float = 1.0,
-        probe_l2: float = 1e-3,
+        probe_l2: float = 0.25,
         class_weights: Literal["none", "balanced"] | list[float] = "none",
         label_smoothing: float = 0.0,
         mixup: float = 0.0,
@@ -288,12 +289,12 @@ class FinetuneModule(ZooModule):
             self.probed.fill_(True)
 
     def _fit_head(self, features: Tensor, labels: Tensor) -> None:
-        hp = self.hparams
+        hp, l2 = self.hparams, self.hparams.probe_l2 / len(labels)
         if hp.task == "regression":
-            weight, bias = fit_ridge(features, (labels - self.target_mean) / self.target_std, hp.probe_l2)
+            weight, bias = fit_ridge(features, (labels - self.target_mean) / self.target_std, l2)
         else:
             class_weight = None if hp.class_weights == "none" else self.class_weight
-            weight, bias = fit_logistic(features, labels, hp.num_classes, hp.probe_l2, class_weight=class_weight)
+            weight, bias = fit_logistic(features, labels, hp.num_classes, l2, class_weight=class_weight)
         self.head.weight.copy_(weight)
         self.head.bias.copy_(bias)
 

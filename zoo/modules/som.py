@@ -133,13 +133,13 @@ class SOMModule(GradientFreeModule):
         """The quantisation error; while training the batch is gathered, when evaluating the other errors are added."""
         x = self._flat(require(batch, INPUT, self))
         with torch.no_grad():
-            found = self._trunk.scores(x)
             if self.training:
                 if x.is_cpu:  # a GPU would wait: there it is noticed at the end of the epoch
                     _check_finite(x)
-                chosen = found.argmax(1)
+                chosen = self._trunk.nearest(x)
                 self._gather(x, chosen)
                 return self._distance(x[:_LOOK_AT], chosen[:_LOOK_AT]).mean(), {}
+            found = self._trunk.scores(x)
             nearest = found.topk(2, dim=1).indices
             apart = ~self._touching()[nearest[:, 0], nearest[:, 1]]
             distance = self._distance(x, nearest[:, 0])
@@ -316,7 +316,7 @@ class SOMModule(GradientFreeModule):
 
     def winners(self, x: Tensor) -> Tensor:
         """Inputs (B, *input_shape) to the number of the nearest unit, (B,) long: row * columns + column."""
-        return self._trunk.scores(self._flat(x)).argmax(1)
+        return self._trunk.nearest(self._flat(x))
 
     def reconstruct(self, batch: Any) -> Tensor:
         """A batch, or its input (B, *input_shape), each replaced by its unit."""

@@ -81,9 +81,9 @@ def _fit_head(member: Classifier, module: FinetuneModule) -> None:
         raise ValueError("the teacher has no last layer, and not one training sample a label to fit it to")
     x, truth = module._of_all_ranks(torch.cat(features))[chosen], truth[chosen]
     if hp.task == "regression":
-        weight, bias = fit_ridge(x, truth, hp.probe_l2)
+        weight, bias = fit_ridge(x, truth, hp.probe_l2 / len(truth))
     else:
-        weight, bias = fit_logistic(x, truth, hp.num_classes, hp.probe_l2)
+        weight, bias = fit_logistic(x, truth, hp.num_classes, hp.probe_l2 / len(truth))
     member.head = nn.Linear(member.features, len(bias)).to(weight.device)
     member.head.load_state_dict({"weight": weight, "bias": bias})
 

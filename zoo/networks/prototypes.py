@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.functional.som import Topology, grid_positions, scores
+from zoo.functional.som import Topology, grid_positions, nearest, scores
 
 Code = Literal["position", "activation"]
 
@@ -58,6 +58,10 @@ class Prototypes(nn.Module):
     def scores(self, x: Tensor) -> Tensor:
         """Of inputs (B, *input_shape) with all units, (B, K), the highest for the nearest."""
         return scores(x.flatten(1).to(self.weight.dtype) - self.centre, self.weight - self.centre)
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """Of inputs (B, *input_shape), the number of the nearest unit, (B,) long."""
+        return nearest(x.flatten(1).to(self.weight.dtype) - self.centre, self.weight - self.centre)
 
     def forward(self, x: Tensor) -> Tensor:
         found = self.scores(x)

@@ -69,15 +69,15 @@ def everything(data, part):
 
 def test_the_probe_is_scikit_learns_on_the_same_features(pretrained, tmp_path):
     data = digits()
-    module, before, fit = fitted(tmp_path, data, backbone=pretrained, mode="probe", probe_l2=1e-2)
+    module, before, fit = fitted(tmp_path, data, backbone=pretrained, mode="probe", probe_l2=5.0)
     assert fit.global_step == 1 and not changed(module, before, "encoder.")
     encoder = load_encoder(pretrained)
     (x, y), (test, truth) = everything(data, "train"), everything(data, "test")
     with torch.no_grad():
         x, test_features = encoder.trunk(x), encoder.trunk(test)
     scaler = StandardScaler().fit(x)
-    # Ours: mean cross-entropy + l2 |w|^2. Theirs: C * sum of it + |w|^2 / 2.
-    theirs = LogisticRegression(C=1 / (2 * 1e-2 * len(x)), max_iter=5000).fit(scaler.transform(x), y)
+    # Ours: sum of cross-entropies + l2 |w|^2. Theirs: C * that sum + |w|^2 / 2.
+    theirs = LogisticRegression(C=1 / (2 * 5.0), max_iter=5000).fit(scaler.transform(x), y)
     expected = torch.tensor(theirs.predict_proba(scaler.transform(test_features))).float()
     found = module.eval().classify(test)
     torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
