@@ -80,8 +80,8 @@ def scores(x: Tensor, units: Tensor) -> Tensor:
 
 
 def nearest(x: Tensor, units: Tensor) -> Tensor:
-    """Numbers (B,) long of the units with the highest ``scores``; a CPU looks at few samples at a time, whose scores stay
-    in its cache."""
+    """Numbers (B,) long of the units with the highest ``scores``; a CPU looks at few samples at a time, whose scores
+    stay in its cache."""
     product, half = x @ units.T, units.square().sum(1) / 2
     parts = product.split(_IN_CACHE if x.is_cpu else max(1, len(x)))
     return torch.cat([part.to(units.dtype).sub_(half).argmax(1) for part in parts])
