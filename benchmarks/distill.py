@@ -134,14 +134,14 @@ class Curve(pl.Callback):
     """Every step's loss, and seconds an epoch."""
 
     def __init__(self) -> None:
-        self.losses: list[float] = []
+        self.losses: list[torch.Tensor] = []
         self.seconds: list[float] = []
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self._begin = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
-        self.losses.append(outputs["loss"].item())
+        self.losses.append(outputs["loss"].detach())
 
     def on_train_epoch_end(self, *_: Any) -> None:
         self.seconds.append(time.perf_counter() - self._begin)
@@ -177,7 +177,8 @@ def speed(options: argparse.Namespace) -> None:
                 network(x)
     ratio = statistics.median(forward["teacher"][9:]) / statistics.median(forward["student"][9:])
     medians = {n: statistics.median(s for c in found[1:] for s in c.seconds) for n, found in curves.items()}
-    same = all(a.losses == b.losses for a, b in zip(curves["online"], curves["disk"], strict=True))
+    pairs = zip(curves["online"], curves["disk"], strict=True)
+    same = all(torch.equal(torch.stack(a.losses), torch.stack(b.losses)) for a, b in pairs)
     share = statistics.median(forward["teacher"][9:]) / (medians["disk"] / 79)  # batches of an epoch
     print(f"forward passes {ratio:.2f} to 1, the teacher's {share:.2f} to 1 step of the student")
     print(f"an epoch online {medians['online']:.2f} s, from the disk {medians['disk']:.2f} s: "

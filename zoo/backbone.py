@@ -26,9 +26,9 @@ def load_backbone(
 
     Args:
         backbone: a folder that ``save_encoder`` wrote, or any module's checkpoint; an ``Encoder``, as a trained module
-            has it, which is copied; the description that this function's
-            encoder gives of itself (``Encoder.describe``); a classifier of torchvision (``resnet18``) or timm
-            (``timm:NAME``); or another network's spec, which is built untrained.
+            has it, which is copied; the description that this function's encoder gives of itself
+            (``Encoder.describe``); a classifier of torchvision (``resnet18``) or timm (``timm:NAME``); or another
+            network's spec, which is built untrained.
         input_shape: of the data.
         normalisation: of the data, for an untrained network.
         weights: of torchvision and timm: "default" are the library's own, "none" none, anything else a file.

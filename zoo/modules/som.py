@@ -175,6 +175,8 @@ class SOMModule(GradientFreeModule):
     # How units move
 
     def on_train_start(self) -> None:
+        if not self.global_step:  # nothing stays of an earlier fit; one that is resumed has its sums
+            self._gathered, self._waiting = None, False
         if not self.started:
             x = self._first_samples()
             if len(x) < 2:

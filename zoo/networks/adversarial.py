@@ -46,8 +46,8 @@ def limit(module: nn.Module) -> nn.Module:
 def begin_evenly(network: nn.Module) -> None:
     """Weights by Glorot & Bengio 2010 with gain sqrt(2), no offsets, and branches of ``FreeBlock`` at zero.
 
-    PyTorch's own let it fade where there are few norms or none: a generator begins with nearly the same picture for all
-    noise, and collapses on a few for good.
+    PyTorch's own let a signal fade where there are few norms or none: a generator begins with nearly the same picture
+    for all noise, and collapses on a few for good.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

@@ -419,7 +419,12 @@ def test_a_cache_made_with_something_else_is_refused(teacher, tmp_path, data, op
 
 def test_other_labels_and_batches_are_no_other_data(teacher, tmp_path):
     fitted(tmp_path, teacher, epochs=1, cache=str(tmp_path / "cache"))
+    (written,) = (tmp_path / "cache").iterdir()
+    before = written.stat()
     fitted(tmp_path, teacher, Digits(labels_per_class=3, batch_size=50), 1, cache=str(tmp_path / "cache"))
+    after = written.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)  # read, not written again
+    assert list((tmp_path / "cache").iterdir()) == [written]
 
 
 def test_a_cache_needs_to_know_how_many_views_there_are(teacher, tmp_path):

@@ -65,6 +65,15 @@ def test_several_moves_an_epoch():
     torch.testing.assert_close(module.units.double(), units, rtol=1e-4, atol=1e-4)
 
 
+def test_another_fit_knows_nothing_of_the_first_ones_sums():
+    again, _ = trained(epochs=1, moves=3)
+    fresh = SOMModule((6,), rows=5, columns=6, moves=3)
+    fresh.load_state_dict(again.state_dict())
+    for module in (again, fresh):
+        quiet_trainer(max_epochs=1).fit(module, loader(X + 5))
+    assert torch.equal(again.units, fresh.units)
+
+
 def test_more_moves_come_closer_in_as_many_epochs():
     _, one = trained(epochs=5)
     _, many = trained(epochs=5, moves=6)
