@@ -8,7 +8,7 @@
 has 100 labels a class; alone it trains on those, with a teacher on the unlabelled rest, too. A seed chooses the labels
 and the student's start; all that compare share it, so differences are paired. Every method has six settings to choose
 from, by validation pictures on a seed that is not reported, and the weights tested are the last. ``speed``: steps
-a second with a teacher whose forward pass takes six times as long as the student's, asked at every step or read from
+a second with a teacher whose forward pass has six times the operations of the student's, asked at every step or read from
 the disk.
 """
 
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15, help="of the teacher")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--width", type=int, default=96, help="of the teacher whose speed is measured")
+    parser.add_argument("--width", type=int, default=80, help="of the teacher whose speed is measured")
     parser.add_argument("--student-width", type=int, default=32)
     options = parser.parse_args()
     {"teacher": teacher, "compare": compare, "speed": speed}[options.part](options)
