@@ -8,8 +8,8 @@
 has 100 labels a class; alone it trains on those, with a teacher on the unlabelled rest, too. A seed chooses the labels
 and the student's start; all that compare share it, so differences are paired. Every method has six settings to choose
 from, by validation pictures on a seed that is not reported, and the weights tested are the last. ``speed``: steps
-a second with a teacher whose forward pass has six times the operations of the student's, asked at every step or read from
-the disk.
+a second with a teacher whose forward pass has six times the operations of the student's, asked at every step or read
+from the disk.
 """
 
 import argparse
