@@ -8,7 +8,9 @@
 labels a class. A seed chooses the labels, the head's start and the order; all that compare share it, so differences
 are paired. Every run has the same number of steps and the same augmentation, and its rate is the best of three by
 validation pictures, on two seeds that are not reported; the weights tested are the last. ``shift``: everything
-fine-tuned with and without a probe before it, tested on pictures as they are, turned by 15 to 45 degrees, and noisy.
+fine-tuned with and without a probe before it, tested on pictures as they are, turned by 15 to 45 degrees, noisy, and
+turned and noisy. What ``dae_view`` is fine-tuned from are its codes: in them, unlike in the maps that they are made of,
+a turned picture is the picture.
 """
 
 import argparse
@@ -43,10 +45,9 @@ def techniques() -> dict[str, tuple[Any, dict[str, Any], dict[str, Any]]]:
         "latent_dim": 32,
         "schedule": "cosine",
     }
-    wide = {**dae, "corruption": "gaussian"}
     return {
         "dae": (AutoencoderModule, dae, {"normalise": "sample", "flip": True}),
-        "dae_wide": (AutoencoderModule, wide, {"normalise": "sample", "flip": True, "rotate": 45}),
+        "dae_view": (AutoencoderModule, {**dae, "corruption": "view"}, {"normalise": "sample", "flip": True}),
         "vae": (AutoencoderModule, {"latent_dim": 32, "schedule": "cosine"}, {}),
         "gan": (GANModule, {"channels_last": True}, {"batch_size": 64}),
     }
@@ -110,6 +111,7 @@ def tuned(options: argparse.Namespace, encoder: str, start: str, mode: str, rate
         data.input_shape,
         10,
         backbone=network,
+        drop_head=encoder != "dae_view",
         mode=mode,
         lr=rate,
         normalisation=data.normalisation,
@@ -167,7 +169,7 @@ def labels(options: argparse.Namespace) -> None:
     """Budgets, starts and modes; differences are paired by seed."""
     print(header(), " ".join(sys.argv[1:]))
     for encoder in options.only or techniques():
-        for budget in BUDGETS:
+        for budget in options.budgets:
             found: dict[str, list[float]] = {}
             for start, mode in (
                 ("scratch", "full"),
@@ -208,20 +210,21 @@ def noisy(x: Tensor) -> Tensor:
 def shift(options: argparse.Namespace) -> None:
     """LP-FT beside full fine-tuning, on pictures unlike those trained on."""
     print(header(), " ".join(sys.argv[1:]))
-    tests = {"plain": None, "turned": turned, "noisy": noisy}
+    tests = {"plain": None, "turned": turned, "noisy": noisy, "both": lambda x: noisy(turned(x))}
     for encoder in options.only or techniques():
-        for budget in BUDGETS:
+        for budget in options.budgets:
             found: dict[str, dict[str, list[float]]] = {}
-            for mode in ("full", "lp_ft"):
+            for mode in ("probe", "full", "lp_ft"):
                 rate = best_rate(options, encoder, "pretrained", mode, budget)
                 runs = [
                     tuned(options, encoder, "pretrained", mode, rate, budget, seed) for seed in range(options.seeds)
                 ]
                 found[mode] = {name: [accuracy(*run, change) for run in runs] for name, change in tests.items()}
+                print(f"{encoder} {budget:4d} labels a class  {mode} rate {rate:g}", flush=True)
             for name in tests:
                 gain = [a - b for a, b in zip(found["lp_ft"][name], found["full"][name], strict=True)]
                 means = "  ".join(f"{mode} {interval(found[mode][name])}" for mode in found)
-                print(f"{encoder:4s} {budget:4d} labels a class  {name:7s} {means}  gain {interval(gain)}", flush=True)
+                print(f"{encoder} {budget:4d} labels a class  {name:7s} {means}  gain {interval(gain)}", flush=True)
 
 
 def main() -> None:
@@ -234,6 +237,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="of the techniques")
+    parser.add_argument("--budgets", nargs="*", type=int, default=BUDGETS, help="labels a class")
     options = parser.parse_args()
     {"pretrain": pretrain, "labels": labels, "shift": shift}[options.part](options)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.batch import INPUT, as_mapping
-from zoo.checkpoint import check_identity, identity
+from zoo.checkpoint import check_identity, stamp
 from zoo.functional.randomness import seed_generator
 
 
@@ -73,7 +73,7 @@ class ZooModule(pl.LightningModule):
         self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=len(next(iter(batch.values()))))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["zoo"] = {"seed": self._seed, **identity(self)}
+        stamp(checkpoint, self, self._seed)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_identity(self, checkpoint)

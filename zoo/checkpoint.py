@@ -30,6 +30,24 @@ def identity(module: pl.LightningModule) -> dict[str, Any]:
     return {"classes": lineage(module), "objects": objects, "encoder": described}
 
 
+def stamp(checkpoint: dict[str, Any], module: pl.LightningModule, seed: int) -> None:
+    """Add to a checkpoint, before it is saved, whose it is, and where to go on."""
+    checkpoint["zoo"] = {"seed": seed, **identity(module)}
+    _keep_epoch_open(checkpoint, module.trainer.num_training_batches)
+
+
+def _keep_epoch_open(checkpoint: dict[str, Any], batches: float) -> None:
+    """Lightning counts an epoch as over that ended early, by ``max_steps`` say, yet keeps the place within it: resumed, it
+    would leave out the rest of that epoch and as much of the next one."""
+    loops: dict[str, Any] = checkpoint.get("loops", {}).get("fit_loop", {})
+    done: dict[str, Any] = loops.get("epoch_loop.batch_progress", {"is_last_batch": True})
+    if done["is_last_batch"] or not 0 < done["current"]["ready"] < batches:
+        return
+    for count in loops["epoch_progress"].values():
+        count["processed"] = count["completed"] = count["ready"] - 1
+    checkpoint["epoch"] = loops["epoch_progress"]["current"]["completed"]
+
+
 def check_identity(module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
     """Refuse a checkpoint of another technique, or one that was made with an object not given now.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-Corruption = Literal["gaussian", "masking", "salt_pepper", "crop"]
+Corruption = Literal["gaussian", "masking", "salt_pepper", "crop", "view"]
 _LOG_2PI = math.log(2 * math.pi)
 
 # Variances within e^-20 .. e^10: wide enough for any data in ordinary units, and exp and its gradient stay finite.
@@ -169,7 +169,7 @@ def contractive_penalty(
         return z, gradient.float().square().flatten(1).sum(1)
 
 
-def random_window(x: Tensor, level: float, generator: Generator | None = None) -> Tensor:
+def random_window(x: Tensor, level: float, degrees: float = 0.0, generator: Generator | None = None) -> Tensor:
     """A window of each picture, anywhere in it, stretched to the whole size and mirrored left to right by chance.
 
     As the crops of contrastive learning (Chen et al. 2020); height and width are drawn apart.
@@ -177,21 +177,40 @@ def random_window(x: Tensor, level: float, generator: Generator | None = None) -
     Args:
         x: (B, C, H, W).
         level: the sides are 1 - level to 1 of the picture's.
+        degrees: the window is turned by up to so many to either side.
         generator: on the tensor's device; None is torch's own.
 
     Returns:
         (B, C, H, W)
     """
     if x.ndim != 4:
-        raise ValueError(f"corruption 'crop' needs pictures (B, C, H, W), not {tuple(x.shape)}")
-    chance = torch.rand(5, len(x), device=x.device, generator=generator)
+        raise ValueError(f"corruptions 'crop' and 'view' need pictures (B, C, H, W), not {tuple(x.shape)}")
+    chance = torch.rand(6, len(x), device=x.device, generator=generator)
     width, height = 1 - level * chance[:2]
     across, down = (1 - width) * (2 * chance[2] - 1), (1 - height) * (2 * chance[3] - 1)  # -1 to 1 is the picture
     width = torch.where(chance[4] < 0.5, -width, width)
-    zero = torch.zeros_like(width)
-    window = torch.stack([width, zero, across, zero, height, down], 1).view(-1, 2, 3).to(x.dtype)
-    places = F.affine_grid(window, list(x.shape), align_corners=False)
+    angle, aspect = torch.deg2rad(degrees * (2 * chance[5] - 1)), x.shape[2] / x.shape[3]
+    cos, sin = angle.cos(), angle.sin()
+    window = [width * cos, -width * sin * aspect, across, height * sin / aspect, height * cos, down]
+    places = F.affine_grid(torch.stack(window, 1).view(-1, 2, 3).to(x.dtype), list(x.shape), align_corners=False)
     return F.grid_sample(x, places, padding_mode="border", align_corners=False)
+
+
+def random_view(x: Tensor, level: float, generator: Generator | None = None) -> Tensor:
+    """A ``random_window``, turned and noisy: a code from which the picture as it was is rebuilt cannot depend on these.
+
+    Args:
+        x: (B, C, H, W).
+        level: of the window; it is turned by up to 90 x level degrees, and the noise's standard deviation is up to
+            level, each picture's its own.
+        generator: on the tensor's device; None is torch's own.
+
+    Returns:
+        (B, C, H, W)
+    """
+    seen = random_window(x, level, 90 * level, generator)
+    spread = level * torch.rand(len(x), 1, 1, 1, dtype=x.dtype, device=x.device, generator=generator)
+    return seen + spread * torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
 
 
 def corrupt(x: Tensor, kind: Corruption, level: float, generator: Generator | None = None) -> Tensor:
@@ -200,7 +219,7 @@ def corrupt(x: Tensor, kind: Corruption, level: float, generator: Generator | No
     Args:
         x: (B, ...).
         kind: "gaussian" adds noise, "masking" sets elements to 0, "salt_pepper" sets them to 0 or 1; "crop" shows a
-            ``random_window``.
+            ``random_window``, "view" a ``random_view``.
         level: the noise's standard deviation, the share of elements that is replaced, or of a side that may be cut.
         generator: on the tensor's device; None is torch's own.
 
@@ -217,10 +236,12 @@ def corrupt(x: Tensor, kind: Corruption, level: float, generator: Generator | No
     if kind == "gaussian":
         return x + level * torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
     if kind == "crop":
-        return random_window(x, level, generator)
+        return random_window(x, level, generator=generator)
+    if kind == "view":
+        return random_view(x, level, generator)
     hit = torch.rand(x.shape, device=x.device, generator=generator)
     if kind == "masking":
         return x * (hit >= level)
     if kind == "salt_pepper":
         return torch.where(hit < level, (hit < level / 2).to(x.dtype), x)
-    raise ValueError(f"unknown corruption {kind!r}: gaussian, masking, salt_pepper or crop")
+    raise ValueError(f"unknown corruption {kind!r}: gaussian, masking, salt_pepper, crop or view")

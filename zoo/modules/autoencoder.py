@@ -60,9 +60,10 @@ class AutoencoderModule(ZooModule):
         beta: weight of the VAE's divergence.
         importance_samples: of the IWAE's bound, K.
         test_samples: importance samples for an estimate of log p(x) when testing a variational variant; 0 is none.
-        corruption: of the denoising variant: "gaussian", "masking", "salt_pepper", or "crop": a window of the picture,
-            from which the whole is rebuilt.
-        corruption_level: its standard deviation, the share of elements replaced, or of a side that may be cut.
+        corruption: of the denoising variant: "gaussian", "masking", "salt_pepper", "crop": a window of the picture,
+            from which the whole is rebuilt, or "view": such a window, turned and noisy.
+        corruption_level: its standard deviation, the share of elements replaced, or of a side that may be cut; of a
+            view also of 90 degrees to either side.
         sparsity: of the sparse variant: "l1" of rectified codes, or "kl" of sigmoid codes' means from the target.
         sparsity_target: in (0, 1).
         penalty: weight of the sparse or contractive variant's penalty, against nats a sample.

@@ -201,6 +201,10 @@ class PCAModule(GradientFreeModule):
         self._check_finite()  # says more than that the loss is not finite
         super()._record()
 
+    def on_train_start(self) -> None:
+        if not self.global_step:  # nothing stays of an earlier fit; one that is resumed has its sums
+            self._moments = None
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.trainer.is_last_batch:  # before the validation, which is for the components
             self._end_pass()
@@ -213,13 +217,19 @@ class PCAModule(GradientFreeModule):
         if self._moments is None:
             return
         self._check_finite()
-        moments, self._moments = self._summed(self._moments), None
+        moments, self._moments = self._summed(self._moments), self._kept()
         rows, total = int(moments.rows), moments.energy - moments.total.square().sum() / moments.rows
         if rows < 2:
             raise ValueError(f"principal components need 2 rows or more; there is only {rows}")
         if not total.isfinite():
             raise ValueError(f"the sums of squares are not finite: {self.divergence_hint}")
         self._find(moments, rows, max(total.item(), 0.0) / (rows - 1))
+
+    def _kept(self) -> Moments | None:
+        """Where ``max_steps`` ended the pass, the sums themselves, for a run that goes on with it."""
+        if self.trainer.is_last_batch or self._moments is None:
+            return None
+        return self._moments._replace(product=self._moments.product.clone())  # finding axes overwrites it
 
     def _summed(self, moments: Moments) -> Moments:
         """Over all processes, about the first one's point."""

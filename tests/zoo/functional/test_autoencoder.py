@@ -14,6 +14,7 @@ from zoo.functional.autoencoder import (
     gaussian_log_density,
     gaussian_nll,
     log_mean_exp,
+    random_window,
     reparameterise,
     sparsity_kl,
     standard_log_density,
@@ -116,7 +117,32 @@ def test_a_cropped_picture_is_a_window_of_the_whole():
     )
 
 
-@pytest.mark.parametrize("kind, level", [("crop", 0.5), ("masking", 1.1), ("gaussian", -1), ("rain", 0.5)])
+@pytest.mark.parametrize("height, width", [(32, 32), (24, 40)])
+def test_a_turned_window_keeps_angles_and_sizes(height, width):
+    across, down = torch.arange(float(width)).expand(height, width), torch.arange(float(height)).expand(width, height).T
+    x = torch.stack([across, down]).expand(2000, 2, height, width)
+    seen = random_window(x, 0.5, 60.0, torch.Generator().manual_seed(0))
+    middle = seen[:, :, height // 2 - 1 : height // 2 + 1, width // 2 - 1 : width // 2 + 1]
+    rows, columns = middle.diff(dim=2).mean((2, 3)), middle.diff(dim=3).mean((2, 3))  # slopes (B, 2)
+    for sizes in (torch.hypot(rows, columns)).T:  # of the window's sides
+        assert sizes.min() > 0.49 and sizes.max() < 1.01 and abs(sizes.mean().item() - 0.75) < 0.02
+    degrees = torch.rad2deg(torch.atan2(columns[:, 1], rows[:, 1]))
+    assert degrees.abs().max() < 60.5 and abs(degrees.mean().item()) < 3 and abs(degrees.abs().mean().item() - 30) < 2
+    other = torch.rad2deg(torch.atan2(-rows[:, 0], columns[:, 0].abs())) * columns[:, 0].sign()
+    torch.testing.assert_close(degrees, other, atol=0.1, rtol=0)  # both sides by the same
+
+
+def test_a_view_is_noisy_by_up_to_its_level():
+    x = torch.full((2000, 1, 20, 20), 0.5)
+    spread = (corrupt(x, "view", 0.4, torch.Generator().manual_seed(0)) - 0.5).flatten(1).std(1)
+    assert spread.max() < 0.46 and spread.min() < 0.01 and abs(spread.mean().item() - 0.2) < 0.01
+    still = corrupt(x[:9], "view", 0.0)
+    torch.testing.assert_close(still, x[:9])
+
+
+@pytest.mark.parametrize(
+    "kind, level", [("crop", 0.5), ("view", 0.5), ("masking", 1.1), ("gaussian", -1), ("rain", 0.5)]
+)
 def test_impossible_corruptions_are_refused(kind, level):
     with pytest.raises(ValueError, match=kind):
         corrupt(torch.zeros(2, 2), kind, level)

@@ -56,6 +56,17 @@ def test_everything_is_scikit_learns(wanted, whiten):
     close(logs["log_likelihood"], plain.score(x.numpy()), 1e-6)
 
 
+def test_a_pass_that_is_cut_short_counts_and_leaves_nothing_for_another_fit():
+    x = table()
+    module = PCAModule((12,), n_components=3)
+    trainer(None, max_epochs=-1, max_steps=2).fit(module, DataLoader(x, batch_size=64))
+    assert module.n_samples_ == 128
+    close(module.mean_, x[:128].double().mean(0), 1e-6)
+    trainer(None, max_epochs=1).fit(module, DataLoader(x, batch_size=64))
+    assert module.n_samples_ == 600
+    close(module.mean_, x.double().mean(0), 1e-6)
+
+
 @pytest.mark.parametrize("whiten", [False, True])
 def test_to_scikit_learn_and_back(whiten):
     x = table()
