@@ -37,8 +37,9 @@ def stamp(checkpoint: dict[str, Any], module: pl.LightningModule, seed: int) -> 
 
 
 def _keep_epoch_open(checkpoint: dict[str, Any], batches: float) -> None:
-    """Lightning counts an epoch as over that ended early, by ``max_steps`` say, yet keeps the place within it: resumed, it
-    would leave out the rest of that epoch and as much of the next one."""
+    """An epoch that ``max_steps`` ends early is over for Lightning, which yet keeps the place within it: a resumed run
+    would leave out the rest of that epoch and as much of the next one.
+    """
     loops: dict[str, Any] = checkpoint.get("loops", {}).get("fit_loop", {})
     done: dict[str, Any] = loops.get("epoch_loop.batch_progress", {"is_last_batch": True})
     if done["is_last_batch"] or not 0 < done["current"]["ready"] < batches:
