@@ -14,6 +14,7 @@ from datamodules.loader import PartedData, ShardedSampler, TensorLoader
 from datamodules.tables import BUNDLED, Table, Task, read_table
 
 _TEST = 0.2
+_FEWEST = 5  # rows that can be had in three parts
 
 
 class Parts(NamedTuple):
@@ -29,7 +30,8 @@ class Vectors(PartedData):
     """Rows of a table in batches ``{"input": (B, D) float, "label": (B,) long}``; a label of -1 means unlabelled.
     Labels of other tasks than classification are (B, K) floats.
 
-    A fifth of the rows, the same whatever the seed, is for testing; with labels each class in its proportion.
+    A fifth of the rows, the same whatever the seed, is for testing; with labels each class in its proportion. What is
+    predicted is every row, in the table's order.
 
     Args:
         source: "iris", "wine", "breast_cancer" or "diabetes" (a regression), which come with scikit-learn; or a file:
@@ -41,6 +43,8 @@ class Vectors(PartedData):
         drop: columns to leave out, by name or number.
         standardise: subtract each column's mean and divide by its deviation, both of the training rows; a column
             without variance becomes 0.
+        scale: {"mean": of each column, "std": likewise} to standardise by, those of the table that a module was trained
+            on, say; None are this table's own.
         batch_size: B, on each rank.
         labels_per_class: keep so many training labels of each class and forget the rest; None keeps all.
         label_seed: chooses which.
@@ -60,6 +64,7 @@ class Vectors(PartedData):
         kind: Task = "classification",
         drop: Sequence[str] = (),
         standardise: bool = True,
+        scale: dict[str, list[float]] | None = None,
         batch_size: int = 32,
         labels_per_class: int | None = None,
         label_seed: int = 0,
@@ -77,38 +82,62 @@ class Vectors(PartedData):
         self.task: Task = own if source in BUNDLED else kind
         if labels_per_class is not None and self.task != "classification":
             raise ValueError(f"labels_per_class is for classes; these labels are of a {self.task}")
-        self.source, self.label, self.drop, self.standardise = source, label, list(drop), standardise
+        if scale is not None and not (standardise and {*scale} == {"mean", "std"}):
+            raise ValueError("scale is {mean: [...], std: [...]} to standardise by, and needs standardise")
+        self.source, self.label, self.drop = source, label, list(drop)
+        self.standardise, self.scale = standardise, scale
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
 
     @cached_property
     def table(self) -> Table:
         """What the file holds."""
-        table = read_table(self.source, self.label, self.drop, self.task)
-        if len(table.rows) < 5:
-            raise ValueError(f"{self.source} has {len(table.rows)} rows: training, validation and test need 5 or more")
-        if table.labels is not None and len(table.classes) < 2 and self.task == "classification":
-            raise ValueError(f"{self.source} has a single class, {table.classes[0]!r}: leave label out")
-        return table
+        return read_table(self.source, self.label, self.drop, self.task)
 
     @cached_property
     def parts(self) -> Parts:
         """Standardised, in three parts."""
+        self._check_enough()
         rows, labels = self.table.rows, self.table.labels
         strata = labels if labels is not None and labels.ndim == 1 else torch.zeros(len(rows), dtype=torch.long)
         rest, test = split(strata, _TEST, seed=0)
         train, val = (rest[part] for part in split(strata[rest], self.val_fraction, self.seed))
-        std, mean = torch.std_mean(rows[train], 0, correction=0)
-        if (flat := std <= 1e-12 * mean.abs()).any():
-            names = [repr(name) for name, constant in zip(self.columns, flat.tolist(), strict=True) if constant]
-            rank_zero_warn(f"columns without variance in {self.source}: {', '.join(names)}")
-        std = torch.where(flat, 1.0, std)
-        if not self.standardise:
-            mean, std = torch.zeros_like(mean), torch.ones_like(std)
+        mean, std = self._given_scale() if self.scale else self._own_scale(rows[train])
         places = {"train": train, "val": val, "test": test}
         scaled = {name: ((rows[place] - mean) / std).float() for name, place in places.items()}
         known = {} if labels is None else {name: labels[place] for name, place in places.items()}
         return Parts(*self._with_budget(scaled, known), mean, std)
+
+    def _check_enough(self) -> None:
+        table = self.table
+        if (count := len(table.rows)) < _FEWEST:
+            raise ValueError(f"{self.source} has {count} rows: training, validation and test need {_FEWEST} or more")
+        if table.labels is not None and len(table.classes) < 2 and self.task == "classification":
+            raise ValueError(f"{self.source} has a single class, {table.classes[0]!r}: leave label out")
+
+    def _given_scale(self) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(self.scale[name], dtype=torch.float64) for name in ("mean", "std"))  # type: ignore[index]
+        if not len(mean) == len(std) == len(self.columns):
+            raise ValueError(f"{self.source} has {len(self.columns)} columns, and scale is of {len(mean)}")
+        return mean, std
+
+    def _own_scale(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each column (D,), such that constant ones become 0."""
+        std, mean = torch.std_mean(rows, 0, correction=0)
+        if (flat := std <= 1e-12 * mean.abs()).any():
+            names = [repr(name) for name, constant in zip(self.columns, flat.tolist(), strict=True) if constant]
+            rank_zero_warn(f"columns without variance in {self.source}: {', '.join(names)}")
+        if not self.standardise:
+            return torch.zeros_like(mean), torch.ones_like(std)
+        return mean, torch.where(flat, 1.0, std)
+
+    @cached_property
+    def everything(self) -> Tensor:
+        """Every row as the parts' are, (N, D) float32, in the table's order."""
+        if not self.standardise:
+            return self.table.rows.float()
+        mean, std = self._given_scale() if self.scale else self.parts[2:]
+        return ((self.table.rows - mean) / std).float()
 
     def _with_budget(
         self, rows: dict[str, Tensor], labels: dict[str, Tensor]
@@ -146,13 +175,16 @@ class Vectors(PartedData):
     @property
     def normalisation(self) -> dict[str, Any] | None:
         """Mean and deviation that each column was standardised by."""
-        return {"mean": self.parts.mean.tolist(), "std": self.parts.std.tolist()} if self.standardise else None
+        if not self.standardise:
+            return None
+        return self.scale or {"mean": self.parts.mean.tolist(), "std": self.parts.std.tolist()}
 
     @property
     def fingerprint(self) -> str:
         """Of all rows and labels as they are used."""
         digest = hashlib.sha256()
-        for held in (self.parts.rows, self.parts.labels):
+        enough = len(self.table.rows) >= _FEWEST  # fewer are only predicted
+        for held in (self.parts.rows, self.parts.labels) if enough else ({"predict": self.everything},):
             for name, values in sorted(held.items()):
                 digest.update(f"{name} {tuple(values.shape)}".encode() + values.numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -165,13 +197,14 @@ class Vectors(PartedData):
         return {"samples": len(rows), "views": 1, "data": {"rows": digest}, "augmentation": {}}
 
     def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
-        part = "test" if part == "predict" else part
-        tensors = {"input": self.parts.rows[part]}
-        if self.parts.labels:
+        tensors = {"input": self.everything if part == "predict" else self.parts.rows[part]}
+        if part == "predict" and self.table.labels is not None:
+            tensors["label"] = self.table.labels
+        elif part != "predict" and self.parts.labels:
             tensors["label"] = self.parts.labels[part]
         if self.trainer:
             tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
-        sampler = ShardedSampler(self.parts.rows[part], *self._place(), shuffle, self.seed)  # type: ignore[arg-type]
+        sampler = ShardedSampler(tensors["input"], *self._place(), shuffle, self.seed)  # type: ignore[arg-type]
         return TensorLoader(tensors, self.batch_size, sampler)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:

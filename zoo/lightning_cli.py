@@ -105,12 +105,21 @@ class ZooCLI(LightningCLI):
         paths = (config.model.class_path, config.data.class_path if config.get("data") else "none")
         self.names = short_name(paths[0], MODULES), short_name(paths[1], DATA)
         self.remembered: dict[str, Any] = {}
-        if self.subcommand == "predict" and Path(config.ckpt_path or "").is_file():
-            self.remembered = read_checkpoint(config.ckpt_path).get("hyper_parameters", {})
+        if self.subcommand != "fit" and Path(config.ckpt_path or "").is_file():
+            said = read_checkpoint(config.ckpt_path).get("hyper_parameters", {})
+            self._scale_alike(config.get("data") or {}, said.get("normalisation"))
+            self.remembered = said if self.subcommand == "predict" else {}
         model_class = _import(paths[0])
         if config.checkpoint.monitor is None and hasattr(model_class, "monitor"):
             config.checkpoint.monitor = model_class.monitor
             config.checkpoint.mode = model_class.monitor_mode
+
+    @staticmethod
+    def _scale_alike(data: Any, normalisation: dict[str, Any] | None) -> None:
+        """Data that measure how to standardise themselves are to take what the module learned with, if not told."""
+        options = data.get("init_args") or {}
+        if normalisation and "scale" in options and options["scale"] is None and options["standardise"]:
+            options["scale"] = normalisation
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer", default={})

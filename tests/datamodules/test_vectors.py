@@ -1,9 +1,12 @@
+import csv
+
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_wine
 from sklearn.preprocessing import StandardScaler
+from test_cli import one_line
 
 from datamodules.vectors import Vectors
 
@@ -189,6 +192,46 @@ def test_a_mistake_is_one_line(train, tmp_path):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
     assert "column 'width' has 'tall'" in done.stderr.replace("\n", " ")
+
+
+def test_new_rows_are_predicted_as_the_module_learned(train, tmp_path):
+    """Standardised by the training table's numbers, one row alone as among others, in the file's order."""
+    wine = load_wine()
+    order = np.random.RandomState(0).permutation(len(wine.data))
+    lines = [",".join(map(str, [*wine.data[i], wine.target_names[wine.target[i]]])) for i in order]
+    known = written(tmp_path, "\n".join(lines[:140]), "known.csv")
+    unlabelled = [line.rpartition(",")[0] for line in lines[140:]]
+    new, one = written(tmp_path, "\n".join(unlabelled), "new.csv"), written(tmp_path, unlabelled[3], "one.csv")
+    few = written(tmp_path, "\n".join(line.rpartition(",")[0] for line in unlabelled), "few.csv")
+    done = train("--module=finetune", "--data=vectors", f"--data.source={known}", "--data.label=13")
+    assert done.returncode == 0, done.stderr
+    checkpoint = "--ckpt_path=runs/finetune-vectors/1/checkpoints/best.ckpt"
+    answers = {}
+    for number, table in enumerate((new, one), 2):
+        done = train("predict", "--module=finetune", "--data=vectors", f"--data.source={table}", checkpoint)
+        assert done.returncode == 0, done.stderr
+        with (tmp_path / f"runs/finetune-vectors/{number}/predictions.csv").open() as file:
+            answers[table] = list(csv.reader(file))
+    rows = answers[new][1:]
+    assert [row[0] for row in rows] == [str(i) for i in range(38)]
+    truth = [str(wine.target_names[wine.target[i]]) for i in order[140:]]
+    assert np.mean([row[1] == name for row, name in zip(rows, truth, strict=True)]) > 0.9
+    assert [float(p) for p in answers[one][1][2:]] == pytest.approx([float(p) for p in rows[3][2:]], abs=1e-5)
+    done = train("predict", "--module=finetune", "--data=vectors", f"--data.source={few}", checkpoint)
+    assert "input_shape [13], these have (12,)" in one_line(done, 1)
+
+
+def test_a_given_scale_is_used_and_must_fit():
+    scale = {"mean": [1.0] * 4, "std": [2.0] * 4}
+    data, plain = Vectors("iris", scale=scale), Vectors("iris", standardise=False)
+    assert data.normalisation == scale
+    torch.testing.assert_close(data.parts.rows["val"], (plain.parts.rows["val"] - 1) / 2)
+    batches = torch.cat([batch["input"] for batch in data.predict_dataloader()])
+    torch.testing.assert_close(batches, ((plain.table.rows - 1) / 2).float())
+    with pytest.raises(ValueError, match="4 columns, and scale is of 3"):
+        _ = Vectors("iris", scale={"mean": [0.0] * 3, "std": [1.0] * 3}).parts
+    with pytest.raises(ValueError, match="needs standardise"):
+        Vectors("iris", scale=scale, standardise=False)
 
 
 def test_an_exported_encoder_knows_the_columns(tmp_path):
