@@ -33,20 +33,21 @@ def identity(module: pl.LightningModule) -> dict[str, Any]:
 def stamp(checkpoint: dict[str, Any], module: pl.LightningModule, seed: int) -> None:
     """Add to a checkpoint, before it is saved, whose it is, and where to go on."""
     checkpoint["zoo"] = {"seed": seed, **identity(module)}
-    _keep_epoch_open(checkpoint, module.trainer.num_training_batches)
+    _keep_epoch_open(checkpoint, module)
 
 
-def _keep_epoch_open(checkpoint: dict[str, Any], batches: float) -> None:
+def _keep_epoch_open(checkpoint: dict[str, Any], module: pl.LightningModule) -> None:
     """An epoch that ``max_steps`` ends early is over for Lightning, which yet keeps the place within it: a resumed run
     would leave out the rest of that epoch and as much of the next one.
     """
-    loops: dict[str, Any] = checkpoint.get("loops", {}).get("fit_loop", {})
-    done: dict[str, Any] = loops.get("epoch_loop.batch_progress", {"is_last_batch": True})
-    if done["is_last_batch"] or not 0 < done["current"]["ready"] < batches:
+    loop: dict[str, Any] = checkpoint.get("loops", {}).get("fit_loop", {})
+    done: dict[str, Any] = loop.get("epoch_loop.batch_progress", {"is_last_batch": True})
+    if done["is_last_batch"] or not done["current"]["ready"]:
         return
-    for count in loops["epoch_progress"].values():
-        count["processed"] = count["completed"] = count["ready"] - 1
-    checkpoint["epoch"] = loops["epoch_progress"]["current"]["completed"]
+    if done["current"]["ready"] < module.trainer.num_training_batches:
+        for count in loop["epoch_progress"].values():
+            count["processed"] = count["completed"] = count["ready"] - 1
+        checkpoint["epoch"] = loop["epoch_progress"]["current"]["completed"]
 
 
 def check_identity(module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
