@@ -102,7 +102,7 @@ class Vectors(PartedData):
         strata = labels if labels is not None and labels.ndim == 1 else torch.zeros(len(rows), dtype=torch.long)
         rest, test = split(strata, _TEST, seed=0)
         train, val = (rest[part] for part in split(strata[rest], self.val_fraction, self.seed))
-        mean, std = self._given_scale() if self.scale else self._own_scale(rows[train])
+        mean, std = self._given(self.scale) if self.scale else self._own_scale(rows[train])
         places = {"train": train, "val": val, "test": test}
         scaled = {name: ((rows[place] - mean) / std).float() for name, place in places.items()}
         known = {} if labels is None else {name: labels[place] for name, place in places.items()}
@@ -115,8 +115,8 @@ class Vectors(PartedData):
         if table.labels is not None and len(table.classes) < 2 and self.task == "classification":
             raise ValueError(f"{self.source} has a single class, {table.classes[0]!r}: leave label out")
 
-    def _given_scale(self) -> tuple[Tensor, Tensor]:
-        mean, std = (torch.tensor(self.scale[name], dtype=torch.float64) for name in ("mean", "std"))  # type: ignore[index]
+    def _given(self, scale: dict[str, list[float]]) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(scale[name], dtype=torch.float64) for name in ("mean", "std"))
         if not len(mean) == len(std) == len(self.columns):
             raise ValueError(f"{self.source} has {len(self.columns)} columns, and scale is of {len(mean)}")
         return mean, std
@@ -136,7 +136,7 @@ class Vectors(PartedData):
         """Every row as the parts' are, (N, D) float32, in the table's order."""
         if not self.standardise:
             return self.table.rows.float()
-        mean, std = self._given_scale() if self.scale else self.parts[2:]
+        mean, std = self._given(self.scale) if self.scale else self.parts[2:]
         return ((self.table.rows - mean) / std).float()
 
     def _with_budget(
@@ -197,14 +197,14 @@ class Vectors(PartedData):
         return {"samples": len(rows), "views": 1, "data": {"rows": digest}, "augmentation": {}}
 
     def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
-        tensors = {"input": self.everything if part == "predict" else self.parts.rows[part]}
-        if part == "predict" and self.table.labels is not None:
-            tensors["label"] = self.table.labels
-        elif part != "predict" and self.parts.labels:
-            tensors["label"] = self.parts.labels[part]
+        if part == "predict":
+            rows, labels = self.everything, self.table.labels
+        else:
+            rows, labels = self.parts.rows[part], self.parts.labels.get(part)
+        tensors = {"input": rows} if labels is None else {"input": rows, "label": labels}
         if self.trainer:
             tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
-        sampler = ShardedSampler(tensors["input"], *self._place(), shuffle, self.seed)  # type: ignore[arg-type]
+        sampler = ShardedSampler(rows, *self._place(), shuffle, self.seed)
         return TensorLoader(tensors, self.batch_size, sampler)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:

@@ -118,7 +118,8 @@ class ZooCLI(LightningCLI):
     def _scale_alike(data: Any, normalisation: dict[str, Any] | None) -> None:
         """Data that measure how to standardise themselves are to take what the module learned with, if not told."""
         options = data.get("init_args") or {}
-        if normalisation and "scale" in options and options["scale"] is None and options["standardise"]:
+        by_column = "std" in (normalisation or {})
+        if by_column and "scale" in options and options["scale"] is None and options["standardise"]:
             options["scale"] = normalisation
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.functional.randomness import widest
+
 
 def fit_logistic(
     x: Tensor,
@@ -38,8 +40,8 @@ def fit_logistic(
         return F.cross_entropy(output, labels, weights)
 
     with torch.inference_mode(False):  # the loss is differentiated: it may hold no tensor made in inference mode
-        labels = labels.double() if several else labels.clone()
-        weights = None if class_weight is None else class_weight.double()
+        labels = labels.to(widest(x.device), copy=True) if several else labels.clone()
+        weights = None if class_weight is None else class_weight.to(widest(x.device), copy=True)
     mean, scale = _moments(x)
     weight, bias = _minimise(loss, (x - mean) / scale, classes, l2, steps)
     return _unscaled(weight, bias, mean, scale)
@@ -67,6 +69,7 @@ def _unscaled(weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor) -> tupl
 def _minimise(
     loss: Callable[[Tensor], Tensor], x: Tensor, classes: int, l2: float, steps: int
 ) -> tuple[Tensor, Tensor]:
+    wide = widest(x.device)
     with torch.inference_mode(False), torch.enable_grad():
         x = x.clone()
         weight = x.new_zeros(classes, x.shape[1]).requires_grad_()
@@ -83,7 +86,7 @@ def _minimise(
         def closure() -> Tensor:
             solver.zero_grad()
             # Losses in float64 tell steps apart that are alike in float32: it ends 10 times nearer to the optimum.
-            value = loss(F.linear(x, weight, bias).double()) + l2 * weight.double().square().sum()
+            value = loss(F.linear(x, weight, bias).to(wide)) + l2 * weight.to(wide).square().sum()
             value.backward()
             return value
 
