@@ -22,8 +22,8 @@ import lightning.pytorch as pl
 import torch
 from timing import header
 
-from datamodules.blended import MNISTM
 from datamodules.domains import Domains
+from datamodules.mnist_m import MNISTM
 from zoo import AdaptModule
 
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)

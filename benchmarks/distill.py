@@ -27,7 +27,7 @@ from torch import nn
 
 from datamodules.images import FashionMNIST
 from zoo import DistillModule, FinetuneModule
-from zoo.modules.teaching import measured
+from zoo.modules.teacher_training import measured
 
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 LARGE = {"name": "conv", "width": 64, "norm": "batch"}

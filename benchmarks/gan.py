@@ -221,8 +221,8 @@ def hundred(root: str, seed: int) -> Tensor:
 
 def child(options: argparse.Namespace) -> None:
     """One training; prints its scores."""
-    from callbacks.sample_quality import class_kl, class_shares, fid, kid
-    from callbacks.scorer import train_scorer
+    from callbacks.samples.feature_extractor import train_scorer
+    from callbacks.samples.metrics import class_kl, class_shares, fid, kid
     from datamodules.images import FashionMNIST
 
     torch.set_num_threads(1)

@@ -18,15 +18,15 @@ from lightning.pytorch.loggers import CSVLogger
 from timing import header, interleaved
 from torch import Tensor
 
-from callbacks.interrupt import Interrupt
-from callbacks.latent_map import LatentMap
-from callbacks.progress import Progress
-from callbacks.sample_grid import SampleGrid
+from callbacks.features.latent_map import LatentMap
+from callbacks.run.interrupt import Interrupt
+from callbacks.run.progress import Progress
+from callbacks.samples.grid import SampleGrid
 from datamodules.loader import ShardedSampler, TensorLoader
-from zoo.base import ZooModule
-from zoo.checkpoint import WholeCheckpointIO
-from zoo.lightning_cli import NoProfiler
-from zoo.optim import adamw
+from zoo.cli.lightning import NoProfiler
+from zoo.core.base import ZooModule
+from zoo.core.checkpoint import AtomicCheckpointIO
+from zoo.core.optim import adamw
 
 INPUT, OUTPUT, BATCH = 32, 2, 64
 
@@ -82,7 +82,7 @@ def trainer_seconds(loader: TensorLoader, folder: str) -> float:
         accelerator="cpu",
         logger=CSVLogger(folder),
         callbacks=[SampleGrid(), LatentMap(), ModelCheckpoint(save_last=True), Interrupt(), Progress()],
-        plugins=[WholeCheckpointIO()],
+        plugins=[AtomicCheckpointIO()],
         profiler=NoProfiler(),
         enable_model_summary=False,
     )

@@ -17,7 +17,7 @@ from timing import header, stopwatch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from callbacks.probes import probe_accuracy
+from callbacks.features.probes import probe_accuracy
 from datamodules.images import FashionMNIST
 from datamodules.loader import ShardedSampler, TensorLoader
 from zoo import AutoencoderModule, FinetuneModule

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from callbacks.pictures import named_tensors
+from callbacks.figures import named_tensors
 
 
 def training_batches(trainer: pl.Trainer) -> Iterator[dict[str, Any]]:

@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from datamodules.base import ImageData
-from datamodules.blended import MNISTM, DigitsM
 from datamodules.folder import Folder
+from datamodules.image_base import ImageData
 from datamodules.images import MNIST, Digits
 from datamodules.loader import PartedData, Resumable, TensorLoader
+from datamodules.mnist_m import MNISTM, DigitsM
 
 
 class PairLoader(Resumable):

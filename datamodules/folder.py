@@ -10,11 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from datamodules.base import ImageData, Split
-from datamodules.formats import read_image
+from datamodules.image_base import ImageData, Split
+from datamodules.image_files import read_image
+from datamodules.label_budget import split
 from datamodules.label_file import Labels, read_labels
-from datamodules.labels import split
-from datamodules.tables import Task
+from datamodules.table_reader import Task
 
 log = logging.getLogger(__name__)
 

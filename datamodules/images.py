@@ -6,9 +6,9 @@ from urllib.error import URLError
 
 import torch
 
-from datamodules.base import ImageData, Split
-from datamodules.formats import read_cifar, read_idx
-from datamodules.labels import split
+from datamodules.image_base import ImageData, Split
+from datamodules.image_files import read_cifar, read_idx
+from datamodules.label_budget import split
 
 _DIGITS = list("0123456789")
 _CLOTHES = ["T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]

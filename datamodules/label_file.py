@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from datamodules.tables import Task, class_order
+from datamodules.table_reader import Task, class_order
 
 
 class Labels(NamedTuple):

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
+from zoo.core.renamed import RenamedOptions
+
 
 class ShardedSampler(DistributedSampler):
     """One seeded permutation an epoch, of which rank r of R takes every R-th index.
@@ -194,7 +196,7 @@ class StreamLoader(Resumable):
         self._loader._iterator = value
 
 
-class PartedData(pl.LightningDataModule):
+class PartedData(pl.LightningDataModule, metaclass=RenamedOptions):
     """What all datamodules here share: a loader for each of the parts "train", "val", "test" and "predict".
 
     A subclass defines ``_loader(part, shuffle)``. "predict" is the test samples where there are no others. Batches have

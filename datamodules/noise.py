@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datamodules.loader import PartedData, ShardedSampler, TensorLoader
 from zoo.functional.priors import prior
-from zoo.functional.randomness import counted_uniform
+from zoo.functional.randomness import counter_based_uniform
 
 _PARTS = ("train", "val", "test")
 _HELD_OUT = 0.1  # pictures for validation, and for testing, for each one to train on
@@ -97,7 +97,7 @@ class Noise(PartedData):
         within = torch.arange(size, device=numbers.device)
 
         def few(numbers: Tensor) -> Tensor:
-            u = counted_uniform(self._start, numbers.unsqueeze(1) * size + within)
+            u = counter_based_uniform(self._start, numbers.unsqueeze(1) * size + within)
             return self.prior.quantile(u.view(-1, *self.input_shape)).float()
 
         return torch.cat([few(part) for part in numbers.split(max(1, _AT_ONCE // size))])

@@ -15,8 +15,8 @@ from conftest import ROOT
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from zoo.cli import UsageError, expand_argv, listing
-from zoo.export import load_encoder
+from zoo.cli.main import UsageError, expand_argv, listing
+from zoo.io.encoder import load_encoder
 from zoo.registry import DATA, MODULES
 
 AE = "--model=zoo.modules.autoencoder.AutoencoderModule"
@@ -215,7 +215,7 @@ def test_a_pickle_dressed_up_as_a_checkpoint_is_not_executed(train, tmp_path):
 
 def test_a_checkpoint_of_another_module_is_refused(train, tmp_path):
     (tmp_path / "mine.py").write_text(
-        "from zoo.base import ZooModule\n"
+        "from zoo.core.base import ZooModule\n"
         "class Other(ZooModule):\n"
         "    def __init__(self):\n"
         "        super().__init__()\n"

@@ -11,8 +11,8 @@ import yaml
 from conftest import ROOT
 from conftest import quiet_trainer as trainer
 
-from zoo.base import ZooModule
-from zoo.gradient_free import GradientFreeModule
+from zoo.core.base import ZooModule
+from zoo.core.gradient_free import GradientFreeModule
 from zoo.registry import DATA, MODULES
 
 # Options under which a technique's training has no randomness of its own, so that splitting a batch changes nothing.

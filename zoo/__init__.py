@@ -13,11 +13,11 @@ _EXPORTS = {
     "SOMModule": "zoo.modules.som",
     "SkipGramModule": "zoo.modules.skipgram",
     "VQVAEModule": "zoo.modules.vqvae",
-    "ZooModule": "zoo.base",
-    "load_encoder": "zoo.export",
-    "load_vectors": "zoo.export",
-    "save_encoder": "zoo.export",
-    "save_vectors": "zoo.export",
+    "ZooModule": "zoo.core.base",
+    "load_encoder": "zoo.io.encoder",
+    "load_vectors": "zoo.io.word_vectors",
+    "save_encoder": "zoo.io.encoder",
+    "save_vectors": "zoo.io.word_vectors",
 }
 __all__ = list(_EXPORTS)
 

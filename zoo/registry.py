@@ -78,9 +78,9 @@ DATA = {
         "datamodules.images.CIFAR10", "max_epochs=20", "60,000 colour photographs in 10 classes, 32 x 32"
     ),
     "digits_m": Source(
-        "datamodules.blended.DigitsM", "max_epochs=150", "the digits blended with photographs, 3 x 8 x 8; no download"
+        "datamodules.mnist_m.DigitsM", "max_epochs=150", "the digits blended with photographs, 3 x 8 x 8; no download"
     ),
-    "mnist_m": Source("datamodules.blended.MNISTM", "max_epochs=10", "MNIST blended with photographs, 3 x 28 x 28"),
+    "mnist_m": Source("datamodules.mnist_m.MNISTM", "max_epochs=10", "MNIST blended with photographs, 3 x 28 x 28"),
     "domains": Source(
         "datamodules.domains.Domains",
         "max_epochs=50",
@@ -91,7 +91,7 @@ DATA = {
         "datamodules.noise.Noise", "max_epochs=2", "eleven kinds of noise, 100 x 100 in colour: --data.kind NAME"
     ),
     "vectors": Source(
-        "datamodules.vectors.Vectors",
+        "datamodules.tabular.Vectors",
         "max_epochs=100",
         "tables of numbers: --data.source FILE (.csv, .parquet, .npy), or iris, wine, breast_cancer",
     ),
@@ -105,20 +105,20 @@ DATA = {
 # Watchers that every run gets, by the name of their options (--sample_grid.rows 2); each is idle with a module that
 # lacks what it needs.
 CALLBACKS = {
-    "sample_grid": "callbacks.sample_grid.SampleGrid",
-    "latent_map": "callbacks.latent_map.LatentMap",
-    "principal_components": "callbacks.principal_components.PrincipalComponents",
-    "word_vectors": "callbacks.word_vectors.WordVectors",
-    "som_map": "callbacks.som_map.SOMMap",
-    "training_film": "callbacks.training_film.TrainingFilm",
-    "generation": "callbacks.generation.Generation",
-    "representation": "callbacks.representation.Representation",
-    "classification": "callbacks.classification.Classification",
-    "predictions": "callbacks.predictions.Predictions",
-    "report": "callbacks.run_report.RunReport",  # last: it shows what the others made
+    "sample_grid": "callbacks.samples.grid.SampleGrid",
+    "latent_map": "callbacks.features.latent_map.LatentMap",
+    "principal_components": "callbacks.by_technique.pca.PrincipalComponents",
+    "word_vectors": "callbacks.by_technique.word_vectors.WordVectors",
+    "som_map": "callbacks.by_technique.som.SOMMap",
+    "training_film": "callbacks.samples.animation.TrainingFilm",
+    "generation": "callbacks.samples.evaluation.Generation",
+    "representation": "callbacks.features.evaluation.Representation",
+    "classification": "callbacks.predictions.evaluation.Classification",
+    "predictions": "callbacks.predictions.writer.Predictions",
+    "report": "callbacks.run.report.RunReport",  # last: it shows what the others made
 }
 FORMATS = {"encoder": "encoder", "onnx": "encoder.onnx", "state": "state.safetensors"}  # of ``export``, and names
-REPORT = "callbacks.report_page.compare"  # of several runs, for the command ``report``
+REPORT = "callbacks.run.report_page.compare"  # of several runs, for the command ``report``
 
 
 def short_name(path: str, table: dict[str, Technique] | dict[str, Source]) -> str:

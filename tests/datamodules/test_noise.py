@@ -7,7 +7,7 @@ import torch
 from conftest import quiet_trainer
 from scipy import stats
 
-from callbacks.pictures import to_unit
+from callbacks.figures import to_unit
 from datamodules.noise import Noise
 from zoo.functional.priors import PRIORS, moments
 from zoo.modules.autoencoder import AutoencoderModule

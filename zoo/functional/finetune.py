@@ -14,7 +14,7 @@ from torch.nn import functional as F
 Task = Literal["classification", "multilabel", "regression"]
 
 
-def known(labels: Tensor) -> Tensor:
+def is_labelled(labels: Tensor) -> Tensor:
     """Which samples are labelled, (B,) bool."""
     return labels >= 0 if labels.ndim == 1 and not labels.is_floating_point() else ~labels.isnan().any(-1)
 
@@ -36,9 +36,9 @@ def task_loss(
         total = F.cross_entropy(
             output, labels, class_weight, ignore_index=-1, label_smoothing=smoothing, reduction="sum"
         )
-        count = known(labels).float() if class_weight is None else _weights(labels, class_weight)
+        count = is_labelled(labels).float() if class_weight is None else _weights(labels, class_weight)
         return total / count.sum().clamp_min(1e-12)
-    is_known = known(labels)
+    is_known = is_labelled(labels)
     labels = labels.nan_to_num()
     if task == "multilabel":
         labels = labels * (1 - smoothing) + smoothing / 2
@@ -49,13 +49,13 @@ def task_loss(
 
 
 def _weights(labels: Tensor, class_weight: Tensor) -> Tensor:
-    return class_weight[labels.clamp_min(0)] * known(labels)
+    return class_weight[labels.clamp_min(0)] * is_labelled(labels)
 
 
-def balanced(labels: Tensor, classes: int) -> Tensor:
+def balanced_class_weights(labels: Tensor, classes: int) -> Tensor:
     """Weights (C,) by which all classes count alike, N / (C N_c) as scikit-learn has it; of a multi-label problem
     those of its positive samples, (N - N_c) / N_c. A class without samples weighs 1."""
-    labels = labels[known(labels)]
+    labels = labels[is_labelled(labels)]
     if labels.ndim == 2:
         positive = labels.sum(0)
         return torch.where(positive > 0, (len(labels) - positive) / positive.clamp_min(1), 1.0)
@@ -63,7 +63,7 @@ def balanced(labels: Tensor, classes: int) -> Tensor:
     return torch.where(count > 0, len(labels) / (classes * count.clamp_min(1)), 1.0)
 
 
-def mix(x: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+def mixup(x: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
     """Every sample blended with another one of the batch (mixup, Zhang et al. 2018).
 
     Args:
@@ -81,7 +81,7 @@ def mix(x: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
     return torch.lerp(x[order], x, share.to(x.dtype)), order, share
 
 
-def squared_distance(parameters: Iterable[Tensor], start: Iterable[Tensor]) -> Tensor:
+def l2_sp_distance(parameters: Iterable[Tensor], start: Iterable[Tensor]) -> Tensor:
     """Of all weights from where they began, |w - w0|^2 (L2-SP, Li et al. 2018): the scalar to be weighted by half."""
     return torch.stack([(p - s).square().sum() for p, s in zip(parameters, start, strict=True)]).sum()
 

@@ -82,7 +82,7 @@ LOSSES: dict[str, GANLoss] = {
 }
 
 
-def input_slopes(critic: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+def input_gradients(critic: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B,) of pictures (B, C, H, W), and each logit's gradient by its picture, itself differentiable."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
@@ -106,19 +106,19 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
         weight: (B,) of the real one, uniform in [0, 1].
     """
     mixed = torch.lerp(fake.detach(), real, weight.view(-1, *[1] * (real.ndim - 1)).to(real.dtype))
-    _, slopes = input_slopes(critic, mixed)
+    _, slopes = input_gradients(critic, mixed)
     return (slopes.float().flatten(1).norm(dim=1) - 1).square().mean()
 
 
-class Factor:
+class GradientScale:
     """A number for each picture, (B,), that is known only after the critic has seen them all."""
 
     value: Tensor
 
 
-class _TurnRound(torch.autograd.Function):
+class _ScaleGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pictures: Tensor, factor: Factor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, pictures: Tensor, factor: GradientScale) -> Tensor:  # type: ignore[override]
         ctx.factor = factor
         return pictures.view_as(pictures)
 
@@ -129,12 +129,12 @@ class _TurnRound(torch.autograd.Function):
         return grad * factor.view(-1, *[1] * (grad.ndim - 1)), None
 
 
-def turn_round(pictures: Tensor, factor: Factor) -> Tensor:
+def scale_gradient(pictures: Tensor, factor: GradientScale) -> Tensor:
     """The pictures (B, C, H, W) as they are; the gradient that comes back through them is multiplied by ``factor``."""
-    return _TurnRound.apply(pictures, factor)  # type: ignore[no-any-return]
+    return _ScaleGradient.apply(pictures, factor)  # type: ignore[no-any-return]
 
 
-def slope_ratio(critic_loss: Tensor, generator_loss: Tensor, logits: Tensor) -> Tensor:
+def gradient_ratio(critic_loss: Tensor, generator_loss: Tensor, logits: Tensor) -> Tensor:
     """How many times the generator's loss changes with each fake's logit what the critic's does, (B,).
 
     A critic that looks at every picture alone hands back to a picture the slope at its logit times something of its
@@ -149,7 +149,7 @@ def slope_ratio(critic_loss: Tensor, generator_loss: Tensor, logits: Tensor) -> 
 ONE_PASS = ("non_saturating", "minimax", "wasserstein", "relativistic")
 
 
-def through_critic(pictures: Tensor, pull: Tensor) -> Tensor:
+def inject_gradient(pictures: Tensor, pull: Tensor) -> Tensor:
     """Zero, with ``pull`` as its gradient by ``pictures``: that of the generator's loss, found elsewhere.
 
     Args:

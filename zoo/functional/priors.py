@@ -51,7 +51,7 @@ from zoo.functional.distributions import (
     Uniform,
     categorical,
 )
-from zoo.functional.randomness import widest
+from zoo.functional.randomness import widest_float_dtype
 
 
 def draw(
@@ -84,7 +84,7 @@ def draw(
     if not dtype.is_floating_point:
         raise ValueError(f"noise needs a floating dtype; got {dtype}")
     place = torch.empty(0, device=generator.device if device is None and generator else device).device
-    u = torch.rand(tuple(shape), dtype=widest(place), device=place, generator=generator)
+    u = torch.rand(tuple(shape), dtype=widest_float_dtype(place), device=place, generator=generator)
     return made.quantile(u.clamp_min_(torch.finfo(u.dtype).eps / 4)).to(dtype)  # 0, too, would be of infinite depth
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.functional.randomness import widest
+from zoo.functional.randomness import widest_float_dtype
 
 
 def fit_logistic(
@@ -40,8 +40,8 @@ def fit_logistic(
         return F.cross_entropy(output, labels, weights)
 
     with torch.inference_mode(False):  # the loss is differentiated: it may hold no tensor made in inference mode
-        labels = labels.to(widest(x.device), copy=True) if several else labels.clone()
-        weights = None if class_weight is None else class_weight.to(widest(x.device), copy=True)
+        labels = labels.to(widest_float_dtype(x.device), copy=True) if several else labels.clone()
+        weights = None if class_weight is None else class_weight.to(widest_float_dtype(x.device), copy=True)
     mean, scale = _moments(x)
     weight, bias = _minimise(loss, (x - mean) / scale, classes, l2, steps)
     return _unscaled(weight, bias, mean, scale)
@@ -69,7 +69,7 @@ def _unscaled(weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor) -> tupl
 def _minimise(
     loss: Callable[[Tensor], Tensor], x: Tensor, classes: int, l2: float, steps: int
 ) -> tuple[Tensor, Tensor]:
-    wide = widest(x.device)
+    wide = widest_float_dtype(x.device)
     with torch.inference_mode(False), torch.enable_grad():
         x = x.clone()
         weight = x.new_zeros(classes, x.shape[1]).requires_grad_()

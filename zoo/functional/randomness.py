@@ -11,12 +11,12 @@ def seed_generator(device: torch.device, *place: int) -> None:
     generator.manual_seed(hash(place) % 2**63)
 
 
-def widest(device: torch.device) -> torch.dtype:
+def widest_float_dtype(device: torch.device) -> torch.dtype:
     """The floating type with the most digits that the device computes with."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def counted_uniform(start: int, places: Tensor) -> Tensor:
+def counter_based_uniform(start: int, places: Tensor) -> Tensor:
     """Uniform numbers that depend on nothing but where they stand: the same on any device, in any order and batch.
 
     SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"), whose numbers can be had one
@@ -29,8 +29,8 @@ def counted_uniform(start: int, places: Tensor) -> Tensor:
     Returns:
         As ``places``, in (0, 1): neither end occurs.
     """
-    bits = _mixed(places * _STEP + _signed(start + _STEP))
-    dtype = widest(places.device)
+    bits = _splitmix64(places * _STEP + _signed(start + _STEP))
+    dtype = widest_float_dtype(places.device)
     kept = 52 if dtype == torch.float64 else 23  # with the half below it, as many as the type holds
     return _shifted(bits, 64 - kept).to(dtype).add_(0.5).mul_(2.0**-kept)
 
@@ -49,7 +49,7 @@ def _shifted(bits: Tensor, count: int) -> Tensor:
     return (bits >> count).bitwise_and_((1 << (64 - count)) - 1)
 
 
-def _mixed(bits: Tensor) -> Tensor:
+def _splitmix64(bits: Tensor) -> Tensor:
     """SplitMix64's output function, int64 to int64."""
     bits = (bits ^ _shifted(bits, 30)) * _FACTORS[0]
     bits = (bits ^ _shifted(bits, 27)) * _FACTORS[1]

@@ -18,8 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.batch import INPUT, LABEL, require
-from zoo.checks import at_least, between
+from zoo.core.arguments import at_least, between
+from zoo.core.batch import INPUT, LABEL, require
+from zoo.core.optim import total_steps_fn
 from zoo.functional.adapt import (
     certainty_weight,
     conditioned,
@@ -31,11 +32,10 @@ from zoo.functional.adapt import (
     strong_view,
     warm_up,
 )
-from zoo.functional.finetune import known
+from zoo.functional.finetune import is_labelled
 from zoo.modules.finetune import FinetuneModule
-from zoo.networks import Spec
+from zoo.networks.spec import Spec
 from zoo.networks.stages import batch_norms
-from zoo.optim import steps_ahead
 
 TARGET = "target"
 Method = Literal["none", "adabn", "coral", "dann", "cdan", "adamatch"]
@@ -125,7 +125,7 @@ class AdaptModule(FinetuneModule):
             output = self.head(features)
             plain = output.chunk(2)[0]
             supervised, added = self._loss(plain, labels), self._alignment(features, output)
-        accuracy = (plain.argmax(1) == labels).sum() / known(labels).sum().clamp_min(1)
+        accuracy = (plain.argmax(1) == labels).sum() / is_labelled(labels).sum().clamp_min(1)
         return supervised + self._strength() * added, {"accuracy": accuracy, "domain": added}
 
     def _alignment(self, features: Tensor, output: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ class AdaptModule(FinetuneModule):
         return found
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self._progress = min(1.0, self.global_step / max(1.0, steps_ahead(self)()))
+        self._progress = min(1.0, self.global_step / max(1.0, total_steps_fn(self)()))
 
     def _strength(self) -> float:
         hp = self.hparams

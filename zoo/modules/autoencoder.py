@@ -20,8 +20,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.base import ZooModule
-from zoo.batch import INPUT, as_mapping, require
+from zoo.core.base import ZooModule
+from zoo.core.batch import INPUT, as_mapping, require
+from zoo.core.optim import Schedule, adamw
 from zoo.functional.autoencoder import (
     LOG_VARIANCE_RANGE,
     Corruption,
@@ -36,9 +37,8 @@ from zoo.functional.autoencoder import (
     sparsity_kl,
     standard_log_density,
 )
-from zoo.networks import DECODERS, Spec, build
 from zoo.networks.encoder import Encoder
-from zoo.optim import Schedule, adamw
+from zoo.networks.spec import DECODERS, Spec, build
 
 Variant = Literal["plain", "denoising", "sparse", "contractive", "vae", "iwae"]
 Likelihood = Literal["bernoulli", "gaussian"]

@@ -20,8 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.batch import INPUT, LABEL, as_mapping, require
-from zoo.checks import at_least, more_than
+from zoo.core.arguments import at_least, more_than
+from zoo.core.batch import INPUT, LABEL, as_mapping, require
+from zoo.core.metrics import task_metrics
+from zoo.distillation.cache import TeacherCache
+from zoo.distillation.teacher import Labels, Teacher, read_teacher
 from zoo.functional.distill import (
     attention_loss,
     binary_kd_loss,
@@ -32,16 +35,13 @@ from zoo.functional.distill import (
     rkd_distance_loss,
     standardise_logits,
 )
-from zoo.functional.finetune import Task, known, mix
-from zoo.metrics import task_metrics
+from zoo.functional.finetune import Task, is_labelled, mixup
 from zoo.modules.finetune import FinetuneModule
-from zoo.modules.teaching import Row, measured, prepare, train_alone
-from zoo.networks import Spec
+from zoo.modules.teacher_training import Row, measured, prepare, train_alone
 from zoo.networks.contrast import ContrastMemory
 from zoo.networks.encoder import checked_shape
 from zoo.networks.layers import Connector, layer_outputs, layer_shapes
-from zoo.teacher_cache import TeacherCache
-from zoo.teachers import Labels, Teacher, read_teacher
+from zoo.networks.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class DistillModule(FinetuneModule):
         labels = None if labels is None else self.known_labels(labels)
         mixed = None
         if self.hparams.mixup and self.hparams.task != "regression":
-            x, *mixed = mix(x, self.hparams.mixup)
+            x, *mixed = mixup(x, self.hparams.mixup)
         with layer_outputs(self.encoder, list(self.hparams.layers), "student") as student:
             student["features"] = self.encode(x)
         student["logits"] = self.head(student["features"])
@@ -194,7 +194,7 @@ class DistillModule(FinetuneModule):
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
         logs = dict(losses)
         if labels is not None and self.hparams.task == "classification":
-            logs["accuracy"] = (student["logits"].argmax(1) == labels).sum() / known(labels).sum().clamp_min(1)
+            logs["accuracy"] = (student["logits"].argmax(1) == labels).sum() / is_labelled(labels).sum().clamp_min(1)
         return self._tied(total), logs
 
     def _from_labels(self, output: Tensor, labels: Tensor, mixed: Any) -> Tensor:
@@ -345,7 +345,7 @@ class DistillModule(FinetuneModule):
         batch = self._with_labels(as_mapping(batch))
         super()._evaluate(stage, batch, batch_idx)
         labels = self.known_labels(batch[LABEL])
-        chosen = known(labels)
+        chosen = is_labelled(labels)
         if stage == "test" and chosen.any():
             for name, metric in self._aside["scores"].items():
                 metric.update(self._said_by(name, batch[INPUT][chosen]), self._as_target(labels[chosen]))

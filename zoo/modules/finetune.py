@@ -19,17 +19,25 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from zoo.backbone import load_backbone
-from zoo.base import ZooModule
-from zoo.batch import INPUT, LABEL, as_mapping, require
-from zoo.checks import at_least, between, more_than
-from zoo.functional.finetune import Task, balanced, interpolate, known, mix, squared_distance, task_loss
+from zoo.core.arguments import at_least, between, more_than
+from zoo.core.base import ZooModule
+from zoo.core.batch import INPUT, LABEL, as_mapping, require
+from zoo.core.metrics import task_metrics
+from zoo.core.optim import Schedule, adamw, layered_groups
+from zoo.functional.finetune import (
+    Task,
+    balanced_class_weights,
+    interpolate,
+    is_labelled,
+    l2_sp_distance,
+    mixup,
+    task_loss,
+)
 from zoo.functional.probe import fit_logistic, fit_ridge
-from zoo.metrics import task_metrics
-from zoo.networks import Spec
+from zoo.io.backbone import load_backbone
 from zoo.networks.low_rank import add_low_rank
+from zoo.networks.spec import Spec
 from zoo.networks.stages import batch_norms, staged_parameters, stages
-from zoo.optim import Schedule, adamw, layered_groups
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +127,7 @@ class FinetuneModule(ZooModule):
         self.save_hyperparameters(ignore=["backbone"] if isinstance(backbone, nn.Module) else [])
         self.encoder, self.origin = load_backbone(backbone, input_shape, normalisation, drop_head, weights)
         if self.encoder.spec is not None:  # what is saved must not need the file again
-            self.hparams["backbone"] = {**self.encoder.describe(), "origin": self.origin}
+            self.hparams["backbone"] = {**self.encoder.get_config(), "origin": self.origin}
         self.features = self.encoder.output_dim or self.encoder.feature_dim
         self._set_freedom()
         self._make_head()
@@ -160,7 +168,7 @@ class FinetuneModule(ZooModule):
         """The mean over the batch's labelled samples of the task's loss, and the tie to the start."""
         x, labels = require(batch, INPUT, self), self.known_labels(require(batch, LABEL, self))
         if self.training and self.hparams.mixup and self.hparams.task != "regression":
-            x, order, share = mix(x, self.hparams.mixup)
+            x, order, share = mixup(x, self.hparams.mixup)
             output = self._standard(x)
             loss = share * self._loss(output, labels) + (1 - share) * self._loss(output, labels[order])
         else:
@@ -168,14 +176,14 @@ class FinetuneModule(ZooModule):
             loss = self._loss(output, labels)
         logs = {}
         if self.hparams.task == "classification":
-            logs["accuracy"] = (output.argmax(1) == labels).sum() / known(labels).sum().clamp_min(1)
+            logs["accuracy"] = (output.argmax(1) == labels).sum() / is_labelled(labels).sum().clamp_min(1)
         return self._tied(loss), logs
 
     def _tied(self, loss: Tensor) -> Tensor:
         """With the tie to the start."""
         if not self.hparams.l2_sp or self.start is None:
             return loss
-        tie = squared_distance(self.encoder.parameters(), self.start["encoder"].parameters())
+        tie = l2_sp_distance(self.encoder.parameters(), self.start["encoder"].parameters())
         return loss + self.hparams.l2_sp / 2 * tie
 
     def _loss(self, output: Tensor, labels: Tensor) -> Tensor:
@@ -225,7 +233,7 @@ class FinetuneModule(ZooModule):
         super()._evaluate(stage, batch, batch_idx)
         batch = as_mapping(batch)
         labels = self.known_labels(batch[LABEL])
-        chosen = known(labels)
+        chosen = is_labelled(labels)
         labels = labels[chosen] if self.hparams.task == "regression" else labels[chosen].long()
         if len(labels):
             getattr(self, f"{stage}_metrics").update(self.classify(batch[INPUT][chosen]), labels)
@@ -274,12 +282,12 @@ class FinetuneModule(ZooModule):
                 features.append(self.encode(require(batch, INPUT, self)).float())
         self.train(training)
         truth = self._of_all_ranks(torch.cat(labels))
-        chosen = known(truth)
+        chosen = is_labelled(truth)
         truth = truth[chosen]
         if not len(truth):
             raise ValueError("not one training sample has a label")
         if hp.class_weights == "balanced":
-            self.class_weight.copy_(balanced(truth, hp.num_classes))
+            self.class_weight.copy_(balanced_class_weights(truth, hp.num_classes))
         if hp.task == "regression":
             std, mean = torch.std_mean(truth, 0, correction=0)
             self.target_mean.copy_(mean)

@@ -19,29 +19,29 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from zoo.base import ZooModule
-from zoo.batch import INPUT, LABEL, as_mapping, require
+from zoo.core.base import ZooModule
+from zoo.core.batch import INPUT, LABEL, as_mapping, require
 from zoo.functional.diff_augment import POLICIES, diff_augment
 from zoo.functional.gan import (
     LOSSES,
     ONE_PASS,
-    Factor,
+    GradientScale,
     Objective,
     gradient_penalty,
-    input_slopes,
+    gradient_ratio,
+    inject_gradient,
+    input_gradients,
+    scale_gradient,
     sliced_distance,
-    slope_ratio,
-    through_critic,
-    turn_round,
     zero_centred_penalty,
 )
 from zoo.functional.priors import draw
-from zoo.networks import Spec
 from zoo.networks.encoder import Encoder
 from zoo.networks.generator import CriticHead, Generator
+from zoo.networks.spec import Spec
 
 _DIRECTIONS = 256  # of the sliced distance
-_Play = tuple[Tensor, Tensor, dict[str, Tensor]]  # the loss, what the critic was shown, and what is logged
+_LossTerms = tuple[Tensor, Tensor, dict[str, Tensor]]  # the loss, what the critic was shown, and what is logged
 
 
 class GANModule(ZooModule):
@@ -49,7 +49,7 @@ class GANModule(ZooModule):
 
     Args:
         input_shape: (C, H, W) of the pictures.
-        network: spec of the critic's trunk: "dcgan", "resnet" or "free", which needs the objective "relativistic" with
+        network: spec of the critic's trunk: "dcgan", "gan_resnet" or "r3gan", which needs "relativistic" with
             ``r1``, ``r2`` and ``penalty_every`` 1 to reach all of the data (recipes/r3gan-digits.yaml).
         generator: spec of the generator: the same, or "image", which takes a picture of noise; "" is the critic's.
         latent_dim: of the noise, where it is a vector.
@@ -130,7 +130,7 @@ class GANModule(ZooModule):
         spec = generator or (network if isinstance(network, str) else network["name"])
         self.generator = Generator(spec, latent_dim, self.encoder.input_shape, classes, normalisation)
         if ema:
-            self.average = copy.deepcopy(self.generator).requires_grad_(False)
+            self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         draw(prior, (2, *self.generator.latent_shape), **prior_options)  # what is wrong is said now
         # Batch statistics would tie a picture's logit to its neighbours.
         tied = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.encoder.modules())
@@ -148,28 +148,28 @@ class GANModule(ZooModule):
         x, labels = require(batch, INPUT, self), self._labels(batch)
         if not self.training:
             return self._evaluation(x, labels)
-        moves = self._generator_moves()
+        moves = self._is_generator_step()
         with torch.set_grad_enabled(moves):
             fake = self.generator(self._noise(len(x)), labels)
-        play = self._in_one_pass if self._one_pass and moves else self._in_two_passes
-        total, shown, logs = play(x, fake, labels)
+        losses_of = self._in_one_pass if self._one_pass and moves else self._in_two_passes
+        total, shown, logs = losses_of(x, fake, labels)
         if not moves:  # DDP waits for every parameter's gradient
             total = total + 0 * sum(p.sum() for p in self.generator.parameters())
         return total + self._penalties(shown, labels), logs
 
-    def _in_one_pass(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> _Play:
+    def _in_one_pass(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> _LossTerms:
         """The critic's loss, whose gradient is turned round where it comes back to the generator."""
-        factor = Factor()
-        shown = self._shown(real, turn_round(fake, factor))
+        factor = GradientScale()
+        shown = self._critic_input(real, scale_gradient(fake, factor))
         real_logits, fake_logits = self._logits(shown, labels)
         losses = LOSSES[self.hparams.objective]
         critic, generator = losses.critic(real_logits, fake_logits), losses.generator(real_logits, fake_logits)
-        factor.value = slope_ratio(critic, generator, fake_logits)
+        factor.value = gradient_ratio(critic, generator, fake_logits)
         return critic, shown, _logs(critic, generator, real_logits, fake_logits)
 
-    def _in_two_passes(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> _Play:
+    def _in_two_passes(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> _LossTerms:
         """The critic's loss, and the generator's from a second look at the fakes."""
-        shown = self._shown(real, fake)
+        shown = self._critic_input(real, fake)
         real_logits, fake_logits = self._logits(shown.detach(), labels)
         losses = LOSSES[self.hparams.objective]
         critic, generator = losses.critic(real_logits, fake_logits), losses.generator(real_logits, fake_logits)
@@ -178,11 +178,11 @@ class GANModule(ZooModule):
             return critic, shown, logs
         made = shown[len(real) :]
         seen = made.detach().requires_grad_()
-        again = losses.generator(real_logits.detach(), self.criticise(seen, labels))
+        again = losses.generator(real_logits.detach(), self.discriminate(seen, labels))
         (pull,) = torch.autograd.grad(again, seen)  # by the pictures alone: the critic's parameters are left out
-        return critic + through_critic(made, pull), shown, logs
+        return critic + inject_gradient(made, pull), shown, logs
 
-    def _shown(self, real: Tensor, fake: Tensor) -> Tensor:
+    def _critic_input(self, real: Tensor, fake: Tensor) -> Tensor:
         """What the critic sees: real and then fake pictures, changed alike if wanted, (2B, C, H, W)."""
         shown = torch.cat([real, fake.to(real.dtype)])
         if self.hparams.channels_last:
@@ -191,12 +191,12 @@ class GANModule(ZooModule):
             return shown
         return diff_augment(shown, self.hparams.augment, self.generator.low, self.generator.high)
 
-    def criticise(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits (B,) of pictures (B, C, H, W), high for real ones; of their classes (B,) long, if conditional."""
         return self.head(self.encoder(x), labels)  # type: ignore[no-any-return]
 
     def _logits(self, shown: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        real, fake = self.criticise(shown, None if labels is None else labels.repeat(2)).chunk(2)
+        real, fake = self.discriminate(shown, None if labels is None else labels.repeat(2)).chunk(2)
         return real, fake
 
     def _penalties(self, shown: Tensor, labels: Tensor | None) -> Tensor | float:
@@ -211,7 +211,7 @@ class GANModule(ZooModule):
         total: Tensor | float = 0.0
         for weight, x in ((hp.r1, real), (hp.r2, fake)):
             if weight:
-                total = total + weight * zero_centred_penalty(input_slopes(critic, x)[1])
+                total = total + weight * zero_centred_penalty(input_gradients(critic, x)[1])
         if hp.wgan_gp:
             share = torch.rand(len(real), device=real.device)
             total = total + hp.wgan_gp * gradient_penalty(critic, real, fake, share)
@@ -272,7 +272,7 @@ class GANModule(ZooModule):
             raise ValueError(f"this generator takes noise of {self.generator.latent_shape}; got {tuple(z.shape[1:])}")
         if self.conditional and labels is None:
             labels = torch.arange(len(z), device=z.device) % self.hparams.num_classes
-        network = self.average if self.hparams.ema else self.generator
+        network = self.generator_ema if self.hparams.ema else self.generator
         training = network.training
         pictures = network.eval()(z, labels)
         network.train(training)
@@ -301,11 +301,11 @@ class GANModule(ZooModule):
         ]
         return Adam(groups, lr=hp.lr, betas=tuple(hp.betas), fused=fused)
 
-    def _generator_moves(self) -> bool:
+    def _is_generator_step(self) -> bool:
         return (self.global_step + 1) % self.hparams.critic_steps == 0
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        if not self._generator_moves():
+        if not self._is_generator_step():
             for parameter in self.generator.parameters():
                 parameter.grad = None  # zeros would still move it, by Adam's momentum
 
@@ -320,19 +320,19 @@ class GANModule(ZooModule):
             clip(group["params"], gradient_clip_val)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        moves = self._generator_moves()
+        moves = self._is_generator_step()
         super().optimizer_step(*args, **kwargs)
         if moves and self.hparams.ema:
-            self._follow()
+            self._update_ema()
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def _update_ema(self) -> None:
         """The average moves towards the generator, at first faster."""
         step = self.global_step / self.hparams.critic_steps
         decay = min(self.hparams.ema, (1 + step) / (10 + step))
-        average, current = [*self.average.parameters()], [*self.generator.parameters()]
+        average, current = [*self.generator_ema.parameters()], [*self.generator.parameters()]
         get_ema_multi_avg_fn(decay)(average, current, 0)
-        for mine, theirs in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+        for mine, theirs in zip(self.generator_ema.buffers(), self.generator.buffers(), strict=True):
             mine.copy_(theirs)
 
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from zoo.batch import INPUT, as_mapping, require
+from zoo.core.batch import INPUT, as_mapping, require
+from zoo.core.gradient_free import GradientFreeModule
 from zoo.functional.moments import Moments, add_moments, empty_moments, first_not_finite, row_moments, variance
 from zoo.functional.pca import (
     choose_components,
@@ -23,7 +24,6 @@ from zoo.functional.pca import (
     random_directions,
     residual,
 )
-from zoo.gradient_free import GradientFreeModule
 from zoo.networks.encoder import Encoder
 
 # Numbers in an input up to which their covariance is kept whole: 4096 x 4096 are 128 MiB in float64, and its

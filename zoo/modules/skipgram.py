@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.base import ZooModule
-from zoo.batch import TOKENS, require
-from zoo.export import save_vectors
+from zoo.core.base import ZooModule
+from zoo.core.batch import TOKENS, require
+from zoo.core.optim import RowAdagrad, linear_decay, total_steps_fn
 from zoo.functional.skipgram import (
     BlockLoss,
     block_loss,
@@ -33,7 +33,7 @@ from zoo.functional.skipgram import (
     take_rows,
     window_weights,
 )
-from zoo.optim import RowAdagrad, linear_decay, steps_ahead
+from zoo.io.word_vectors import save_vectors
 
 _POOL = 1 << 20  # words of noise, at least
 
@@ -133,7 +133,7 @@ class SkipGramModule(ZooModule):
 
     def _total_loss(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Of rows (B, L): the loss summed over all pairs, and the number of pairs."""
-        self._need_vocabulary()
+        self._require_vocabulary()
         hp, device = self.hparams, self.device.type
         surroundings, sentences = cut_blocks(tokens, hp.block, hp.window)
         words = surroundings[:, hp.window : hp.window + hp.block]
@@ -195,16 +195,16 @@ class SkipGramModule(ZooModule):
             setattr(self, name, tensor)
         return tensor
 
-    def _need_vocabulary(self) -> None:
+    def _require_vocabulary(self) -> None:
         if not self.vocabulary:
             raise ValueError(
                 "SkipGramModule has no words: give it vocabulary=data.vocabulary, of data that are text (--data corpus)"
             )
 
     def configure_optimizers(self) -> Any:
-        self._need_vocabulary()
+        self._require_vocabulary()
         optimizer = RowAdagrad(self.parameters(), lr=self.hparams.lr, max_step=self.hparams.max_step)
-        schedule = linear_decay(optimizer, steps_ahead(self))
+        schedule = linear_decay(optimizer, total_steps_fn(self))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -280,7 +280,7 @@ class SkipGramModule(ZooModule):
         return nn.Embedding.from_pretrained(self.vectors().clone(), freeze=freeze)
 
     def save_vectors(self, path: str | Path) -> Path:
-        """Write the vectors; the path's end says how: see ``zoo.export.save_vectors``."""
+        """Write the vectors; the path's end says how: see ``zoo.io.encoder.save_vectors``."""
         return save_vectors(self.to_keyed_vectors(), path)
 
     # Sub-words

@@ -18,7 +18,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from zoo.batch import INPUT, as_mapping, require
+from zoo.core.batch import INPUT, as_mapping, require
+from zoo.core.gradient_free import GradientFreeModule
 from zoo.functional.som import (
     Decay,
     Neighbourhood,
@@ -35,7 +36,6 @@ from zoo.functional.som import (
     spread,
     unit_sums,
 )
-from zoo.gradient_free import GradientFreeModule
 from zoo.networks.encoder import Encoder
 from zoo.networks.prototypes import Code, Prototypes
 

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.base import ZooModule
-from zoo.batch import INPUT, as_mapping, require
+from zoo.core.base import ZooModule
+from zoo.core.batch import INPUT, as_mapping, require
+from zoo.core.optim import Schedule, adamw
 from zoo.functional.autoencoder import gaussian_nll
 from zoo.functional.quantise import commitment, perplexity, straight_through
-from zoo.networks import DECODERS, Spec, build
 from zoo.networks.encoder import Encoder, checked_shape
 from zoo.networks.quantiser import VectorQuantiser
-from zoo.optim import Schedule, adamw
+from zoo.networks.spec import DECODERS, Spec, build
 
 
 class VQVAEModule(ZooModule):
@@ -99,7 +99,7 @@ class VQVAEModule(ZooModule):
         """Pictures (B, C, H, W) to the flattened grid of vectors before the choice, (B, code_dim * h * w)."""
         return self.encoder(x)
 
-    def words(self, x: Tensor) -> Tensor:
+    def code_indices(self, x: Tensor) -> Tensor:
         """Pictures (B, C, H, W) to the chosen codes' numbers, (B, h, w) long."""
         _, indices = self.quantiser(self._vectors(self.encoder(x)))
         return indices.view(len(x), *self.grid_shape[1:])
@@ -124,7 +124,7 @@ class VQVAEModule(ZooModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The words of a batch, (B, h, w) long."""
-        return self.words(require(as_mapping(batch), INPUT, self))
+        return self.code_indices(require(as_mapping(batch), INPUT, self))
 
     def configure_optimizers(self) -> Any:
         return adamw(self, self.hparams.lr, self.hparams.weight_decay, self.hparams.schedule)

@@ -12,13 +12,13 @@ from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm as limited
+from torch.nn.utils.parametrizations import spectral_norm as spectral_norm_of
 
 SMALLEST_SIDE = 4  # halving goes on while the shorter side is longer, and is done twice at least
 Norm = Literal["batch", "group", "none"]
 
 
-def plan(shape: Sequence[int], width: int) -> tuple[list[int], list[tuple[int, int]]]:
+def stage_shapes(shape: Sequence[int], width: int) -> tuple[list[int], list[tuple[int, int]]]:
     """Channels and (height, width) at each resolution, the picture's own first; sides are halved and rounded down.
 
     Raises:
@@ -35,16 +35,16 @@ def plan(shape: Sequence[int], width: int) -> tuple[list[int], list[tuple[int, i
     return channels, sides
 
 
-def limit(module: nn.Module) -> nn.Module:
+def apply_spectral_norm(module: nn.Module) -> nn.Module:
     """Spectral norm (Miyato et al. 2018) on every matrix and kernel within."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            limited(layer)
+            spectral_norm_of(layer)
     return module
 
 
-def begin_evenly(network: nn.Module) -> None:
-    """Weights by Glorot & Bengio 2010 with gain sqrt(2), no offsets, and branches of ``FreeBlock`` at zero.
+def init_weights(network: nn.Module) -> None:
+    """Weights by Glorot & Bengio 2010 with gain sqrt(2), no offsets, and branches of ``R3GANBlock`` at zero.
 
     PyTorch's own let a signal fade where there are few norms or none: a generator begins with nearly the same picture
     for all noise, and collapses on a few for good.
@@ -57,7 +57,7 @@ def begin_evenly(network: nn.Module) -> None:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     for block in network.modules():
-        if isinstance(block, FreeBlock):
+        if isinstance(block, R3GANBlock):
             nn.init.zeros_(block.layers[-1].weight)  # type: ignore[arg-type]
 
 
@@ -86,17 +86,17 @@ class DCGANTrunk(nn.Sequential):
     """
 
     def __init__(self, input_shape: Sequence[int], width: int = 64, spectral_norm: bool = False) -> None:
-        channels, sides = plan(input_shape, width)
+        channels, sides = stage_shapes(input_shape, width)
         layers: list[nn.Module] = []
         for a, b in pairwise(channels):
             layers += [nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.2)]
         super().__init__(*layers, nn.Flatten())
         if spectral_norm:
-            limit(self)
+            apply_spectral_norm(self)
         self.feature_dim = channels[-1] * math.prod(sides[-1])
 
 
-def beginning(latent_dim: int, channels: int, sides: tuple[int, int]) -> list[nn.Module]:
+def stem(latent_dim: int, channels: int, sides: tuple[int, int]) -> list[nn.Module]:
     """Latents (B, D) to the smallest feature maps (B, channels, *sides) of a generator."""
     shape = (channels, *sides)
     return [nn.Linear(latent_dim, math.prod(shape)), nn.Unflatten(1, shape)]
@@ -115,8 +115,8 @@ class DCGANGenerator(nn.Module):
     def __init__(self, latent_dim: int, output_shape: Sequence[int], width: int = 64, norm: Norm = "batch") -> None:
         super().__init__()
         self.latent_shape = (latent_dim,)
-        channels, sides = plan(output_shape, width)
-        layers = beginning(latent_dim, channels[-1], sides[-1])
+        channels, sides = stage_shapes(output_shape, width)
+        layers = stem(latent_dim, channels[-1], sides[-1])
         for stage in reversed(range(1, len(channels))):
             odd = (sides[stage - 1][0] % 2, sides[stage - 1][1] % 2)
             layers += [norm_layer(norm, channels[stage]), nn.ReLU()]
@@ -158,7 +158,7 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Nearest pixels to a larger size, means to a smaller one."""
     if size[0] > x.shape[2]:
         return F.interpolate(x, size=size, mode="nearest")
-    return F.avg_pool2d(x, 2)  # rounds down, as ``plan`` does
+    return F.avg_pool2d(x, 2)  # rounds down, as ``stage_shapes`` does
 
 
 class ResNetTrunk(nn.Sequential):
@@ -171,14 +171,14 @@ class ResNetTrunk(nn.Sequential):
     """
 
     def __init__(self, input_shape: Sequence[int], width: int = 32, spectral_norm: bool = False) -> None:
-        channels, sides = plan(input_shape, width)
+        channels, sides = stage_shapes(input_shape, width)
         layers: list[nn.Module] = [nn.Conv2d(channels[0], channels[1], 3, padding=1)]
         for i, (a, b) in enumerate(pairwise([channels[1], *channels[1:]])):
             layers.append(ResidualBlock((a, b), sides[i + 1]))
         super().__init__(*layers, nn.ReLU(), nn.Flatten())
-        begin_evenly(self)
+        init_weights(self)
         if spectral_norm:
-            limit(self)
+            apply_spectral_norm(self)
         self.feature_dim = channels[-1] * math.prod(sides[-1])
 
 
@@ -188,20 +188,20 @@ class ResNetGenerator(nn.Module):
     def __init__(self, latent_dim: int, output_shape: Sequence[int], width: int = 32, norm: Norm = "batch") -> None:
         super().__init__()
         self.latent_shape = (latent_dim,)
-        channels, sides = plan(output_shape, width)
-        layers = beginning(latent_dim, channels[-1], sides[-1])
+        channels, sides = stage_shapes(output_shape, width)
+        layers = stem(latent_dim, channels[-1], sides[-1])
         for stage in reversed(range(1, len(channels))):
             after = channels[max(1, stage - 1)]
             layers.append(ResidualBlock((channels[stage], after), sides[stage - 1], norm))
         end = [norm_layer(norm, channels[1]), nn.ReLU(), nn.Conv2d(channels[1], channels[0], 3, padding=1)]
         self.layers = nn.Sequential(*layers, *end)
-        begin_evenly(self)
+        init_weights(self)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z)
 
 
-class FreeBlock(nn.Module):
+class R3GANBlock(nn.Module):
     """A residual bottleneck without normalisation: 1 x 1, grouped 3 x 3 and 1 x 1 convolutions.
 
     The last begins at zero, so that a deep stack begins as the identity (Zhang et al. 2019, "Fixup initialization").
@@ -226,35 +226,35 @@ class FreeBlock(nn.Module):
         return x + self.layers(x)
 
 
-class FreeTrunk(nn.Sequential):
-    """(B, C, H, W) to features (B, F): ``blocks`` of ``FreeBlock`` at each resolution, means and 1 x 1 between them."""
+class R3GANTrunk(nn.Sequential):
+    """(B, C, H, W) to features (B, F): ``blocks`` R3GAN blocks a resolution, means and 1 x 1 between."""
 
     def __init__(self, input_shape: Sequence[int], width: int = 32, blocks: int = 1) -> None:
-        channels, sides = plan(input_shape, width)
+        channels, sides = stage_shapes(input_shape, width)
         layers: list[nn.Module] = [nn.Conv2d(channels[0], channels[1], 3, padding=1)]
         for a, b in pairwise([channels[1], *channels[1:]]):
-            layers += [*(FreeBlock(a) for _ in range(blocks)), nn.AvgPool2d(2), nn.Conv2d(a, b, 1)]
-        layers += [FreeBlock(channels[-1]), nn.Conv2d(channels[-1], channels[-1], sides[-1], groups=channels[-1])]
+            layers += [*(R3GANBlock(a) for _ in range(blocks)), nn.AvgPool2d(2), nn.Conv2d(a, b, 1)]
+        layers += [R3GANBlock(channels[-1]), nn.Conv2d(channels[-1], channels[-1], sides[-1], groups=channels[-1])]
         super().__init__(*layers, nn.Flatten())
-        begin_evenly(self)
+        init_weights(self)
         self.feature_dim = channels[-1]
 
 
-class FreeGenerator(nn.Module):
-    """Latents (B, latent_dim) to pictures (B, C, H, W), unbounded: ``FreeTrunk``'s mirror."""
+class R3GANGenerator(nn.Module):
+    """Latents (B, latent_dim) to pictures (B, C, H, W), unbounded: ``R3GANTrunk``'s mirror."""
 
     def __init__(self, latent_dim: int, output_shape: Sequence[int], width: int = 32, blocks: int = 1) -> None:
         super().__init__()
         self.latent_shape = (latent_dim,)
-        channels, sides = plan(output_shape, width)
-        layers = beginning(latent_dim, channels[-1], sides[-1])
-        layers.append(FreeBlock(channels[-1]))
+        channels, sides = stage_shapes(output_shape, width)
+        layers = stem(latent_dim, channels[-1], sides[-1])
+        layers.append(R3GANBlock(channels[-1]))
         for stage in reversed(range(1, len(channels))):
             a, b = channels[stage], channels[max(1, stage - 1)]
             layers += [nn.Conv2d(a, b, 1), nn.Upsample(sides[stage - 1], mode="bilinear")]
-            layers += [FreeBlock(b) for _ in range(blocks)]
+            layers += [R3GANBlock(b) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers, nn.LeakyReLU(0.2), nn.Conv2d(channels[1], channels[0], 3, padding=1))
-        begin_evenly(self)
+        init_weights(self)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z)

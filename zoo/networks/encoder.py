@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.networks import TRUNKS, Spec, build
+from zoo.networks.spec import TRUNKS, Spec, build
 
 _ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 
@@ -57,8 +57,8 @@ class Encoder(nn.Module):
         if activation is not None:
             self.head = nn.Sequential(self.head, _ACTIVATIONS[activation]())
 
-    def describe(self) -> dict[str, Any]:
-        """Plain values that ``Encoder.from_description`` makes the same encoder of, without its weights.
+    def get_config(self) -> dict[str, Any]:
+        """Plain values that ``Encoder.from_config`` makes the same encoder of, without its weights.
 
         Raises:
             ValueError: it was made from an ``nn.Module`` and has no spec that could be written down.
@@ -74,8 +74,8 @@ class Encoder(nn.Module):
         }
 
     @classmethod
-    def from_description(cls, description: Mapping[str, Any]) -> "Encoder":
-        """An untrained encoder from what ``describe`` gave; further keys are ignored.
+    def from_config(cls, description: Mapping[str, Any]) -> "Encoder":
+        """An untrained encoder from what ``get_config`` gave; further keys are ignored.
 
         Raises:
             KeyError: one is missing.

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.networks import GENERATORS, Spec, build
+from zoo.networks.spec import GENERATORS, Spec, build
 
 CLASS_DIM = 32  # of a class's vector beside the noise
 

@@ -33,15 +33,15 @@ class VectorQuantiser(nn.Module):
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (N, D) to their codes' (N, D) and indices (N,); while training the codebook then follows them."""
         if self.training:
-            self._revive(z.detach().float())
+            self._reset_dead_codes(z.detach().float())
         indices = nearest_code(z, self.codebook)
         quantised = self.codebook[indices].to(z.dtype)
         if self.training:
-            self._follow(z.detach(), indices)
+            self._update_codebook(z.detach(), indices)
         return quantised, indices
 
     @torch.no_grad()
-    def _revive(self, z: Tensor) -> None:
+    def _reset_dead_codes(self, z: Tensor) -> None:
         dead = self.counts < self.dead_below
         fresh = draw_rows(z, len(self.counts))
         if distributed.is_available() and distributed.is_initialized():
@@ -51,7 +51,7 @@ class VectorQuantiser(nn.Module):
         self.counts.masked_fill_(dead, 1)
 
     @torch.no_grad()
-    def _follow(self, z: Tensor, indices: Tensor) -> None:
+    def _update_codebook(self, z: Tensor, indices: Tensor) -> None:
         counts, sums = code_statistics(z, indices, len(self.counts))
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(counts)

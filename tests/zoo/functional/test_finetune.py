@@ -5,7 +5,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from zoo.functional.finetune import balanced, interpolate, known, mix, squared_distance, task_loss
+from zoo.functional.finetune import balanced_class_weights, interpolate, is_labelled, l2_sp_distance, mixup, task_loss
 
 GENERATOR = torch.Generator().manual_seed(0)
 OUTPUT = torch.randn(6, 3, generator=GENERATOR)
@@ -16,7 +16,7 @@ SEVERAL = torch.tensor([[1.0, 0, 1], [0, 0, 0], [float("nan")] * 3, [0, 1, 1], [
 def test_classification_is_scikit_learns_log_loss_over_the_labelled():
     chosen = LABELS >= 0
     probabilities = OUTPUT.double().softmax(1)[chosen].numpy()
-    assert torch.equal(known(LABELS), chosen)
+    assert torch.equal(is_labelled(LABELS), chosen)
     assert task_loss(OUTPUT, LABELS, "classification").item() == pytest.approx(
         log_loss(LABELS[chosen].numpy(), probabilities, labels=[0, 1, 2]), rel=1e-5
     )
@@ -34,7 +34,7 @@ def test_smoothing_mixes_the_label_with_all_classes():
 
 
 def test_several_labels_are_a_regression_each():
-    chosen = known(SEVERAL)
+    chosen = is_labelled(SEVERAL)
     assert chosen.tolist() == [True, True, False, True, True, True]
     p = OUTPUT[chosen].double().sigmoid().numpy()
     losses = [log_loss(SEVERAL[chosen][:, c].numpy(), p[:, c], labels=[0, 1]) for c in range(3)]
@@ -42,7 +42,7 @@ def test_several_labels_are_a_regression_each():
 
 
 def test_regression_is_the_squared_error():
-    expected = (OUTPUT - SEVERAL)[known(SEVERAL)].square().mean()
+    expected = (OUTPUT - SEVERAL)[is_labelled(SEVERAL)].square().mean()
     torch.testing.assert_close(task_loss(OUTPUT, SEVERAL, "regression"), expected)
 
 
@@ -58,9 +58,9 @@ def test_unlabelled_samples_alone_cost_nothing_and_pull_nothing(task):
 def test_balanced_weights_against_scikit_learn():
     labels = torch.tensor([0] * 7 + [1] * 2 + [2] * 4 + [-1] * 5)
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels[labels >= 0].numpy())
-    torch.testing.assert_close(balanced(labels, 3), torch.tensor(expected).float())
-    assert balanced(labels, 4)[3] == 1
-    torch.testing.assert_close(balanced(SEVERAL, 3), torch.tensor([3 / 2, 3 / 2, 1 / 4]))
+    torch.testing.assert_close(balanced_class_weights(labels, 3), torch.tensor(expected).float())
+    assert balanced_class_weights(labels, 4)[3] == 1
+    torch.testing.assert_close(balanced_class_weights(SEVERAL, 3), torch.tensor([3 / 2, 3 / 2, 1 / 4]))
 
 
 def test_mixed_samples_lie_between_two_and_the_first_weighs_more():
@@ -68,7 +68,7 @@ def test_mixed_samples_lie_between_two_and_the_first_weighs_more():
     x = torch.randn(64, 5)
     shares = []
     for _ in range(200):
-        mixed, order, share = mix(x, 0.4)
+        mixed, order, share = mixup(x, 0.4)
         torch.testing.assert_close(mixed, share * x + (1 - share) * x[order])
         shares.append(share.item())
     assert sorted(order.tolist()) == list(range(64)) and min(shares) >= 0.5
@@ -79,6 +79,6 @@ def test_mixed_samples_lie_between_two_and_the_first_weighs_more():
 def test_distance_and_weights_between():
     first = {"a": torch.zeros(2, 2), "n": torch.tensor(1)}
     second = {"a": torch.full((2, 2), 2.0), "n": torch.tensor(5)}
-    assert squared_distance([first["a"]], [second["a"]]) == 16
+    assert l2_sp_distance([first["a"]], [second["a"]]) == 16
     between = interpolate(first, second, 0.25)
     assert torch.equal(between["a"], torch.full((2, 2), 0.5)) and between["n"] == 5

@@ -8,13 +8,13 @@ from torch import nn
 from zoo.functional.gan import (
     LOSSES,
     ONE_PASS,
-    Factor,
+    GradientScale,
     gradient_penalty,
-    input_slopes,
+    gradient_ratio,
+    inject_gradient,
+    input_gradients,
+    scale_gradient,
     sliced_distance,
-    slope_ratio,
-    through_critic,
-    turn_round,
     zero_centred_penalty,
 )
 
@@ -72,16 +72,16 @@ def test_one_backward_pass_gives_both_networks_their_gradients(name):
         *torch.autograd.grad(losses.critic(*logits.chunk(2)), [*critic.parameters()], retain_graph=True),
         *torch.autograd.grad(losses.generator(*logits.chunk(2)), [*generator.parameters()]),
     ]
-    fake, factor = generator(z), Factor()
+    fake, factor = generator(z), GradientScale()
     if name in ONE_PASS:
-        real_logits, fake_logits = critic(torch.cat([real, turn_round(fake, factor)])).squeeze(1).chunk(2)
+        real_logits, fake_logits = critic(torch.cat([real, scale_gradient(fake, factor)])).squeeze(1).chunk(2)
         loss = losses.critic(real_logits, fake_logits)
-        factor.value = slope_ratio(loss, losses.generator(real_logits, fake_logits), fake_logits)
+        factor.value = gradient_ratio(loss, losses.generator(real_logits, fake_logits), fake_logits)
     else:
         seen = fake.detach().requires_grad_()
         real_logits, fake_logits = critic(torch.cat([real, fake.detach()])).squeeze(1).chunk(2)
         again = losses.generator(real_logits.detach(), critic(seen).squeeze(1))
-        loss = losses.critic(real_logits, fake_logits) + through_critic(fake, *torch.autograd.grad(again, seen))
+        loss = losses.critic(real_logits, fake_logits) + inject_gradient(fake, *torch.autograd.grad(again, seen))
     loss.backward()
     for mine, theirs in zip([*critic.parameters(), *generator.parameters()], truth, strict=True):
         torch.testing.assert_close(mine.grad, theirs)
@@ -92,7 +92,7 @@ def test_a_ratio_where_the_critic_is_sure():
     logits = torch.tensor([-30.0, -5.0, 0.0, 5.0], requires_grad=True)
     losses = LOSSES["non_saturating"]
     real = torch.zeros(4)
-    ratio = slope_ratio(losses.critic(real, logits), losses.generator(real, logits), logits)
+    ratio = gradient_ratio(losses.critic(real, logits), losses.generator(real, logits), logits)
     torch.testing.assert_close(ratio, -torch.exp(-logits.detach()))
 
 
@@ -104,7 +104,7 @@ def test_penalties_of_a_quadratic_critic():
     def critic(x):
         return ((a * x).sum((1, 2, 3)) + x.square().sum((1, 2, 3)) / 2).double()
 
-    logits, slopes = input_slopes(critic, x)
+    logits, slopes = input_gradients(critic, x)
     torch.testing.assert_close(logits, critic(x))
     torch.testing.assert_close(slopes, a + x)
     penalty = zero_centred_penalty(slopes)

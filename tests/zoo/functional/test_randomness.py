@@ -1,7 +1,7 @@
 import torch
 from scipy import stats
 
-from zoo.functional.randomness import counted_uniform, seed_generator, widest
+from zoo.functional.randomness import counter_based_uniform, seed_generator, widest_float_dtype
 
 MASK = 2**64 - 1
 
@@ -26,23 +26,23 @@ def test_counted_numbers_are_splitmix64s():
     for start in (0, 1234567, 2**63 - 1, -(2**63), -1):
         numbers = splitmix64(start & MASK)
         expected = [((next(numbers) >> 12) + 0.5) / 2**52 for _ in range(1000)]
-        assert counted_uniform(start, torch.arange(1000)).tolist() == expected
+        assert counter_based_uniform(start, torch.arange(1000)).tolist() == expected
 
 
 def test_far_places_and_order():
     start, far = 99, 2**50
-    there = counted_uniform(start, torch.tensor([far + 2, far, 0]))
+    there = counter_based_uniform(start, torch.tensor([far + 2, far, 0]))
     jumped = splitmix64((start + far * 0x9E3779B97F4A7C15) & MASK)
     expected = [((next(jumped) >> 12) + 0.5) / 2**52 for _ in range(3)]
     assert there.tolist()[:2] == [expected[2], expected[0]]
-    assert there[2] == counted_uniform(start, torch.zeros((), dtype=torch.long))
+    assert there[2] == counter_based_uniform(start, torch.zeros((), dtype=torch.long))
 
 
 def test_numbers_are_uniform_and_their_neighbours_unrelated():
-    u = counted_uniform(7, torch.arange(100_000).view(100, 1000))
-    assert u.shape == (100, 1000) and u.dtype == widest(u.device) == torch.float64
+    u = counter_based_uniform(7, torch.arange(100_000).view(100, 1000))
+    assert u.shape == (100, 1000) and u.dtype == widest_float_dtype(u.device) == torch.float64
     assert stats.kstest(u.flatten(), "uniform").pvalue > 1e-3
-    for other in (u.roll(1), u.roll(1000), counted_uniform(8, torch.arange(100_000).view(100, 1000))):
+    for other in (u.roll(1), u.roll(1000), counter_based_uniform(8, torch.arange(100_000).view(100, 1000))):
         assert abs(torch.corrcoef(torch.stack([u.flatten(), other.flatten()]))[0, 1]) < 5 / 100_000**0.5
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.images import Digits
-from datamodules.vectors import Vectors
+from datamodules.tabular import Vectors
 from zoo import AutoencoderModule, DistillModule, FinetuneModule, load_encoder, save_encoder
 from zoo.functional import distill
 from zoo.functional.finetune import task_loss

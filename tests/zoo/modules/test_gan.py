@@ -137,7 +137,7 @@ def test_the_generator_moves_at_every_third_step(tmp_path):
             moves.append(sorted(changed))
 
     quiet_trainer(tmp_path, max_epochs=3, callbacks=[Watch()]).fit(module, loader())
-    critic, both = ["encoder", "head"], ["average", "encoder", "generator", "head"]
+    critic, both = ["encoder", "head"], ["encoder", "generator", "generator_ema", "head"]
     assert moves == [critic, critic, both, critic, critic, both]
 
 
@@ -148,9 +148,9 @@ def test_the_average_is_the_generators_at_first_and_follows(tmp_path):
     decay = 1 / 10  # at the first step
     for name, parameter in module.generator.named_parameters():
         expected = decay * start[name] + (1 - decay) * parameter
-        torch.testing.assert_close(module.average.get_parameter(name), expected)
+        torch.testing.assert_close(module.generator_ema.get_parameter(name), expected)
     z = torch.randn(4, 64)
-    torch.testing.assert_close(module.generate(z), module.average.eval()(z))
+    torch.testing.assert_close(module.generate(z), module.generator_ema.eval()(z))
 
 
 def test_two_rates(tmp_path):
@@ -202,8 +202,8 @@ def test_what_evaluation_says():
     "options",
     [
         {"objective": "wasserstein", "r1": 0.0, "wgan_gp": 10.0, "critic_steps": 2},
-        {"objective": "relativistic", "r1": 1.0, "r2": 1.0, "network": "free"},
-        {"objective": "hinge", "r1": 0.0, "network": {"name": "resnet", "spectral_norm": True}},
+        {"objective": "relativistic", "r1": 1.0, "r2": 1.0, "network": "r3gan"},
+        {"objective": "hinge", "r1": 0.0, "network": {"name": "gan_resnet", "spectral_norm": True}},
         {"augment": ["colour", "translation", "cutout"], "channels_last": True, "ema": 0.0},
         {"generator": "image", "prior": "uniform_01"},
     ],

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from datamodules.images import Digits
 from datamodules.loader import ShardedSampler, TensorLoader
 from zoo import PCAModule
-from zoo.export import load_encoder, save_encoder
+from zoo.io.encoder import load_encoder, save_encoder
 
 WANTED = [5, 12, 0.8, "mle"]
 

@@ -7,7 +7,7 @@ import torch
 from conftest import ROOT, quiet_trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from datamodules.vectors import Vectors
+from datamodules.tabular import Vectors
 from zoo import SOMModule, load_encoder, save_encoder
 
 X = torch.randn(300, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([4.0, 3, 1, 0.5, 0.2, 0.1])

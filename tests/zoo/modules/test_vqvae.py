@@ -30,7 +30,7 @@ def test_it_learns_and_uses_its_vocabulary():
 def test_words_say_all_that_the_decoder_needs():
     module, x = VQVAEModule((3, 16, 24), codes=32).train(), torch.rand(5, 3, 16, 24)
     module.loss({"input": x})  # fills the codebook
-    words = module.eval().words(x)
+    words = module.eval().code_indices(x)
     assert words.shape == (5, 4, 6) and words.max() < 32
     vectors = module.quantiser.codebook[words]  # (B, h, w, code_dim)
     torch.testing.assert_close(module.decoder(vectors.movedim(-1, 1).flatten(1)), module.reconstruct({"input": x}))

@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.networks import GENERATORS, TRUNKS, build
 from zoo.networks.generator import CriticHead, Generator
+from zoo.networks.spec import GENERATORS, TRUNKS, build
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2, 37, 51), (3, 100, 100), (4, 128, 128)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ["dcgan", "resnet", "free"])
+@pytest.mark.parametrize("name", ["dcgan", "gan_resnet", "r3gan"])
 def test_sizes_are_exact(name, shape):
     trunk = build({"name": name, "width": 8}, TRUNKS, input_shape=shape)
     assert trunk(torch.rand(2, *shape)).shape == (2, trunk.feature_dim)
@@ -23,7 +23,7 @@ def test_noise_pictures_to_pictures(shape):
     assert network.latent_shape == shape and network(torch.rand(2, *shape)).shape == (2, *shape)
 
 
-@pytest.mark.parametrize("name", ["dcgan", "resnet", "free"])
+@pytest.mark.parametrize("name", ["dcgan", "gan_resnet", "r3gan"])
 def test_critics_see_every_picture_alone(name):
     trunk = build({"name": name, "width": 8}, TRUNKS, input_shape=(1, 28, 28)).train()
     x = torch.rand(4, 1, 28, 28)
@@ -31,7 +31,7 @@ def test_critics_see_every_picture_alone(name):
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 128, 128)])
-@pytest.mark.parametrize("name", ["resnet", "free"])
+@pytest.mark.parametrize("name", ["gan_resnet", "r3gan"])
 def test_generators_begin_with_another_picture_for_every_noise(name, shape):
     """With PyTorch's own weights they differ less, and training collapses."""
     torch.manual_seed(0)
@@ -48,7 +48,7 @@ def test_the_default_pair_is_small():
     assert all(sum(p.numel() for p in net.parameters()) <= 1_000_000 for net in (trunk, network))
 
 
-@pytest.mark.parametrize("name", ["dcgan", "resnet"])
+@pytest.mark.parametrize("name", ["dcgan", "gan_resnet"])
 def test_spectral_norm_limits_every_layer(name):
     trunk = build({"name": name, "width": 8, "spectral_norm": True}, TRUNKS, input_shape=(1, 28, 28)).train()
     for _ in range(60):

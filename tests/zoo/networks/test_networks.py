@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.networks import DECODERS, TRUNKS, build
+from zoo.networks.spec import DECODERS, TRUNKS, build
 
 
 @pytest.mark.parametrize("name", DECODERS)

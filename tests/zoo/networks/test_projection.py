@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from zoo.export import load_encoder, save_encoder
+from zoo.io.encoder import load_encoder, save_encoder
 from zoo.networks.encoder import Encoder
 from zoo.networks.projection import Projection
 

@@ -1,0 +1,189 @@
+"""What word vectors know: scores on gensim's test files, nearest neighbours, a map, and files for TensorBoard."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from callbacks.figures import PictureCallback, save_figure
+
+_PAIRS = {"wordsim353": "wordsim353.tsv", "simlex999": "simlex999.txt"}
+_ANALOGIES = "questions-words.txt"
+_FREQUENT = 10_000
+_WORDS_OF_GRAMMAR = 100  # the most frequent words of a text say little about what is in it
+
+
+class WordVectors(PictureCallback):
+    """Scores and looks at word vectors; for modules with ``to_keyed_vectors()``, gensim's ``KeyedVectors``.
+
+    At validation: ``wordsim353`` and ``simlex999``, Spearman's correlation of cosines with what people say, -1 to 1;
+    at the end of training, and at test, ``analogies``, the share of right answers, 0 to 1. Words that the vocabulary
+    lacks are left out, as gensim does by default; a file of which it has less than half says nothing and is not
+    scored. At test: a table of nearest neighbours, printed and in ``neighbours.tsv``; ``word_map.png``; and
+    ``projector/``, which TensorBoard's projector opens.
+
+    Args:
+        every_n_epochs: how often the scores are taken while training; 0 only at the end.
+        analogies_every_n_epochs: the same for the analogies, which take seconds.
+        words: on the map, beginning with the hundredth most frequent.
+        neighbours: of each word in the table.
+        projector: words for TensorBoard, the most frequent; 0 writes nothing.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int = 1,
+        analogies_every_n_epochs: int = 0,
+        words: int = 300,
+        neighbours: int = 6,
+        projector: int = 10_000,
+    ) -> None:
+        super().__init__(every_n_epochs)
+        counts = {"analogies_every_n_epochs": analogies_every_n_epochs, "words": words, "projector": projector}
+        for name, value in {**counts, "neighbours": neighbours - 1}.items():
+            if value < 0:
+                raise ValueError(f"{name} is too small: {value + (name == 'neighbours')}")
+        self.analogies_every_n_epochs, self.words = analogies_every_n_epochs, words
+        self.neighbours, self.projector = neighbours, projector
+
+    def collect(self, module: pl.LightningModule, batch: dict[str, Any], batch_idx: int) -> None:
+        """Nothing: it is the module that is looked at."""
+
+    def draw(self, trainer: pl.Trainer, module: Any) -> None:
+        """Table, map and files, of what is tested."""
+        if not trainer.testing or not hasattr(module, "to_keyed_vectors"):
+            return
+        keyed = module.to_keyed_vectors()
+        rows = neighbour_table(keyed, some_words(keyed, 12), self.neighbours)
+        _print_table(rows)
+        _write(self.folder / "neighbours.tsv", "".join("\t".join(row) + "\n" for row in rows))
+        if len(words := some_words(keyed, self.words)) >= 3:
+            save_figure(word_map(keyed, words), self.folder, "word_map")
+        if self.projector:
+            write_projector(keyed, self.folder / "projector", self.projector)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Take the scores: metrics can be logged here, and no longer when the picture is drawn."""
+        if not self.due(trainer) or not hasattr(pl_module, "to_keyed_vectors"):
+            return
+        keyed, stage = pl_module.to_keyed_vectors(), "test" if trainer.testing else "val"
+        found = {name: word_pairs(keyed, file) for name, file in _PAIRS.items()}
+        if trainer.testing or self._analogies_due(trainer):
+            found["analogies"] = analogies(keyed)
+        known = {f"{stage}/{name}": value for name, value in found.items() if value is not None}
+        pl_module.log_dict(known, rank_zero_only=True)
+
+    on_test_epoch_end = on_validation_epoch_end
+
+    def _analogies_due(self, trainer: pl.Trainer) -> bool:
+        every = self.analogies_every_n_epochs
+        return every > 0 and (trainer.current_epoch + 1) % every == 0
+
+
+def word_pairs(keyed: Any, file: str) -> float | None:
+    """Spearman's correlation on a file of word pairs that gensim has or a path; None if most words are unknown."""
+    from gensim.test.utils import datapath
+
+    try:
+        with _silent():
+            _, spearman, unknown = keyed.evaluate_word_pairs(datapath(file))
+    except ValueError:  # not one pair is known
+        return None
+    return None if unknown > 50 else float(spearman.statistic)
+
+
+def analogies(keyed: Any) -> float | None:
+    """Share of right answers on gensim's file of analogies; None if most of its questions have an unknown word."""
+    from gensim.test.utils import datapath
+
+    with Path(datapath(_ANALOGIES)).open(encoding="utf-8") as file:
+        questions = [line.lower().split() for line in file if not line.startswith(":")]
+    known = {word.lower() for word in keyed.index_to_key}
+    if 2 * sum(all(word in known for word in words) for words in questions) < len(questions):
+        return None
+    with _silent():
+        return float(keyed.evaluate_word_analogies(datapath(_ANALOGIES))[0])
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """gensim tells every unknown pair, and scipy every constant one."""
+    log = logging.getLogger("gensim")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
+
+
+def some_words(keyed: Any, n: int) -> list[str]:
+    """Up to n frequent words, those of grammar left out where there are enough others."""
+    words = keyed.index_to_key
+    start = min(_WORDS_OF_GRAMMAR, max(0, len(words) - n))
+    return list(words[start : start + n])
+
+
+def neighbour_table(keyed: Any, words: list[str], k: int) -> list[list[str]]:
+    """Rows of a word and its k nearest among the frequent ones: of rare words chance knows more than the text."""
+    nearest = {word: keyed.most_similar(word, topn=k, restrict_vocab=_FREQUENT) for word in words}
+    return [[word, *(near for near, _ in nearest[word])] for word in words]
+
+
+def _print_table(rows: list[list[str]]) -> None:
+    table = Table("word", "nearest", title="nearest neighbours")
+    for word, *near in rows:
+        table.add_row(word, ", ".join(near))
+    Console(soft_wrap=True).print(table)
+
+
+def word_map(keyed: Any, words: list[str]) -> Figure:
+    """The words in two dimensions, similar ones near each other (t-SNE by cosine), written where they are."""
+    from sklearn.manifold import TSNE
+
+    vectors = np.stack([keyed.get_vector(word, norm=True) for word in words])
+    spread = TSNE(perplexity=min(15, (len(words) - 1) / 3), metric="cosine", init="random", random_state=0)
+    x, y = spread.fit_transform(vectors).T
+    figure = Figure(figsize=(12, 10), layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(x, y, s=3, color="0.8")
+    for word, place in zip(words, zip(x, y, strict=True), strict=True):
+        axes.annotate(word, place, fontsize=8, ha="center", va="center")
+    axes.set_axis_off()
+    axes.set_title(f"{len(words)} frequent words, similar ones near each other (t-SNE)", fontsize=11)
+    return figure
+
+
+def write_projector(keyed: Any, folder: Path, limit: int) -> None:
+    """What TensorBoard's projector reads: ``tensors.tsv``, ``metadata.tsv`` and ``projector_config.pbtxt``."""
+    words = keyed.index_to_key[:limit]
+    rows = ("\t".join(f"{value:.5g}" for value in row) for row in keyed.vectors[: len(words)])
+    _write(folder / "tensors.tsv", "\n".join(rows) + "\n")
+    counted = (f"{word}\t{keyed.get_vecattr(word, 'count')}\n" for word in words)
+    _write(folder / "metadata.tsv", "word\tcount\n" + "".join(counted))
+    config = 'embeddings {\n  tensor_name: "words"\n  tensor_path: "tensors.tsv"\n  metadata_path: "metadata.tsv"\n}\n'
+    _write(folder / "projector_config.pbtxt", config)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,75 @@
+"""A map of the feature space."""
+
+import lightning.pytorch as pl
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from callbacks.figures import PictureCallback, class_labels, save_figure
+
+
+class LatentMap(PictureCallback):
+    """``latent_map.png``: features of evaluated inputs on their first two principal components, coloured by label.
+
+    For modules with ``encode(x) -> (B, D)``; inputs without labels, and labels of -1, are grey.
+
+    Args:
+        points: at most so many.
+        every_n_epochs: how often while training; 0 only at the end.
+    """
+
+    def __init__(self, points: int = 2000, every_n_epochs: int = 25) -> None:
+        super().__init__(every_n_epochs)
+        if points < 3:
+            raise ValueError(f"a map needs 3 points at least; got {points}")
+        self.points = points
+        self._features: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def collect(self, module: pl.LightningModule, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Encode until there are points enough."""
+        missing = self.points - sum(map(len, self._features))
+        if missing <= 0 or "input" not in batch or not callable(getattr(module, "encode", None)):
+            return
+        x = batch["input"][:missing]
+        with torch.no_grad():
+            self._features.append(module.encode(x).float())  # type: ignore[operator]
+        self._labels.append(class_labels(batch)[:missing].cpu())
+
+    def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The map of what was collected."""
+        if not self._features:
+            return
+        features, labels = torch.cat(self._features).cpu(), torch.cat(self._labels)
+        self._features, self._labels = [], []
+        if len(features) < 3 or not features.isfinite().all():
+            return
+        place, share = principal_plane(features)
+        save_figure(self._figure(place, labels, share), self.folder, "latent_map")
+
+    def _figure(self, place: Tensor, labels: Tensor, share: float) -> Figure:
+        figure = Figure(figsize=(7, 6), layout="constrained")
+        axes = figure.add_subplot()
+        x, y = place.unbind(1)
+        unknown = labels < 0
+        axes.scatter(x[unknown], y[unknown], s=6, color="0.7", linewidths=0)
+        if not unknown.all():
+            few = labels.max() < 10
+            colours = "tab10" if few else "nipy_spectral"
+            known = axes.scatter(x[~unknown], y[~unknown], s=8, c=labels[~unknown], cmap=colours, linewidths=0)
+            axes.legend(*known.legend_elements(num=None if few else 10), title="label", fontsize=8)  # type: ignore[arg-type]
+        axes.set_title(
+            f"latent space: {len(place)} inputs, first two components ({share:.0%} of the variance)", fontsize=10
+        )
+        axes.set_aspect("equal", adjustable="datalim")
+        return figure
+
+
+def principal_plane(features: Tensor) -> tuple[Tensor, float]:
+    """Project (N, D) onto the first two principal components: (N, 2), and the share of the variance they hold."""
+    centred = (features - features.mean(0)).double()
+    u, s, _ = torch.linalg.svd(centred, full_matrices=False)
+    plane = torch.zeros(len(features), 2)
+    plane[:, : min(2, len(s))] = (u * s)[:, :2].float()
+    total = s.square().sum().item()
+    return plane, s[:2].square().sum().item() / total if total > 0 else 1.0

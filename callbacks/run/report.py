@@ -1,0 +1,102 @@
+"""A page to open in a browser, kept up to date while the run goes on."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from callbacks.run.report_page import read_run, write_page
+
+
+class RunReport(pl.Callback):
+    """``report.html`` in the run's folder: results, curves, pictures, the command, versions, seed, data fingerprint.
+
+    Needs a logger that writes ``metrics.csv`` (Lightning's ``CSVLogger``); with another nothing is written. What the
+    page says of the run beside its metrics is in ``run.json``.
+
+    Args:
+        interval: seconds between pages, at least; a page is never more than a thirtieth of the time.
+    """
+
+    def __init__(self, interval: float = 10.0) -> None:
+        if interval < 0:
+            raise ValueError(f"interval must be 0 or more; got {interval}")
+        self.interval = interval
+        self._folder: Path | None = None
+        self._facts: dict[str, Any] = {}
+        self._started = self._next = 0.0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        folder = trainer.log_dir  # asked for on all ranks: it is broadcast
+        if self._facts or not trainer.is_global_zero or trainer.fast_dev_run or not folder:  # type: ignore[attr-defined]
+            return
+        self._folder, self._started = Path(folder), time.perf_counter()
+        self._facts = {"status": "running", **_facts(trainer, pl_module)}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != "fit" or (not trainer.sanity_checking and time.perf_counter() >= self._next):
+            self._write(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._facts.update(status="trained", epochs=trainer.current_epoch, steps=trainer.global_step)
+        self._write(trainer)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._facts.update(status="finished")
+        self._write(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        reason = "interrupted" if isinstance(exception, KeyboardInterrupt) else f"stopped: {exception}"
+        self._facts.update(status=" ".join(reason.split())[:300])
+        self._write(trainer)
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        if self._folder is None:
+            return
+        begin = time.perf_counter()
+        for logger in trainer.loggers:
+            logger.save()
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            self._facts.update(getattr(callback, "facts", {}))  # what else there is to say of the run
+        self._facts["time"] = f"{begin - self._started:.0f} s"
+        if (self._folder / "metrics.csv").is_file():
+            _write_json(self._folder / "run.json", self._facts)
+            write_page([read_run(self._folder)], self._folder / "report.html")
+        took = time.perf_counter() - begin
+        self._next = begin + max(self.interval, 30 * took)
+
+
+def _facts(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+    data = getattr(trainer, "datamodule", None)
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    script = Path(sys.argv[0]).name
+    return {
+        "command": shlex.join([*(["python"] if script.endswith(".py") else []), script, *sys.argv[1:]]),
+        "module": type(module).__name__,
+        "parameters": f"{sum(p.numel() for p in module.parameters() if p.requires_grad):,}",
+        "data": type(data).__name__ if data else "-",
+        "data_fingerprint": str(getattr(data, "fingerprint", "-")),
+        "seed": os.environ.get("PL_GLOBAL_SEED", "-"),
+        "device": f"{device.type} ({name}), {trainer.world_size} process(es), {torch.get_num_threads()} thread(s)",
+        "precision": str(trainer.precision),
+        "versions": f"python {platform.python_version()}, torch {torch.__version__}, lightning {pl.__version__}",
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(value, indent=2) + "\n")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,221 @@
+"""What all sources of pictures share: splits, label budgets, loaders, and the work on whole batches on the device."""
+
+import hashlib
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from datamodules.augment import random_flip, random_jitter, random_rotation, random_shift
+from datamodules.label_budget import check_options, keep_labels
+from datamodules.loader import PartedData, ShardedSampler, StreamLoader, TensorLoader
+from datamodules.table_reader import Task
+
+_FITS_ON_DEVICE = 2 * 2**30  # bytes: more than this stays in the computer's memory
+
+
+class Split(NamedTuple):
+    """Pictures (N, C, H, W) uint8, or a source that reads them in batches, and labels (N,) long or None."""
+
+    images: Any
+    labels: Tensor | None
+
+
+def draw_binary(images: Tensor, generator: Generator) -> Tensor:
+    """uint8 pictures (N, ...) to 0 and 255, each pixel by chance with its grey as probability."""
+    drawn = [(part / 255).bernoulli(generator=generator) for part in images.split(1000)]
+    return torch.cat(drawn).mul_(255).to(torch.uint8)
+
+
+def _content(images: Any) -> bytes:
+    """What pictures are, or what is known of them without reading them all."""
+    if isinstance(images, Tensor):
+        return f" {tuple(images.shape)}".encode() + images.numpy().tobytes()
+    return f" {len(images)}".encode() + images.identity()
+
+
+_SAMPLE_OFFSET = 0.05  # so that the noise of an empty picture is not blown up
+
+
+class ImageData(PartedData):
+    """Pictures in batches ``{"input": (B, C, H, W) float, "label": (B,) long}``; a label of -1 means unlabelled.
+
+    A subclass defines ``read() -> {"train" | "val" | "test": Split}``, ``input_shape``, ``class_names`` (in the order
+    of their numbers; empty without labels) and the pixels' ``mean`` and ``std``.
+
+    Args:
+        batch_size: B, on each rank.
+        binarise: to black and white: "threshold" at one half; "static" draws each pixel once, its grey the probability;
+            "dynamic" draws training pictures anew at every use and the others once (Burda et al. 2016).
+        normalise: "unit" leaves pixels in [0, 1]; "standard" subtracts the mean and divides by the deviation;
+            "sample" does so for each picture with its own (contrast normalisation, Coates et al. 2011).
+        crop: training pictures are shifted by up to so many pixels.
+        flip: training pictures are mirrored left to right by chance.
+        rotate: training pictures are turned by up to so many degrees to either side.
+        jitter: training pictures' contrast and brightness vary by up to this share, 0 to 1.
+        labels_per_class: keep so many training labels of each class and forget the rest; None keeps all.
+        label_seed: chooses which.
+        labelled_only: train on the labelled samples alone; otherwise the unlabelled rest takes part.
+        val_fraction: share of the training pictures set aside for validation where the source has no such part.
+        views: after so many epochs order and augmentation begin again, so that something kept about each view of a
+            picture (a teacher's outputs) is true again; None goes on for ever.
+        seed: of shuffling, augmentation and splitting.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    input_shape: tuple[int, ...]
+    class_names: list[str]
+    task: Task = "classification"
+    num_workers = 0
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        binarise: Literal["none", "threshold", "static", "dynamic"] = "none",
+        normalise: Literal["unit", "standard", "sample"] = "unit",
+        crop: int = 0,
+        flip: bool = False,
+        rotate: float = 0.0,
+        jitter: float = 0.0,
+        labels_per_class: int | None = None,
+        label_seed: int = 0,
+        labelled_only: bool = False,
+        val_fraction: float = 0.1,
+        views: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= jitter <= 1:
+            raise ValueError(f"jitter must be 0 to 1; got {jitter}")
+        if not 0 <= rotate <= 180:
+            raise ValueError(f"rotate must be 0 to 180 degrees; got {rotate}")
+        if views is not None and views < 1:
+            raise ValueError(f"views must be 1 or more; got {views}")
+        check_options(batch_size, val_fraction, labels_per_class, labelled_only)
+        self.batch_size, self.binarise, self.normalise = batch_size, binarise, normalise
+        self.crop, self.flip, self.rotate, self.jitter = crop, flip, rotate, jitter
+        self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
+        self.val_fraction, self.views, self.seed = val_fraction, views, seed
+        self.splits: dict[str, Split] = {}
+
+    def read(self) -> dict[str, Split]:
+        """All splits of the source."""
+        raise NotImplementedError(f"{type(self).__name__} must define read() -> {{'train': Split, ...}}")
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes there are; None without labels."""
+        return len(self.class_names) or None
+
+    @property
+    def normalisation(self) -> dict[str, Any] | None:
+        """What is done to pixels in [0, 1]: a value for each channel, or what is added to each picture's own deviation;
+        None where nothing is done."""
+        if self.normalise == "sample":
+            return {"sample_offset": _SAMPLE_OFFSET}
+        return {"mean": list(self.mean), "std": list(self.std)} if self.normalise == "standard" else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all pictures and labels as they are used; the same data under the same options have the same."""
+        digest = hashlib.sha256()
+        for name, (images, labels) in sorted(self.splits.items()):
+            digest.update(name.encode() + _content(images))
+            digest.update(b"" if labels is None else labels.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def replay(self) -> dict[str, Any]:
+        """What decides the training inputs, for whoever keeps something about each: ``samples``, their number;
+        ``views``, in how many forms each comes (None: always new ones); ``data`` and ``augmentation``: with the same,
+        picture number i in view v is the same."""
+        images, used = self.splits["train"].images, {"binarise": self.binarise, "normalise": self.normalise}
+        changes = {"crop": self.crop, "flip": self.flip, "rotate": self.rotate, "jitter": self.jitter}
+        moving = any(changes.values()) or self.binarise == "dynamic"
+        order = {"seed": self.seed, "batch_size": self.batch_size, "views": self.views}
+        return {
+            "samples": len(images),
+            "views": self.views if moving else 1,
+            "data": {"pictures": hashlib.sha256(_content(images)).hexdigest()[:16], **used},
+            "augmentation": {**changes, **order} if moving else {},
+        }
+
+    def read_new(self) -> Split:
+        """What ``predict`` is about: the test pictures, unless the source has others."""
+        return self.read()["test"]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the pictures that ``predict`` is about, in the order of their ``index``; empty where they have none."""
+        return []
+
+    def setup(self, stage: str | None = None) -> None:
+        if stage == "predict":
+            if "predict" not in self.splits:
+                self.splits |= self._binarised({"predict": self.read_new()})
+        elif "train" not in self.splits:
+            self.splits |= self._binarised(self._with_budget(self.read()))
+
+    def _with_budget(self, splits: dict[str, Split]) -> dict[str, Split]:
+        if self.labels_per_class is None:
+            return splits
+        images, labels = splits["train"]
+        if labels is None:
+            raise ValueError("labels_per_class needs labels, and these pictures have none")
+        labels = keep_labels(labels, self.labels_per_class, self.label_seed)
+        if self.labelled_only:
+            kept = (labels >= 0).nonzero().squeeze(1)
+            images, labels = images[kept], labels[kept]
+        return {**splits, "train": Split(images, labels)}
+
+    def _binarised(self, splits: dict[str, Split]) -> dict[str, Split]:
+        """What is drawn once."""
+        if self.binarise not in ("static", "dynamic"):
+            return splits
+        if not all(isinstance(split.images, Tensor) for split in splits.values()):
+            raise ValueError(f"binarise {self.binarise!r} needs pictures kept in memory: use 'threshold'")
+        generator = Generator().manual_seed(self.seed)
+        names = [name for name in splits if not (name == "train" and self.binarise == "dynamic")]
+        drawn = {name: Split(draw_binary(splits[name].images, generator), splits[name].labels) for name in names}
+        return {**splits, **drawn}
+
+    def _loader(self, part: str, shuffle: bool = False) -> TensorLoader | StreamLoader:
+        images, labels = self.splits[part]
+        sampler = ShardedSampler(images, *self._place(), shuffle, self.seed, self.views)
+        if not isinstance(images, Tensor):
+            return StreamLoader(images, self.batch_size, sampler, self.num_workers)
+        tensors = {"input": images} if labels is None else {"input": images, "label": labels}
+        if self.trainer and images.nbytes <= _FITS_ON_DEVICE:
+            tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
+        return TensorLoader(tensors, self.batch_size, sampler)
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """uint8 pictures to normalised floats, augmented while training, as one batch on the device."""
+        x = batch["input"].float().mul_(1 / 255)
+        if self.trainer is not None and self.trainer.training:
+            x = self._augment(x, batch["seed"])
+        if self.binarise == "threshold":
+            x = (x >= 0.5).float()
+        if self.binarise == "dynamic":  # what was drawn already is 0 or 1, and stays
+            x = x.bernoulli(generator=Generator(x.device).manual_seed(batch["seed"] + 1))
+        if self.normalise == "standard":
+            mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
+            x = (x - mean) / std
+        if self.normalise == "sample":
+            std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
+            x = (x - mean) / (std + _SAMPLE_OFFSET)
+        rest = {key: value for key, value in batch.items() if key not in ("input", "seed")}
+        return {"input": x, **rest}
+
+    def _augment(self, x: Tensor, seed: int) -> Tensor:
+        if not (self.crop or self.flip or self.rotate or self.jitter):
+            return x
+        generator = Generator(x.device).manual_seed(seed)
+        x = random_shift(x, self.crop, generator) if self.crop else x
+        x = random_flip(x, generator) if self.flip else x
+        x = random_rotation(x, self.rotate, generator) if self.rotate else x
+        return random_jitter(x, self.jitter, generator) if self.jitter else x

@@ -1,0 +1,212 @@
+"""Tables of numbers: one sample a row."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from datamodules.label_budget import check_options, keep_labels, split
+from datamodules.loader import PartedData, ShardedSampler, TensorLoader
+from datamodules.table_reader import BUNDLED, Table, Task, read_table
+
+_TEST = 0.2
+_FEWEST = 5  # rows that can be had in three parts
+
+
+class Parts(NamedTuple):
+    """A table's samples in three parts, and what was done to them."""
+
+    rows: dict[str, Tensor]  # of "train", "val", "test": (N, D) float32
+    labels: dict[str, Tensor]  # where there are labels
+    mean: Tensor  # (D,) float64
+    std: Tensor
+
+
+class Vectors(PartedData):
+    """Rows of a table in batches ``{"input": (B, D) float, "label": (B,) long}``; a label of -1 means unlabelled.
+    Labels of other tasks than classification are (B, K) floats.
+
+    A fifth of the rows, the same whatever the seed, is for testing; with labels each class in its proportion. What is
+    predicted is every row, in the table's order.
+
+    Args:
+        source: "iris", "wine", "breast_cancer" or "diabetes" (a regression), which come with scikit-learn; or a file:
+            .csv or .tsv (with or without a line of names), .parquet, .npy (N, D), or .npz with ``x`` (N, D) and maybe
+            ``y`` (N,).
+        label: the column that holds classes, by name or by number from 0, or several columns; "" is none. The bundled
+            ones and .npz have their own.
+        kind: of the labels: "classification"; "multilabel", a column of 0 and 1 for each class; "regression", numbers.
+        drop: columns to leave out, by name or number.
+        standardise: subtract each column's mean and divide by its deviation, both of the training rows; a column
+            without variance becomes 0.
+        scale: {"mean": of each column, "std": likewise} to standardise by, those of the table that a module was trained
+            on, say; None are this table's own.
+        batch_size: B, on each rank.
+        labels_per_class: keep so many training labels of each class and forget the rest; None keeps all.
+        label_seed: chooses which.
+        labelled_only: train on the labelled rows alone.
+        val_fraction: share of the training rows set aside for validation.
+        seed: of shuffling and of the validation rows.
+
+    Raises:
+        ValueError: an argument out of its range, or a table that cannot be used; names row and column.
+        FileNotFoundError: there is no such file.
+    """
+
+    def __init__(
+        self,
+        source: str = "iris",
+        label: str | list[str] = "",
+        kind: Task = "classification",
+        drop: Sequence[str] = (),
+        standardise: bool = True,
+        scale: dict[str, list[float]] | None = None,
+        batch_size: int = 32,
+        labels_per_class: int | None = None,
+        label_seed: int = 0,
+        labelled_only: bool = False,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_options(batch_size, val_fraction, labels_per_class, labelled_only)
+        if source in BUNDLED and label:
+            raise ValueError(f"{source} has its own labels: leave label out")
+        own: Task = "regression" if source == "diabetes" else "classification"
+        if source in BUNDLED and kind not in ("classification", own):
+            raise ValueError(f"{source} is a {own}: leave kind out; got {kind!r}")
+        self.task: Task = own if source in BUNDLED else kind
+        if labels_per_class is not None and self.task != "classification":
+            raise ValueError(f"labels_per_class is for classes; these labels are of a {self.task}")
+        if scale is not None and not (standardise and {*scale} == {"mean", "std"}):
+            raise ValueError("scale is {mean: [...], std: [...]} to standardise by, and needs standardise")
+        self.source, self.label, self.drop = source, label, list(drop)
+        self.standardise, self.scale = standardise, scale
+        self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
+        self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
+
+    @cached_property
+    def table(self) -> Table:
+        """What the file holds."""
+        return read_table(self.source, self.label, self.drop, self.task)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Standardised, in three parts."""
+        self._check_enough()
+        rows, labels = self.table.rows, self.table.labels
+        strata = labels if labels is not None and labels.ndim == 1 else torch.zeros(len(rows), dtype=torch.long)
+        rest, test = split(strata, _TEST, seed=0)
+        train, val = (rest[part] for part in split(strata[rest], self.val_fraction, self.seed))
+        mean, std = self._given(self.scale) if self.scale else self._own_scale(rows[train])
+        places = {"train": train, "val": val, "test": test}
+        scaled = {name: ((rows[place] - mean) / std).float() for name, place in places.items()}
+        known = {} if labels is None else {name: labels[place] for name, place in places.items()}
+        return Parts(*self._with_budget(scaled, known), mean, std)
+
+    def _check_enough(self) -> None:
+        table = self.table
+        if (count := len(table.rows)) < _FEWEST:
+            raise ValueError(f"{self.source} has {count} rows: training, validation and test need {_FEWEST} or more")
+        if table.labels is not None and len(table.classes) < 2 and self.task == "classification":
+            raise ValueError(f"{self.source} has a single class, {table.classes[0]!r}: leave label out")
+
+    def _given(self, scale: dict[str, list[float]]) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(scale[name], dtype=torch.float64) for name in ("mean", "std"))
+        if not len(mean) == len(std) == len(self.columns):
+            raise ValueError(f"{self.source} has {len(self.columns)} columns, and scale is of {len(mean)}")
+        return mean, std
+
+    def _own_scale(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each column (D,), such that constant ones become 0."""
+        std, mean = torch.std_mean(rows, 0, correction=0)
+        if (flat := std <= 1e-12 * mean.abs()).any():
+            names = [repr(name) for name, constant in zip(self.columns, flat.tolist(), strict=True) if constant]
+            rank_zero_warn(f"columns without variance in {self.source}: {', '.join(names)}")
+        if not self.standardise:
+            return torch.zeros_like(mean), torch.ones_like(std)
+        return mean, torch.where(flat, 1.0, std)
+
+    @cached_property
+    def everything(self) -> Tensor:
+        """Every row as the parts' are, (N, D) float32, in the table's order."""
+        if not self.standardise:
+            return self.table.rows.float()
+        mean, std = self._given(self.scale) if self.scale else self.parts[2:]
+        return ((self.table.rows - mean) / std).float()
+
+    def _with_budget(
+        self, rows: dict[str, Tensor], labels: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        if self.labels_per_class is None:
+            return rows, labels
+        if not labels:
+            raise ValueError(f"labels_per_class needs labels, and {self.source} has none: say which column, label")
+        kept = keep_labels(labels["train"], self.labels_per_class, self.label_seed)
+        if not self.labelled_only:
+            return rows, {**labels, "train": kept}
+        chosen = kept >= 0
+        return {**rows, "train": rows["train"][chosen]}, {**labels, "train": kept[chosen]}
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the D columns."""
+        return self.table.columns
+
+    @property
+    def input_shape(self) -> tuple[int]:
+        """(D,)."""
+        return (len(self.columns),)
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes or, of a regression, values there are; None without labels."""
+        return len(self.table.classes) or None
+
+    @property
+    def class_names(self) -> list[str]:
+        """In the order of their numbers."""
+        return self.table.classes
+
+    @property
+    def normalisation(self) -> dict[str, Any] | None:
+        """Mean and deviation that each column was standardised by."""
+        if not self.standardise:
+            return None
+        return self.scale or {"mean": self.parts.mean.tolist(), "std": self.parts.std.tolist()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all rows and labels as they are used."""
+        digest = hashlib.sha256()
+        enough = len(self.table.rows) >= _FEWEST  # fewer are only predicted
+        for held in (self.parts.rows, self.parts.labels) if enough else ({"predict": self.everything},):
+            for name, values in sorted(held.items()):
+                digest.update(f"{name} {tuple(values.shape)}".encode() + values.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def replay(self) -> dict[str, Any]:
+        """What decides the training inputs, as ``ImageData.replay``; rows come in one form only."""
+        rows = self.parts.rows["train"]
+        digest = hashlib.sha256(f"{tuple(rows.shape)}".encode() + rows.numpy().tobytes()).hexdigest()[:16]
+        return {"samples": len(rows), "views": 1, "data": {"rows": digest}, "augmentation": {}}
+
+    def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
+        if part == "predict":
+            rows, labels = self.everything, self.table.labels
+        else:
+            rows, labels = self.parts.rows[part], self.parts.labels.get(part)
+        tensors = {"input": rows} if labels is None else {"input": rows, "label": labels}
+        if self.trainer:
+            tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
+        sampler = ShardedSampler(rows, *self._place(), shuffle, self.seed)
+        return TensorLoader(tensors, self.batch_size, sampler)
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """The batch without the seed of an augmentation, which rows have not."""
+        return {key: value for key, value in batch.items() if key != "seed"}

@@ -1,0 +1,46 @@
+import pytest
+
+from callbacks.samples.collapse import Alarm, symptoms
+
+WELL = {"spread": 0.9, "diversity": 0.8, "precision": 0.5, "recall": 0.6, "precision_real": 0.9, "recall_real": 0.9}
+
+
+def ill(**changes):
+    return {**WELL, **changes}
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"spread": 0.2}, "few classes (20%"),
+        ({"diversity": 0.01}, "hardly any variety (1.0%"),
+        ({"recall": 0.0}, "0.0% of the data is covered"),
+        ({"precision": 0.01}, "1.0% of the samples look like the data"),
+    ],
+)
+def test_symptoms(changes, words):
+    (said,) = symptoms(ill(**changes))
+    assert words in said
+
+
+def test_what_real_pictures_cannot_do_is_not_asked_of_samples():
+    assert symptoms(ill(recall=0.0, recall_real=0.05)) == [] and symptoms(WELL) == []
+    assert symptoms({name: value for name, value in WELL.items() if name != "spread"}) == []  # no classes
+
+
+def test_told_once_when_it_begins_and_again_after_recovery():
+    alarm = Alarm()
+    bad = ill(diversity=0.0)
+    told = [alarm.hear(found) is not None for found in (WELL, bad, bad, bad, WELL, bad)]
+    assert told == [False, True, False, False, False, True]
+
+
+def test_what_was_never_well_is_given_time():
+    alarm = Alarm()
+    bad = ill(recall=0.0)
+    assert alarm.hear(bad) is None and alarm.hear(bad) is None
+    assert "collapsed: 0.0% of the data" in alarm.hear(bad, patient=False) and alarm.hear(bad, patient=False) is None
+
+
+def test_a_test_is_not_patient():
+    assert Alarm().hear(ill(spread=0.1), patient=False)

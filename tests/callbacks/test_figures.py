@@ -1,0 +1,118 @@
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from conftest import quiet_trainer
+from PIL import Image
+from sklearn.decomposition import PCA
+
+from callbacks.features.latent_map import LatentMap, principal_plane
+from callbacks.figures import class_labels
+from callbacks.samples.grid import SampleGrid
+from datamodules.images import Digits
+from zoo import AutoencoderModule
+
+PICTURES = ("reconstructions", "samples", "interpolations")
+
+
+def fit(folder, module, callbacks, epochs=1, data=None):
+    trainer = quiet_trainer(folder, max_epochs=epochs, limit_train_batches=1, callbacks=callbacks)
+    trainer.fit(module, data or Digits())
+    return trainer
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_all_grids_are_drawn_at_the_end_and_hold_pictures(tmp_path):
+    fit(tmp_path, AutoencoderModule((1, 8, 8)), [SampleGrid(), LatentMap()])
+    for name in (*PICTURES, "latent_map"):
+        image = pixels(tmp_path / f"{name}.png")
+        assert min(image.shape[:2]) > 200 and image.std() > 10
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_the_first_row_is_the_originals(tmp_path, monkeypatch):
+    grid, seen = SampleGrid(columns=5), {}
+    monkeypatch.setattr(grid, "_figure", lambda images, title: seen.setdefault(title.split(",")[0], images))
+    monkeypatch.setattr("callbacks.samples.grid.save_figure", lambda *_: None)
+    data = Digits(normalise="standard")
+    module = AutoencoderModule((1, 8, 8))
+    fit(tmp_path, module, [grid], data=data)
+    expected = data.splits["val"].images[:5].float() / 255
+    torch.testing.assert_close(seen["original above"][:5], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("every, drawn", [(2, [2, 4, 5]), (0, [5]), (1, [1, 2, 3, 4, 5])])
+def test_pictures_are_drawn_when_due(tmp_path, every, drawn):
+    class Watch(SampleGrid):
+        def draw(self, trainer, module):
+            seen.append(trainer.current_epoch + 1)
+
+    seen = []
+    fit(tmp_path, AutoencoderModule((1, 8, 8)), [Watch(every_n_epochs=every)], epochs=5)
+    assert seen == drawn
+
+
+def test_drawing_does_not_change_the_training(tmp_path):
+    states = []
+    for callbacks in ([], [SampleGrid(every_n_epochs=1), LatentMap(every_n_epochs=1)]):
+        pl.seed_everything(0, verbose=False)
+        module = AutoencoderModule((1, 8, 8))
+        fit(tmp_path, module, callbacks, epochs=2)
+        states.append(module.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_modules_that_lack_what_is_needed_get_no_pictures(tmp_path):
+    class Bare(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(64, 1)
+
+        def training_step(self, batch, batch_idx):
+            return self.layer(batch["input"].flatten(1)).mean()
+
+        def validation_step(self, batch, batch_idx):
+            pass
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    fit(tmp_path, Bare(), [SampleGrid(), LatentMap()])
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_without_a_prior_there_are_no_samples(tmp_path):
+    fit(tmp_path, AutoencoderModule((1, 8, 8), variant="plain"), [SampleGrid()])
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == ["interpolations.png", "reconstructions.png"]
+
+
+def test_the_plane_is_scikit_learns():
+    x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([5.0, 3, 1, 1, 1, 1])
+    plane, share = principal_plane(x)
+    pca = PCA(2).fit(x.numpy())
+    reference = torch.from_numpy(pca.transform(x.numpy())).float()
+    torch.testing.assert_close(plane.abs(), reference.abs(), atol=1e-4, rtol=1e-4)
+    assert share == pytest.approx(pca.explained_variance_ratio_.sum(), rel=1e-5)
+
+
+def test_a_space_of_one_dimension_has_a_map():
+    plane, share = principal_plane(torch.arange(5.0).view(5, 1))
+    assert plane[:, 1].tolist() == [0] * 5 and share == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: SampleGrid(columns=1), lambda: LatentMap(points=2), lambda: LatentMap(-1 + 5, -1)]
+)
+def test_impossible_options_are_refused(make):
+    with pytest.raises(ValueError, match="got"):
+        make()
+
+
+def test_labels_of_other_tasks_are_no_classes():
+    x = torch.zeros(3, 2)
+    assert class_labels({"input": x, "label": torch.tensor([1, -1, 0])}).tolist() == [1, -1, 0]
+    for others in ({}, {"label": torch.zeros(3, 2)}, {"label": torch.zeros(3)}):
+        assert class_labels({"input": x, **others}).tolist() == [-1] * 3

@@ -1,0 +1,104 @@
+import gzip
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules.image_files import read_cifar, read_idx, read_image
+
+
+def idx(array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+    return header + array.astype(np.uint8).tobytes()
+
+
+def test_idx_plain_and_gzipped(tmp_path):
+    array = np.arange(24).reshape(2, 3, 4)
+    (tmp_path / "a").write_bytes(idx(array))
+    (tmp_path / "a.gz").write_bytes(gzip.compress(idx(array)))
+    for name in ("a", "a.gz"):
+        assert read_idx(tmp_path / name).tolist() == array.tolist()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x00\x0d\x01", idx(np.arange(9))[:-1], b"hello, world"])
+def test_damaged_idx_is_named(tmp_path, content):
+    (tmp_path / "bad").write_bytes(content)
+    with pytest.raises(ValueError, match="bad"):
+        read_idx(tmp_path / "bad")
+
+
+def test_truncated_gzip_is_named(tmp_path):
+    (tmp_path / "bad.gz").write_bytes(gzip.compress(idx(np.arange(99)))[:-12])
+    with pytest.raises(ValueError, match=r"bad\.gz"):
+        read_idx(tmp_path / "bad.gz")
+
+
+def test_cifar_records(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+    records = [bytes([label]) + picture.tobytes() for label, picture in zip([3, 1, 4, 1], pixels, strict=True)]
+    (tmp_path / "a.bin").write_bytes(b"".join(records[:3]))
+    (tmp_path / "b.bin").write_bytes(records[3])
+    images, labels = read_cifar([tmp_path / "a.bin", tmp_path / "b.bin"])
+    assert labels.tolist() == [3, 1, 4, 1] and np.array_equal(images.numpy(), pixels)
+    (tmp_path / "b.bin").write_bytes(records[3][:-1])
+    with pytest.raises(ValueError, match=r"b\.bin"):
+        read_cifar([tmp_path / "a.bin", tmp_path / "b.bin"])
+
+
+def colours(red, blue, mode="RGB"):
+    """The left half red, the right half blue, twice as wide as high."""
+    image = Image.new("RGB", (40, 20), red)
+    image.paste(blue, (20, 0, 40, 20))
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    "ending, options", [("jpg", {"quality": 95}), ("png", {}), ("webp", {"lossless": True}), ("bmp", {})]
+)
+def test_kinds_of_files(tmp_path, ending, options):
+    colours("red", "blue").save(tmp_path / f"a.{ending}", **options)
+    image = read_image(tmp_path / f"a.{ending}", 10, 3).int()
+    assert image.shape == (3, 10, 10)
+    assert (image[:, :, :3] - torch.tensor([255, 0, 0])[:, None, None]).abs().max() < 40
+    assert (image[:, :, 7:] - torch.tensor([0, 0, 255])[:, None, None]).abs().max() < 40
+
+
+def test_grey_to_colour_and_back(tmp_path):
+    Image.new("L", (9, 7), 100).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", 5, 3).unique().tolist() == [100]
+    assert read_image(tmp_path / "a.png", 5, 1).shape == (1, 5, 5)
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    Image.new("P", (8, 8), 0).save(tmp_path / "b.png", transparency=0)
+    for name in "ab":
+        assert read_image(tmp_path / f"{name}.png", 4, 3).unique().tolist() == [255]
+
+
+def test_sixteen_bits_keep_their_upper_half(tmp_path):
+    Image.fromarray(np.full((6, 6), 0x8042, dtype=np.uint16)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", 3, 1).unique().tolist() == [0x80]
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # taken upside down
+    colours("red", "blue").save(tmp_path / "a.jpg", exif=exif, quality=95)
+    assert read_image(tmp_path / "a.jpg", 10, 3)[2, 5, 0] > 200  # blue is left now
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture"])
+def test_what_is_no_picture_is_named(tmp_path, content):
+    (tmp_path / "bad.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.png"):
+        read_image(tmp_path / "bad.png", 8, 3)
+
+
+def test_a_truncated_picture_is_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "bad.png")
+    (tmp_path / "bad.png").write_bytes((tmp_path / "bad.png").read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"bad\.png"):
+        read_image(tmp_path / "bad.png", 8, 3)

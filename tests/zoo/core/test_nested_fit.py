@@ -1,0 +1,64 @@
+import lightning.pytorch as pl
+import torch
+from conftest import quiet_trainer
+
+from datamodules.images import Digits
+from zoo import FinetuneModule
+from zoo.core.nested_fit import fit_nested
+
+
+def made(seed):
+    pl.seed_everything(seed, verbose=False)
+    return FinetuneModule((1, 8, 8), 10, mode="full", backbone={"name": "conv", "width": 16})
+
+
+def digits():
+    return Digits(labels_per_class=20, labelled_only=True, batch_size=50)
+
+
+class Aside(pl.Callback):
+    """Trains another module before the first step."""
+
+    def __init__(self, other, **options):
+        self.other, self.options = other, options
+
+    def on_train_start(self, trainer, module):
+        before = torch.random.get_rng_state()
+        fit_nested(trainer, self.other, 2, **self.options)
+        assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def same(first, second):
+    return all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def test_it_is_a_training_like_any_other_and_the_one_around_it_notices_nothing(tmp_path):
+    plain, alone = made(1), made(2)
+    quiet_trainer(tmp_path, max_epochs=3).fit(plain, digits())
+    quiet_trainer(tmp_path, max_epochs=2, limit_val_batches=0).fit(alone, digits())
+    other, around = made(2), made(1)
+    keep = tmp_path / "other.ckpt"
+    quiet_trainer(tmp_path, max_epochs=3, callbacks=[Aside(other, keep=keep)]).fit(around, digits())
+    assert same(around, plain) and same(other, alone) and not other.training
+    assert same(FinetuneModule.load_from_checkpoint(keep), alone)
+    assert not torch.load(keep, weights_only=True).get("optimizer_states")
+
+
+def test_steps_end_it_too(tmp_path):
+    other, around = made(2), made(1)
+    quiet_trainer(tmp_path, max_epochs=1, callbacks=[Aside(other, steps=3)]).fit(around, digits())
+    alone = made(2)
+    quiet_trainer(tmp_path, max_epochs=2, max_steps=3, limit_val_batches=0).fit(alone, digits())
+    assert same(other, alone)
+
+
+def test_any_loader_does(tmp_path):
+    data = digits()
+    data.setup()
+    images, labels = data.splits["train"]
+    pairs = torch.utils.data.TensorDataset(images / 255, labels)
+    other, around = made(2), made(1)
+    before = [p.clone() for p in other.parameters()]
+    loader = torch.utils.data.DataLoader(pairs, batch_size=50)
+    quiet_trainer(tmp_path, max_epochs=1, callbacks=[Aside(other)]).fit(around, loader)
+    assert not any(torch.equal(p, q) for p, q in zip(other.parameters(), before, strict=True))

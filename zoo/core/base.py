@@ -1,0 +1,81 @@
+"""What every module shares: steps around ``loss``, randomness that repeats, checkpoints that know their owner."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from zoo.core.batch import INPUT, as_mapping
+from zoo.core.checkpoint import add_metadata, validate_checkpoint_owner
+from zoo.core.renamed import RenamedOptions
+from zoo.functional.randomness import seed_generator
+
+
+class ZooModule(pl.LightningModule, metaclass=RenamedOptions):
+    """Define ``loss(batch) -> (loss, dict to log)`` and ``configure_optimizers``, and it trains.
+
+    The best checkpoint has the least (``monitor_mode`` "min") or the most ("max") of the metric ``monitor``. Each step
+    seeds torch's generator from (seed, epoch, batch, rank), so that a resumed run repeats the unbroken one.
+    """
+
+    monitor = "val/loss"
+    monitor_mode = "min"
+    input_key = INPUT  # of a batch: what the module is fed
+    hparams: Any  # plain values; Lightning declares a mapping, but it has attributes too
+    divergence_hint = "try a lower lr (--model.lr), --trainer.gradient_clip_val 1, or --trainer.precision 32-true"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seed, self._steps = torch.initial_seed() % 2**31, 0
+        self._sums: dict[str, Tensor] = {}  # since the last record, on the device: reading them would stall a GPU
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning sets a string attribute some forty times a step; torch's way through its registries is long.
+        if type(value) is str and name in self.__dict__:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The technique: from a batch the scalar to minimise, and scalars to log tmp_path it."""
+        raise NotImplementedError(f"{type(self).__name__} must define loss(batch)")
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        seed_generator(self.device, self._seed, self.current_epoch, batch_idx, self.global_rank)
+        loss, logs = self.loss(as_mapping(batch, self.input_key))
+        for name, value in {"loss": loss, **logs}.items():
+            self._sums[name] = self._sums.get(name, 0) + value.detach()
+        self._steps += 1
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._record()
+        return loss
+
+    def _record(self) -> None:
+        means = {f"train/{name}": total / self._steps for name, total in self._sums.items()}
+        self._sums, self._steps = {}, 0
+        if means and not torch.isfinite(means["train/loss"]):
+            raise ValueError(f"the loss became {means['train/loss'].item()}: {self.divergence_hint}")
+        self.log_dict(means, prog_bar=True)
+
+    on_train_epoch_end = _record
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate("val", batch, batch_idx)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate("test", batch, batch_idx)
+
+    def _evaluate(self, stage: str, batch: Any, batch_idx: int) -> None:
+        seed_generator(self.device, self._seed, -1, batch_idx, self.global_rank)  # the same noise every time
+        loss, logs = self.loss(batch := as_mapping(batch, self.input_key))
+        values = {f"{stage}/{name}": value for name, value in {"loss": loss, **logs}.items()}
+        self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=len(next(iter(batch.values()))))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        add_metadata(checkpoint, self, self._seed)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        validate_checkpoint_owner(self, checkpoint)
+        self._seed = checkpoint["zoo"]["seed"]

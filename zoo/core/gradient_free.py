@@ -1,0 +1,29 @@
+"""What modules that learn without gradients share (PCA, the self-organising map): a step that Lightning can count."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from zoo.core.base import ZooModule
+
+
+class GradientFreeModule(ZooModule):
+    """A module that gathers sums in ``loss`` while training, and keeps what it learns in buffers and frozen parameters.
+
+    Lightning counts steps, logs, writes checkpoints and resumes by its optimiser. So there is one, of a single number
+    that never moves: clipping, accumulation, mixed precision, DDP and the rest work as for any other module.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        with torch.no_grad():
+            loss = super().training_step(batch, batch_idx)
+        return loss.detach() + 0 * self.anchor
+
+    def configure_optimizers(self) -> Any:
+        return SGD([self.anchor], lr=0.0)

@@ -1,0 +1,51 @@
+"""An encoder, or a checkpoint's, as files of other tools: what the command ``export`` does."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from zoo.core.checkpoint import read_checkpoint
+from zoo.io.encoder import load_encoder, save_encoder, submodule_state_dict
+from zoo.io.library_weights import save_state
+from zoo.io.onnx import save_onnx
+from zoo.networks.encoder import Encoder
+from zoo.registry import FORMATS
+
+
+def export(source: str, form: str, out: str | None = None) -> Path:
+    """What the command ``export`` does: the encoder in a folder or checkpoint, with a checkpoint's linear head if there
+    is one, in another format.
+
+    Args:
+        source: a folder that ``save_encoder`` wrote, or any module's checkpoint.
+        form: "encoder", "onnx" or "state".
+        out: where to; None is a name of its own tmp_path the source.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_encoder`` and the writing functions.
+    """
+    encoder = load_encoder(source)
+    tmp_path = Path(source) if Path(source).is_dir() else Path(source).parent
+    path = Path(out) if out else tmp_path / FORMATS[form]
+    if form == "encoder":
+        return save_encoder(encoder, path, {"exported_from": source})
+    head, names = _head(source, encoder)
+    return save_onnx(encoder, path, head, class_names=names) if form == "onnx" else save_state(encoder, path, head)
+
+
+def _head(source: str, encoder: Encoder) -> tuple[nn.Linear | None, list[str]]:
+    """A checkpoint's linear layer on the encoder's features, in the target's units, and its classes' names."""
+    if Path(source).is_dir():
+        return None, []
+    checkpoint: dict[str, Any] = read_checkpoint(source)
+    found = submodule_state_dict(checkpoint, "head")
+    weight, bias = found.get("weight"), found.get("bias")
+    if weight is None or bias is None or weight.shape[1] != (encoder.output_dim or encoder.feature_dim):
+        return None, []
+    std, mean = (checkpoint["state_dict"].get(f"target_{name}") for name in ("std", "mean"))
+    if std is not None and mean is not None:  # of a regression, whose head gives deviations; else 1 and 0
+        weight, bias = weight * std.unsqueeze(1), bias * std + mean
+    head = nn.Linear(weight.shape[1], len(weight))
+    head.load_state_dict({"weight": weight, "bias": bias})
+    return head, list(checkpoint.get("hyper_parameters", {}).get("class_names") or [])

@@ -1,0 +1,130 @@
+"""An encoder as files that anything can read: ``encoder.safetensors`` and ``encoder.json``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from zoo.core.atomic import atomic_write
+from zoo.core.checkpoint import read_checkpoint
+from zoo.functional.finetune import interpolate
+from zoo.networks.encoder import Encoder
+from zoo.networks.low_rank import merged
+
+_FORMAT = 1
+
+
+def save_encoder(encoder: Encoder, directory: str | Path, provenance: dict[str, Any] | None = None) -> Path:
+    """Write an encoder's weights and all that is needed to use them again.
+
+    Args:
+        encoder: built from a spec.
+        directory: is made if need be.
+        provenance: plain values: where the weights come from.
+
+    Returns:
+        The directory.
+
+    Raises:
+        ValueError: the encoder was made from an ``nn.Module`` and has no spec that could be written down.
+    """
+    description = {"format": _FORMAT, **encoder.get_config(), "provenance": provenance or {}}
+    state = merged(encoder.state_dict())
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    directory = Path(directory)
+    atomic_write(directory / "encoder.safetensors", lambda path: save_file(tensors, path))
+    atomic_write(
+        directory / "encoder.json", lambda path: Path(path).write_text(json.dumps(description, indent=2) + "\n")
+    )
+    return directory
+
+
+def load_encoder(path: str | Path) -> Encoder:
+    """Read what ``save_encoder`` wrote, or the encoder within any module's checkpoint; in eval mode, on the CPU.
+
+    Args:
+        path: a folder with ``encoder.json`` and ``encoder.safetensors``, or a checkpoint file.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, holds no encoder, or has weights that do not fit its network.
+    """
+    description, weights = (_from_folder if Path(path).is_dir() else _from_checkpoint)(Path(path))
+    try:
+        if description.get("format", _FORMAT) != _FORMAT:
+            raise ValueError(f"format {description['format']} is not known here")
+        encoder = Encoder.from_config(description)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"the encoder in {path} cannot be read: {str(error).splitlines()[0]}") from error
+    load_state_dict_strict(encoder, weights, str(path))
+    return encoder.eval()
+
+
+def _from_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    files = [folder / f"encoder.{end}" for end in ("json", "safetensors")]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"no encoder in {folder}: {file.name} is missing")
+    try:
+        return dict(json.loads(files[0].read_text())), load_file(files[1])
+    except (ValueError, TypeError, SafetensorError) as error:
+        raise ValueError(f"the encoder in {folder} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _from_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not file.exists():
+        raise FileNotFoundError(f"no encoder at {file}: there is neither such a folder nor such a checkpoint")
+    checkpoint = read_checkpoint(file)
+    description = checkpoint.get("zoo", {}).get("encoder")
+    if description is None:
+        raise ValueError(f"{file} holds no encoder: its module has none, or has one made from an nn.Module")
+    return description, merged(submodule_state_dict(checkpoint, "encoder"))
+
+
+def submodule_state_dict(checkpoint: dict[str, Any], name: str) -> dict[str, Tensor]:
+    """Weights of one of a module's parts, as it would use them: where it keeps those it began with, for WiSE-FT, what
+    lies between the two."""
+    state, share = checkpoint["state_dict"], checkpoint.get("hyper_parameters", {}).get("wise_ft", 1.0)
+    trained, start = (
+        {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        for prefix in (f"{name}.", f"start.{name}.")
+    )
+    return interpolate(start, trained, share) if share < 1 and start else trained
+
+
+def load_state_dict_strict(network: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
+    """Load weights, all of them and no others.
+
+    Args:
+        network: what they are for.
+        weights: by name.
+        origin: what the message calls them.
+
+    Raises:
+        ValueError: names are missing or left over, or shapes differ: the first few, and the likely cause.
+    """
+    own = network.state_dict()
+    wrong = {
+        "missing": [name for name in own if name not in weights],
+        "unexpected": [name for name in weights if name not in own],
+        "of another shape": [
+            f"{name} {tuple(weights[name].shape)} for {tuple(value.shape)}"
+            for name, value in own.items()
+            if name in weights and weights[name].shape != value.shape
+        ],
+    }
+    if not any(wrong.values()):
+        network.load_state_dict(weights)
+        return
+    found = "; ".join(
+        f"{len(names)} {kind}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+        for kind, names in wrong.items()
+        if names
+    )
+    cause = "they are of another network" if wrong["missing"] else "the network has other sizes or fewer layers"
+    raise ValueError(
+        f"the weights in {origin} do not fit the network ({found}): {cause}, or were made by other options"
+    )

@@ -1,0 +1,118 @@
+"""Weights in the layout of torchvision and timm, read and written."""
+
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from zoo.core.atomic import atomic_write
+from zoo.io.encoder import load_state_dict_strict
+from zoo.networks.encoder import Encoder
+from zoo.networks.library import LibraryTrunk
+from zoo.networks.low_rank import merged
+
+
+def load_weights(encoder: Encoder, weights: str = "default") -> str:
+    """Fill an encoder of torchvision or timm, and have it normalise its inputs as its weights need it.
+
+    Args:
+        encoder: whose trunk is theirs.
+        weights: "default", the library's own, downloaded once; or a file in its layout, .pth or .safetensors. A
+            .safetensors file by ``save_state`` says its normalisation; any other is taken to need the library's own.
+
+    Returns:
+        Where they are from.
+
+    Raises:
+        ValueError: they cannot be downloaded or read, or do not fit.
+        FileNotFoundError: there is no such file.
+    """
+    trunk = encoder.trunk
+    if not isinstance(trunk, LibraryTrunk):
+        raise ValueError(f"weights are for networks of torchvision and timm; got {encoder.spec!r}")
+    name = f"{trunk.library}:{trunk.arch}"
+    state = _download(trunk, name) if weights == "default" else _read(Path(weights))
+    load_state_dict_strict(trunk.model, trunk.own_names(state), name if weights == "default" else weights)
+    said = None if weights == "default" else _said(Path(weights))
+    encoder.normalisation = trunk.normalisation() if said is None else json.loads(said)
+    return name if weights == "default" else weights
+
+
+def _download(trunk: LibraryTrunk, name: str) -> dict[str, Tensor]:
+    try:
+        return trunk.download()
+    except Exception as error:  # every library, and every way to fail on the way, has exceptions of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"the weights of {name} could not be downloaded ({reason}): name a file that has them "
+            "(--model.weights FILE), or begin without (--model.weights none)"
+        ) from error
+
+
+def _said(file: Path) -> str | None:
+    """The normalisation in a file's metadata, as JSON, where there is one."""
+    if file.suffix != ".safetensors":
+        return None
+    with safe_open(file, "pt") as opened:
+        return (opened.metadata() or {}).get("normalisation")
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise FileNotFoundError(f"no weights at {file}")
+    try:
+        found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{file} is damaged, or holds more than weights: {str(error).splitlines()[0]}") from error
+    for key in ("state_dict", "model"):  # as training scripts like to save them
+        found = found.get(key, found) if isinstance(found, dict) else found
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError(f"{file} holds no weights by name")
+    return {key.removeprefix("module."): value for key, value in found.items()}
+
+
+def save_state(encoder: Encoder, path: str | Path, head: nn.Linear | None = None) -> Path:
+    """Write weights under the names that torchvision or timm gives them, for its own ``load_state_dict``.
+
+    A .safetensors file has the encoder's normalisation in its metadata, as JSON. Where pictures are grey, the library's
+    network takes them repeated in three channels.
+
+    Args:
+        encoder: whose network is theirs.
+        path: a .safetensors file, or a .pth file.
+        head: is written as the library's last layer; without one the encoder's own linear head is, if it has one.
+
+    Raises:
+        ValueError: the network is not theirs, the ending is another, or the library has no place for the head.
+    """
+    trunk, path = encoder.trunk, Path(path)
+    if not isinstance(trunk, LibraryTrunk):
+        raise ValueError(f"{encoder.spec!r} is no network of torchvision or timm: its weights have no layout there")
+    if path.suffix not in (".safetensors", ".pth", ".pt"):
+        raise ValueError(f"weights are written as .safetensors or .pth; got {path.name}")
+    state = merged(trunk.model.state_dict())
+    last = _only_layer(encoder, head)
+    if last is not None:
+        layer = merged(last.state_dict())
+        state |= {f"{trunk.classifier}.{name}": value for name, value in layer.items()}
+        load_state_dict_strict(trunk.whole(len(layer["weight"])), state, "the network and its head")
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    if path.suffix == ".safetensors":
+        metadata = {"format": "pt", "normalisation": json.dumps(encoder.normalisation)}
+        atomic_write(path, lambda tmp_path: save_file(tensors, tmp_path, metadata))
+    else:
+        atomic_write(path, lambda tmp_path: torch.save(tensors, tmp_path))
+    return path
+
+
+def _only_layer(encoder: Encoder, head: nn.Linear | None) -> nn.Module | None:
+    """What comes after the trunk: one linear layer or nothing, since the libraries have no place for more."""
+    if isinstance(encoder.head, nn.Identity):
+        return head
+    if head is not None or not isinstance(encoder.head, nn.Linear):
+        raise ValueError("torchvision and timm have a place for one linear layer after the features; here is more")
+    return encoder.head

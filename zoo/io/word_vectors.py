@@ -1,0 +1,58 @@
+"""Word vectors as files: word2vec's and gensim's formats, or ``vectors.safetensors`` and ``vocabulary.json``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from zoo.core.atomic import atomic_write
+
+
+def save_vectors(keyed: Any, path: str | Path) -> Path:
+    """Write gensim's ``KeyedVectors``.
+
+    Args:
+        keyed: the vectors.
+        path: ``.txt`` and ``.bin`` are word2vec's text and binary format, ``.kv`` gensim's own; anything else is a
+            folder for ``vectors.safetensors``, float32 (V, D), and ``vocabulary.json``, words and their counts.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    if path.suffix in (".txt", ".bin"):
+        atomic_write(path, lambda tmp_path: keyed.save_word2vec_format(tmp_path, binary=path.suffix == ".bin"))
+    elif path.suffix == ".kv":
+        atomic_write(path, lambda tmp_path: keyed.save(tmp_path, sep_limit=2**62))  # one file, whatever its size
+    else:
+        counts = {word: int(keyed.get_vecattr(word, "count")) for word in keyed.index_to_key}
+        vectors = torch.from_numpy(keyed.vectors).contiguous()
+        atomic_write(path / "vectors.safetensors", lambda tmp_path: save_file({"vectors": vectors}, tmp_path))
+        text = json.dumps(counts, ensure_ascii=False, indent=0)
+        atomic_write(path / "vocabulary.json", lambda tmp_path: Path(tmp_path).write_text(text, encoding="utf-8"))
+    return path
+
+
+def load_vectors(directory: str | Path) -> tuple[Tensor, dict[str, int]]:
+    """Read the folder that ``save_vectors`` wrote: (V, D), and the words in that order with their counts.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, or there are other numbers of words than of vectors.
+    """
+    words_file, vectors_file = Path(directory) / "vocabulary.json", Path(directory) / "vectors.safetensors"
+    for file in (words_file, vectors_file):
+        if not file.is_file():
+            raise FileNotFoundError(f"no word vectors in {directory}: {file.name} is missing")
+    try:
+        vocabulary = json.loads(words_file.read_text(encoding="utf-8"))
+        vectors = load_file(vectors_file)["vectors"]
+    except (ValueError, KeyError, SafetensorError) as error:
+        raise ValueError(f"the vectors in {directory} cannot be read: {str(error).splitlines()[0]}") from error
+    if len(vocabulary) != len(vectors):
+        raise ValueError(f"{directory} has {len(vectors):,} vectors for {len(vocabulary):,} words")
+    return vectors, vocabulary

@@ -1,0 +1,85 @@
+"""Networks by spec: a name, or a mapping ``{"name": ..., plain keyword values}``; an ``nn.Module`` is taken as it is.
+``NAME:ARCH`` is short for ``{"name": NAME, "arch": ARCH}``, as in ``torchvision:resnet18`` and ``timm:resnet18d``.
+
+A trunk maps (B, *input_shape) to features (B, F); a decoder maps latents (B, D) to (B, *output_shape). A generator does
+that, too, but may want its latents in another shape, ``latent_shape``.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from zoo.networks.adversarial import (
+    DCGANGenerator,
+    DCGANTrunk,
+    ImageGenerator,
+    R3GANGenerator,
+    R3GANTrunk,
+    ResNetGenerator,
+    ResNetTrunk,
+)
+from zoo.networks.conv import ConvDecoder, ConvTrunk
+from zoo.networks.library import TimmTrunk, TorchvisionTrunk
+from zoo.networks.mlp import MLPDecoder, MLPTrunk
+from zoo.networks.projection import Projection
+from zoo.networks.prototypes import Prototypes
+
+Spec = str | dict[str, Any]
+
+TRUNKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLPTrunk,
+    "conv": ConvTrunk,
+    "dcgan": DCGANTrunk,
+    "gan_resnet": ResNetTrunk,
+    "r3gan": R3GANTrunk,
+    "torchvision": TorchvisionTrunk,
+    "timm": TimmTrunk,
+    "projection": Projection,
+    "prototypes": Prototypes,
+}
+DECODERS: dict[str, Callable[..., nn.Module]] = {"mlp": MLPDecoder, "conv": ConvDecoder}
+GENERATORS: dict[str, Callable[..., nn.Module]] = {
+    "dcgan": DCGANGenerator,
+    "gan_resnet": ResNetGenerator,
+    "r3gan": R3GANGenerator,
+    "image": ImageGenerator,
+    "mlp": MLPDecoder,
+}
+
+_RENAMED = {"free": "r3gan", "resnet": "gan_resnet"}  # for one release, and in older checkpoints
+
+
+def parse_spec(spec: Spec) -> dict[str, Any]:
+    """The long form of a spec."""
+    if not isinstance(spec, str):
+        return dict(spec)
+    name, _, arch = spec.partition(":")
+    return {"name": name, "arch": arch} if arch else {"name": name}
+
+
+def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]], **given: Any) -> nn.Module:
+    """Make the network that ``spec`` describes.
+
+    Args:
+        spec: a name in ``known``, a mapping with ``name`` and the network's own keywords, or a finished module.
+        known: ``TRUNKS``, ``DECODERS`` or ``GENERATORS``.
+        given: what the caller knows and the spec need not say (shapes).
+
+    Raises:
+        ValueError: an unknown name (the nearest is proposed) or a keyword that the network does not have.
+    """
+    if isinstance(spec, nn.Module):
+        return spec
+    options = parse_spec(spec)
+    name = str(options.pop("name", None))
+    name = _RENAMED.get(name, name)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"unknown network {name!r}{hint}; there are: {', '.join(known)}")
+    try:
+        return known[name](**given, **options)
+    except TypeError as error:
+        raise ValueError(f"network {name!r}: {error}") from error
