@@ -1,25 +1,33 @@
-"""The batch contract: named tensors, each with the batch first.
+"""The batch contract: a mapping of named tensors, each with the batch first.
 
-``input`` (B, ...) and, where there is one, ``label`` (B,) long, -1 meaning unlabelled; text is ``tokens`` (B, L), ids
-of words, -1 meaning none.
+B samples; unlabelled ones have the label -1, or of a task with several numbers a sample a row of NaN.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-INPUT = "input"
-LABEL = "label"
-TOKENS = "tokens"
+INPUT = "input"  # (B, ...)
+LABEL = "label"  # (B,) long, or (B, K)
+INDEX = "index"  # (B,) long: the samples' places within their split
+TARGET = "target"  # (B, ...): the other domain's input
+VIEWS = "views"  # (B, V, C, H, W)
+LOCAL_VIEWS = "local_views"  # (B, V', C, h, w)
+TOKENS = "tokens"  # (B, T) long, -1 where there is none
+MASK = "mask"  # (B, T) bool, or (B, H, W)
+TAGS = "tags"  # (B, T) long, -1 where there is none
+BOXES = "boxes"  # a list of B tensors (N_b, 4)
+SEED = "seed"  # an int for the batch's augmentation, which the datamodule uses up
 
 
-def as_mapping(batch: Any, name: str = INPUT) -> Mapping[str, Any]:
+def as_mapping(batch: Any, input_key: str = INPUT) -> Mapping[str, Any]:
     """Give any loader's batch the contract's form.
 
     Args:
         batch: a mapping, a tensor (the input), or ``(input,)`` / ``(input, label)``.
-        name: of the input.
+        input_key: what the input is called.
 
     Returns:
         The batch itself if it is a mapping, otherwise a new one over the same tensors.
@@ -30,9 +38,9 @@ def as_mapping(batch: Any, name: str = INPUT) -> Mapping[str, Any]:
     if isinstance(batch, Mapping):
         return batch
     if isinstance(batch, Tensor):
-        return {name: batch}
+        return {input_key: batch}
     if isinstance(batch, Sequence) and 1 <= len(batch) <= 2:
-        return dict(zip((name, LABEL), batch, strict=False))
+        return dict(zip((input_key, LABEL), batch, strict=False))
     raise ValueError(f"a batch is a mapping of tensors, a tensor or (input, label); got {type(batch).__name__}")
 
 
@@ -43,3 +51,11 @@ def require(batch: Mapping[str, Any], key: str, module: object) -> Any:
     raise ValueError(
         f"{type(module).__name__} needs {key!r} in the batch, which has only: {', '.join(map(repr, batch))}"
     )
+
+
+def class_labels(batch: Mapping[str, Any], input_key: str = INPUT) -> Tensor:
+    """A batch's labels if they are of classes, (B,) long; -1 for samples without one, as of any other task."""
+    x, labels = batch[input_key], batch.get(LABEL)
+    if labels is None or labels.ndim != 1 or labels.is_floating_point():
+        return torch.full((len(x),), -1, device=x.device)
+    return labels.to(x.device)

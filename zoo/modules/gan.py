@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from zoo.core.base import ZooModule
 from zoo.core.batch import INPUT, LABEL, as_mapping, require
+from zoo.core.ema import update_ema
 from zoo.functional.diff_augment import POLICIES, diff_augment
 from zoo.functional.gan import (
     LOSSES,
@@ -330,10 +330,7 @@ class GANModule(ZooModule):
         """The average moves towards the generator, at first faster."""
         step = self.global_step / self.hparams.critic_steps
         decay = min(self.hparams.ema, (1 + step) / (10 + step))
-        average, current = [*self.generator_ema.parameters()], [*self.generator.parameters()]
-        get_ema_multi_avg_fn(decay)(average, current, 0)
-        for mine, theirs in zip(self.generator_ema.buffers(), self.generator.buffers(), strict=True):
-            mine.copy_(theirs)
+        update_ema(self.generator_ema, self.generator, decay)
 
 
 def _trainable(network: nn.Module) -> Iterator[nn.Parameter]:

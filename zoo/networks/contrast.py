@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.core.distributed import gather_rows
 from zoo.functional.distill import contrast_scores, crd_loss
 
 
@@ -69,7 +70,9 @@ class ContrastMemory(nn.Module):
 
     def _remember(self, index: Tensor, rows: Tensor) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            index, rows = _of_all_ranks(index), _of_all_ranks(rows.transpose(0, 1)).transpose(0, 1)
+            world = torch.distributed.get_world_size()
+            index = gather_rows(index, world, equal=True)
+            rows = gather_rows(rows.transpose(0, 1), world, equal=True).transpose(0, 1)
         self.memory[:, index] = F.normalize(torch.lerp(rows, self.memory[:, index], self.momentum), dim=2)
 
     def get_extra_state(self) -> Tensor:
@@ -84,10 +87,3 @@ class ContrastMemory(nn.Module):
         super()._apply(fn, recurse)
         self.memory = fn(self.memory)
         return self
-
-
-def _of_all_ranks(x: Tensor) -> Tensor:
-    """Rows (B, ...) of all processes, which have as many each."""
-    parts = [torch.empty_like(x) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, x.contiguous())
-    return torch.cat(parts)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.functional.normalisation import normalise
 from zoo.networks.spec import TRUNKS, Spec, build
 
 _ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
@@ -99,11 +100,4 @@ class Encoder(nn.Module):
     def preprocess(self, x: Tensor) -> Tensor:
         """Pictures (B, C, H, W), uint8 or floats in [0, 1], or vectors (B, D), to what the encoder was trained on."""
         x = x.float() / 255 if x.dtype == torch.uint8 else x
-        if self.normalisation is None:
-            return x
-        if "sample_offset" in self.normalisation:
-            std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
-            return (x - mean) / (std + self.normalisation["sample_offset"])
-        ones = [1] * (x.ndim - 2)  # a value for each channel, or for each number of a vector
-        mean, std = (torch.tensor(self.normalisation[key], device=x.device).view(-1, *ones) for key in ("mean", "std"))
-        return (x - mean) / std
+        return normalise(x, self.normalisation)

@@ -5,23 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.functional.normalisation import value_range
 from zoo.networks.spec import GENERATORS, Spec, build
 
 CLASS_DIM = 32  # of a class's vector beside the noise
-
-
-def black_and_white(normalisation: dict[str, Any] | None) -> tuple[Tensor, Tensor]:
-    """The values of black and white after the data's normalisation, (C, 1, 1) or (1, 1, 1) each.
-
-    Raises:
-        ValueError: every picture has its own.
-    """
-    if normalisation is None:
-        return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
-    if "mean" not in normalisation:
-        raise ValueError("pictures that are normalised one by one have no black and white to generate between")
-    mean, std = (torch.tensor(normalisation[key]).view(-1, 1, 1) for key in ("mean", "std"))
-    return (0 - mean) / std, (1 - mean) / std
 
 
 class Generator(nn.Module):
@@ -57,7 +44,7 @@ class Generator(nn.Module):
             raise ValueError("a class is a vector beside the noise: generator 'image' cannot be conditional")
         self.latent_shape = (latent_dim,) if len(shape) == 1 else shape
         self.classes = nn.Embedding(num_classes, CLASS_DIM) if num_classes else None
-        low, high = black_and_white(normalisation)
+        low, high = value_range(normalisation)
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("high", high, persistent=False)
 

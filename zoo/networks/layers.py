@@ -1,6 +1,5 @@
 """Outputs of layers within a network, and what makes one network's layer comparable with another's."""
 
-import difflib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from zoo.core.suggest import did_you_mean
 
 
 def find_layers(network: nn.Module, names: Sequence[str], owner: str = "network") -> dict[str, nn.Module]:
@@ -25,8 +26,7 @@ def find_layers(network: nn.Module, names: Sequence[str], owner: str = "network"
     known = {name: layer for name, layer in network.named_modules() if name}
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = did_you_mean(name, known)
             raise ValueError(f"the {owner} has no layer {name!r}{hint}; there are: {', '.join(known)}")
     return {name: known[name] for name in names}
 

@@ -5,13 +5,14 @@ of theirs are loaded by ``zoo.io.library_weights``. Within ``model`` parameters 
 """
 
 import copy
-import difflib
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from zoo.core.suggest import did_you_mean
 
 _NO_LAST_LAYER = ("googlenet", "inception", "squeezenet")
 _NOT_PLAIN = ("mnasnet",)  # its weights carry a version, without which they are refused
@@ -176,6 +177,4 @@ def _timm() -> Any:
 
 def _check_name(arch: str, known: Sequence[str], library: str) -> None:
     if arch not in known:
-        near = difflib.get_close_matches(arch, known, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"{library} has no classifier {arch!r}{hint}")
+        raise ValueError(f"{library} has no classifier {arch!r}{did_you_mean(arch, known)}")

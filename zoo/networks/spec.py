@@ -5,12 +5,12 @@ A trunk maps (B, *input_shape) to features (B, F); a decoder maps latents (B, D)
 that, too, but may want its latents in another shape, ``latent_shape``.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
+from zoo.core.suggest import did_you_mean
 from zoo.networks.adversarial import (
     DCGANGenerator,
     DCGANTrunk,
@@ -76,9 +76,7 @@ def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]],
     name = str(options.pop("name", None))
     name = _RENAMED.get(name, name)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"unknown network {name!r}{hint}; there are: {', '.join(known)}")
+        raise ValueError(f"unknown network {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}")
     try:
         return known[name](**given, **options)
     except TypeError as error:

@@ -1,0 +1,47 @@
+"""What several processes have in common: rows of all ranks, and one pass over the training data."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.core.batch import INPUT, as_mapping
+
+
+def gather_rows(x: Tensor, world_size: int, equal: bool = False) -> Tensor:
+    """The ranks' rows (N_r, ...), one rank after the other, on all ranks; without gradients.
+
+    Args:
+        x: this rank's rows.
+        world_size: of the trainer: one that trains within another's process has 1.
+        equal: all ranks have as many rows; otherwise their numbers are exchanged first, for which a GPU waits.
+    """
+    if world_size == 1:
+        return x
+    counts = [len(x)] * world_size
+    if not equal:
+        number = torch.tensor(len(x), device=x.device)
+        numbers = [torch.zeros_like(number) for _ in range(world_size)]
+        torch.distributed.all_gather(numbers, number)
+        counts = [int(n) for n in numbers]
+    padded = x.detach().contiguous()
+    if len(x) < max(counts):
+        padded = torch.cat([padded, x.new_zeros(max(counts) - len(x), *x.shape[1:])])
+    parts = [torch.empty_like(padded) for _ in range(world_size)]
+    torch.distributed.all_gather(parts, padded)
+    return torch.cat([rows[:n] for rows, n in zip(parts, counts, strict=True)])
+
+
+def training_batches(trainer: Any, input_key: str = INPUT) -> Iterator[Mapping[str, Any]]:
+    """One pass over this rank's training data, from their beginning, on the device.
+
+    From a loader of its own where there is a datamodule, so that the trainer's keeps its place.
+
+    Args:
+        trainer: at work.
+        input_key: what a bare tensor from somebody's loader is called.
+    """
+    data: Any = getattr(trainer, "datamodule", None)
+    for batch in data.train_dataloader() if data else trainer.train_dataloader or ():
+        yield as_mapping(trainer.strategy.batch_to_device(batch), input_key)  # runs the datamodule's hooks, too

@@ -1,0 +1,62 @@
+"""What is done to inputs in [0, 1] before a network sees them, as a plain mapping that travels with the encoder.
+
+``{"mean": [...], "std": [...]}`` has a value for each channel (or for each number of a vector): x becomes
+(x - mean) / std. ``{"sample_offset": a}`` normalises each image by itself (contrast normalisation, Coates et al. 2011):
+its own mean is subtracted, and it is divided by its own standard deviation + a. None leaves inputs as they are.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Normalisation = dict[str, Any]
+
+
+def normalise(x: Tensor, normalisation: Normalisation | None) -> Tensor:
+    """Images (B, C, H, W) in [0, 1], or vectors (B, D), as the mapping says.
+
+    >>> normalise(torch.tensor([[1.0, 0.0]]), {"mean": [0.5, 0.5], "std": [0.25, 0.5]})
+    tensor([[ 2., -1.]])
+    """
+    if normalisation is None:
+        return x
+    if "sample_offset" in normalisation:
+        std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
+        return (x - mean) / (std + normalisation["sample_offset"])
+    mean, std = _per_channel(normalisation, x.ndim - 2, x.device)
+    return (x - mean) / std
+
+
+def denormalise(x: Tensor, normalisation: Normalisation | None) -> Tensor:
+    """Back: images (..., C, H, W) to values in [0, 1], clamped.
+
+    Where each image had its own normalisation, which is not known any more, it fills the range from black to white.
+    """
+    if normalisation and "sample_offset" in normalisation:
+        low, high = x.amin((-3, -2, -1), keepdim=True), x.amax((-3, -2, -1), keepdim=True)
+        x = (x - low) / (high - low).clamp_min(1e-6)
+    elif normalisation:
+        mean, std = _per_channel(normalisation, 2, x.device)
+        x = x * std + mean
+    return x.clamp(0, 1)
+
+
+def value_range(normalisation: Normalisation | None) -> tuple[Tensor, Tensor]:
+    """What 0 (black) and 1 (white) become, (C, 1, 1) or (1, 1, 1) each.
+
+    Raises:
+        ValueError: every image has its own.
+    """
+    if normalisation is None:
+        return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    if "mean" not in normalisation:
+        raise ValueError("images that are normalised one by one have no common black and white to generate between")
+    mean, std = _per_channel(normalisation, 2, None)
+    return (0 - mean) / std, (1 - mean) / std
+
+
+def _per_channel(normalisation: Normalisation, sides: int, device: Any) -> list[Tensor]:
+    """Mean and standard deviation, (C, 1, ..., 1) each."""
+    ones = [1] * sides
+    return [torch.tensor(normalisation[key], device=device).view(-1, *ones) for key in ("mean", "std")]
