@@ -23,10 +23,21 @@ __all__ = list(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _EXPORTS:
         raise AttributeError(f"module 'zoo' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(_EXPORTS[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # takes a while: only who asks waits
+
+    try:
+        return version("pretraining-zoo")
+    except PackageNotFoundError:  # run from a copy of the sources that nobody installed
+        return "0+unknown"
