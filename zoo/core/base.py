@@ -1,7 +1,7 @@
 """What every module shares: steps around ``loss``, randomness that repeats, checkpoints that know their owner."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -23,6 +23,13 @@ class ZooModule(pl.LightningModule, metaclass=RenamedOptions):
     monitor = "val/loss"
     monitor_mode = "min"
     input_key = INPUT  # of a batch: what the module is fed
+    # What the tests of every technique must know of one.
+    batch_independent: ClassVar[str] = ""  # why two half batches, or two processes, are not one whole; "" if they are
+    deterministic_options: ClassVar[dict[str, Any]] = {}  # under which training draws nothing, to compare such halves
+    artifacts: ClassVar[tuple[str, ...]] = ("encoder/encoder.json", "latent_map.png")  # files that every run leaves
+    takes_tuples: ClassVar[bool] = True  # (input, label) pairs from any loader are enough
+    stops_exactly: ClassVar[bool] = True  # stopped in mid-epoch, it goes on as if it had not been
+
     hparams: Any  # plain values; Lightning declares a mapping, but it has attributes too
     divergence_hint = "try a lower lr (--model.lr), --trainer.gradient_clip_val 1, or --trainer.precision 32-true"
 

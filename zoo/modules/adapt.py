@@ -68,6 +68,9 @@ class AdaptModule(FinetuneModule):
         ValueError: an argument out of its range, "adabn" for a network without batch norms, no labels, no target.
     """
 
+    batch_independent = "its batch norms look at whole batches"
+    takes_tuples = False  # images of two domains have no place in one
+
     def __init__(
         self,
         input_shape: Sequence[int] = (3, 28, 28),

@@ -15,7 +15,7 @@ In two the code is a distribution q(z | x), kept near the prior N(0, 1):
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,8 @@ class AutoencoderModule(ZooModule):
     Raises:
         ValueError: an argument out of its range, a network that does not fit, inputs that the likelihood excludes.
     """
+
+    deterministic_options: ClassVar[dict[str, Any]] = {"variant": "plain"}
 
     def __init__(
         self,

@@ -93,6 +93,8 @@ class DistillModule(FinetuneModule):
         FileNotFoundError: there is no such teacher.
     """
 
+    batch_independent = "its default teacher learns from batches of this size, too; tests of its own name a teacher"
+
     def __init__(
         self,
         input_shape: Sequence[int] = (1, 28, 28),

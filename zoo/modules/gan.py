@@ -82,6 +82,7 @@ class GANModule(ZooModule):
     """
 
     monitor = "val/swd"
+    batch_independent = "its noise is drawn anew for every batch; tests of its own give halves the same noise"
     divergence_hint = "try a lower lr (--model.lr), more of --model.r1, or --trainer.gradient_clip_val 1"
 
     def __init__(

@@ -78,6 +78,7 @@ class PCAModule(GradientFreeModule):
     seen: Tensor
     encoder: Encoder
     divergence_hint = "are inputs so large that their squares overflow? Scale them, or use float64"
+    artifacts = ("encoder/encoder.json", "latent_map.png", "components.png", "scree.png")
 
     def __init__(
         self,

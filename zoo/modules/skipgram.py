@@ -67,6 +67,8 @@ class SkipGramModule(ZooModule):
     """
 
     input_key = TOKENS
+    batch_independent = "its negative samples are drawn anew for every batch"
+    artifacts = ("vectors/vectors.safetensors", "word_map.png")
     divergence_hint = "try a lower lr (--model.lr) or a smaller --model.max_step"
 
     def __init__(

@@ -74,6 +74,8 @@ class SOMModule(GradientFreeModule):
 
     started: Tensor
     divergence_hint = "are there NaN, infinite or huge numbers among the inputs?"
+    artifacts = ("encoder/encoder.json", "latent_map.png", "map.png", "units.png")
+    stops_exactly = False  # a map that is stopped moves once more
 
     def __init__(
         self,

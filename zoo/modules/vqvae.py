@@ -46,6 +46,8 @@ class VQVAEModule(ZooModule):
         ValueError: an argument out of its range, or inputs that are not pictures.
     """
 
+    batch_independent = "its codebook begins with vectors of the first batch, drawn by chance, and follows every batch"
+
     def __init__(
         self,
         input_shape: Sequence[int] = (1, 28, 28),
