@@ -18,7 +18,7 @@ def random_shift(x: Tensor, pixels: int, generator: Generator | None = None) -> 
     """
     b, c, h, w = x.shape
     if not 0 <= pixels < min(h, w):
-        raise ValueError(f"a crop of {pixels} pixels does not fit pictures of {h} x {w}")
+        raise ValueError(f"a shift of {pixels} pixels does not fit pictures of {h} x {w}")
     padded = F.pad(x, [pixels] * 4, mode="reflect")
     offset = torch.randint(0, 2 * pixels + 1, (2, b, 1), device=x.device, generator=generator)
     rows = offset[0] + torch.arange(h, device=x.device)  # (B, H)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 from datamodules.loader import PartedData, Resumable
 from datamodules.text import (
     NumberedText,
+    SentenceBoundary,
     Tokeniser,
-    Unit,
     choose_vocabulary,
     join_phrases,
     keep_probability,
@@ -126,14 +126,14 @@ class Corpus(PartedData):
         path: a file (.gz, .bz2, .xz are unpacked), or a folder of them; None takes ``sentences``, and without those
             the small Lee corpus that comes with gensim, 300 news stories.
         sentences: instead of ``path`` an iterable of lists of words, or of strings.
-        unit: what ends a sentence, over whose end no word sees another: a "line", a "paragraph" (an empty line), or
-            nothing but the "file"'s end.
+        sentence_boundary: what ends a sentence, over whose end no word sees another: a "line", a "paragraph" (an empty
+            line), or nothing but the "file"'s end.
         tokeniser: "simple" is gensim's: lower case, runs of 2 to 15 letters; "whitespace" takes what is between blanks.
         phrases: so many passes in which words that are often together become one, ``new_york``.
         errors: bytes that are no UTF-8 are replaced and counted, or with "strict" end it.
         min_count: rarer words are left out, as if they were not there.
         max_vocab: at most so many words, the most frequent.
-        sample: words with a larger share of the text than this are thinned out; 0 keeps all.
+        subsample_threshold: share of the text above which a word is thinned out; 0 keeps all.
         length: L, words in a row.
         batch_size: B, rows on each rank; None takes 64, and fewer where that would be less than 50 batches an epoch.
         val_fraction: share at the end of the text that is set aside for validation and test; where that would be fewer
@@ -145,18 +145,19 @@ class Corpus(PartedData):
     """
 
     input_shape = num_classes = normalisation = None
+    renamed: ClassVar = {"unit": "sentence_boundary", "sample": "subsample_threshold"}
 
     def __init__(
         self,
         path: str | None = None,
         sentences: Iterable[Any] | None = None,
-        unit: Unit = "line",
+        sentence_boundary: SentenceBoundary = "line",
         tokeniser: Tokeniser = "simple",
         phrases: int = 0,
         errors: Literal["replace", "strict"] = "replace",
         min_count: int = 5,
         max_vocab: int | None = None,
-        sample: float = 1e-3,
+        subsample_threshold: float = 1e-3,
         length: int = 512,
         batch_size: int | None = None,
         val_fraction: float = 0.01,
@@ -168,7 +169,11 @@ class Corpus(PartedData):
             "max_vocab": (max_vocab or 1, 1),
             "phrases": (phrases, 0),
         }
-        at_least |= {"length": (length, 2), "batch_size": (batch_size or 1, 1), "sample": (sample, 0)}
+        at_least |= {
+            "length": (length, 2),
+            "batch_size": (batch_size or 1, 1),
+            "subsample_threshold": (subsample_threshold, 0),
+        }
         for name, (value, least) in at_least.items():
             if value < least:
                 raise ValueError(f"{name} must be {least} or more; got {value}")
@@ -179,8 +184,14 @@ class Corpus(PartedData):
         if isinstance(sentences, str):
             raise ValueError("sentences is an iterable of sentences; for one text write [text]")
         self.path, self.sentences = path, sentences
-        self.unit, self.tokeniser, self.phrases, self.errors = unit, tokeniser, phrases, errors
-        self.min_count, self.max_vocab, self.sample = min_count, max_vocab, sample
+        self.sentence_boundary, self.tokeniser, self.phrases, self.errors = (
+            sentence_boundary,
+            tokeniser,
+            phrases,
+            errors,
+        )
+        self.min_count, self.max_vocab = min_count, max_vocab
+        self.subsample_threshold = subsample_threshold
         self.length, self.batch_size, self.val_fraction, self.seed = length, batch_size, val_fraction, seed
         self._ready = False
 
@@ -215,7 +226,7 @@ class Corpus(PartedData):
         keep = torch.zeros(len(ids))
         keep[0] = 1  # ends of sentences
         counts = torch.tensor(list(self._vocabulary.values()))
-        keep[numbers] = keep_probability(counts, self.sample)
+        keep[numbers] = keep_probability(counts, self.subsample_threshold)
         _check_pairs(text, ids)
         held_out = int(len(text) * self.val_fraction)
         split = len(text) - held_out
@@ -229,7 +240,7 @@ class Corpus(PartedData):
                 self.sentences = list(self.sentences)
             return words_of_sentences(self.sentences, self.tokeniser)
         files = text_files(self.path if self.path is not None else _lee())
-        return words_of_files(files, self.unit, self.tokeniser, self.errors)
+        return words_of_files(files, self.sentence_boundary, self.tokeniser, self.errors)
 
     def _loader(self, part: str, shuffle: bool = False) -> CorpusLoader:
         self.setup()
@@ -249,7 +260,7 @@ def _check_pairs(text: NumberedText, ids: Tensor) -> None:
             return
     raise ValueError(
         "no sentence has two words of the vocabulary, so no word has a neighbour to predict: "
-        "check --data.unit, --data.min_count and --data.tokeniser"
+        "check `data.sentence_boundary`, `data.min_count` and `data.tokeniser`"
     )
 
 

@@ -1,7 +1,7 @@
 """Two domains at once: a labelled source, and a target whose labels are for testing only."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -68,7 +68,7 @@ class Domains(PartedData):
         validate_on: "source", or "target": its labels then choose the best checkpoint, which is not adaptation without
             labels any more, and good for looking.
         batch_size: B, of each domain, on each rank.
-        crop: training pictures are shifted by up to so many pixels.
+        shift: pixels by which training images are shifted at most, in both directions.
         flip: training pictures are mirrored by chance.
         val_fraction: share of the training pictures set aside for validation.
         seed: of orders, augmentation and splitting.
@@ -87,13 +87,13 @@ class Domains(PartedData):
         size: int = 32,
         validate_on: Literal["source", "target"] = "source",
         batch_size: int = 64,
-        crop: int = 0,
+        shift: int = 0,
         flip: bool = False,
         val_fraction: float = 0.1,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        options: dict[str, Any] = {"batch_size": batch_size, "crop": crop, "flip": flip, "seed": seed}
+        options: dict[str, Any] = {"batch_size": batch_size, "shift": shift, "flip": flip, "seed": seed}
         options["val_fraction"] = val_fraction
         makers: dict[str, Any] = {
             "digits": lambda: Digits(**options),
@@ -129,6 +129,7 @@ class Domains(PartedData):
 
     task = "classification"
     normalisation = None
+    renamed: ClassVar = {"crop": "shift"}
 
     @property
     def fingerprint(self) -> str:

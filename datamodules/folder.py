@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -103,8 +103,8 @@ class Folder(ImageData):
         channels: 3 for colour, 1 for grey.
         labels: a .csv file of paths relative to the root and their labels (see ``read_labels``), where sub-folders do
             not name the classes. Pictures that are not in it are unlabelled.
-        kind: of those labels: "classification"; "multilabel", several classes a picture, labels (B, C) of 0 and 1; or
-            "regression", numbers (B, K); in both NaN means unlabelled.
+        task: what those labels are of: "classification"; "multilabel", several classes an image, labels (B, C) of 0
+            and 1; or "regression", numbers (B, K); in both NaN means unlabelled.
         strict: stop at a file that cannot be read; otherwise it is left out, counted and named.
         in_memory: decode once and keep all; "auto" does so up to 2 GiB of pixels. Otherwise workers decode every epoch.
         num_workers: processes (or threads, where kept in memory) that decode.
@@ -115,13 +115,15 @@ class Folder(ImageData):
         ValueError: an argument out of its range; a file that cannot be read, if ``strict``.
     """
 
+    renamed: ClassVar = {"kind": "task"}
+
     def __init__(
         self,
         root: str,
         size: int = 64,
         channels: Literal[1, 3] = 3,
         labels: str = "",
-        kind: Task = "classification",
+        task: Task = "classification",
         strict: bool = False,
         in_memory: bool | Literal["auto"] = "auto",
         num_workers: int = 2,
@@ -130,11 +132,11 @@ class Folder(ImageData):
         super().__init__(**options)
         if size < 1:
             raise ValueError(f"size must be 1 or more; got {size}")
-        if kind != "classification" and not labels:
-            raise ValueError(f"kind {kind!r} needs a file of labels: --data.labels FILE.csv")
-        if kind != "classification" and self.labels_per_class is not None:
-            raise ValueError(f"labels_per_class is for classes; these labels are of a {kind}")
-        self.labels, self.task = labels, kind
+        if task != "classification" and not labels:
+            raise ValueError(f"`data.task` {task!r} needs a file of labels: `data.labels`")
+        if task != "classification" and self.labels_per_class is not None:
+            raise ValueError(f"labels_per_class is for classes; these labels are of a {task}")
+        self.labels, self.task = labels, task
         self.root = Path(root).expanduser()
         self.size, self.channels, self.strict = size, channels, strict
         self.in_memory, self.num_workers = in_memory, num_workers

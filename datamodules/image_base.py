@@ -1,7 +1,7 @@
 """What all sources of pictures share: splits, label budgets, loaders, and the work on whole batches on the device."""
 
 import hashlib
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -10,6 +10,7 @@ from datamodules.augment import random_flip, random_jitter, random_rotation, ran
 from datamodules.label_budget import check_options, keep_labels
 from datamodules.loader import PartedData, ShardedSampler, StreamLoader, TensorLoader
 from datamodules.table_reader import Task
+from zoo.core.arguments import at_least
 
 _FITS_ON_DEVICE = 2 * 2**30  # bytes: more than this stays in the computer's memory
 
@@ -49,7 +50,7 @@ class ImageData(PartedData):
             "dynamic" draws training pictures anew at every use and the others once (Burda et al. 2016).
         normalise: "unit" leaves pixels in [0, 1]; "standard" subtracts the mean and divides by the deviation;
             "sample" does so for each picture with its own (contrast normalisation, Coates et al. 2011).
-        crop: training pictures are shifted by up to so many pixels.
+        shift: pixels by which training images are shifted at most, in both directions.
         flip: training pictures are mirrored left to right by chance.
         rotate: training pictures are turned by up to so many degrees to either side.
         jitter: training pictures' contrast and brightness vary by up to this share, 0 to 1.
@@ -57,8 +58,8 @@ class ImageData(PartedData):
         label_seed: chooses which.
         labelled_only: train on the labelled samples alone; otherwise the unlabelled rest takes part.
         val_fraction: share of the training pictures set aside for validation where the source has no such part.
-        views: after so many epochs order and augmentation begin again, so that something kept about each view of a
-            picture (a teacher's outputs) is true again; None goes on for ever.
+        augmentation_period: epochs after which order and augmentation begin again, so that what is kept about each
+            augmented image (a teacher's outputs) is true again; None never repeats.
         seed: of shuffling, augmentation and splitting.
 
     Raises:
@@ -71,13 +72,14 @@ class ImageData(PartedData):
     class_names: list[str]
     task: Task = "classification"
     num_workers = 0
+    renamed: ClassVar = {"crop": "shift", "views": "augmentation_period"}
 
     def __init__(
         self,
         batch_size: int = 128,
         binarise: Literal["none", "threshold", "static", "dynamic"] = "none",
         normalise: Literal["unit", "standard", "sample"] = "unit",
-        crop: int = 0,
+        shift: int = 0,
         flip: bool = False,
         rotate: float = 0.0,
         jitter: float = 0.0,
@@ -85,7 +87,7 @@ class ImageData(PartedData):
         label_seed: int = 0,
         labelled_only: bool = False,
         val_fraction: float = 0.1,
-        views: int | None = None,
+        augmentation_period: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -93,13 +95,13 @@ class ImageData(PartedData):
             raise ValueError(f"jitter must be 0 to 1; got {jitter}")
         if not 0 <= rotate <= 180:
             raise ValueError(f"rotate must be 0 to 180 degrees; got {rotate}")
-        if views is not None and views < 1:
-            raise ValueError(f"views must be 1 or more; got {views}")
+        if augmentation_period is not None:
+            at_least(1, augmentation_period=augmentation_period)
         check_options(batch_size, val_fraction, labels_per_class, labelled_only)
         self.batch_size, self.binarise, self.normalise = batch_size, binarise, normalise
-        self.crop, self.flip, self.rotate, self.jitter = crop, flip, rotate, jitter
+        self.shift, self.flip, self.rotate, self.jitter = shift, flip, rotate, jitter
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
-        self.val_fraction, self.views, self.seed = val_fraction, views, seed
+        self.val_fraction, self.augmentation_period, self.seed = val_fraction, augmentation_period, seed
         self.splits: dict[str, Split] = {}
 
     def read(self) -> dict[str, Split]:
@@ -129,17 +131,18 @@ class ImageData(PartedData):
         return digest.hexdigest()[:16]
 
     @property
-    def replay(self) -> dict[str, Any]:
+    def augmentation_signature(self) -> dict[str, Any]:
         """What decides the training inputs, for whoever keeps something about each: ``samples``, their number;
-        ``views``, in how many forms each comes (None: always new ones); ``data`` and ``augmentation``: with the same,
-        picture number i in view v is the same."""
+        ``augmentation_period``, in how many forms each comes (None: always new ones); ``data`` and ``augmentation``:
+        with the same, image number i in round r of augmentation is the same."""
         images, used = self.splits["train"].images, {"binarise": self.binarise, "normalise": self.normalise}
-        changes = {"crop": self.crop, "flip": self.flip, "rotate": self.rotate, "jitter": self.jitter}
+        # Their keys are those of folders of teachers' outputs, and stay as they were.
+        changes = {"crop": self.shift, "flip": self.flip, "rotate": self.rotate, "jitter": self.jitter}
         moving = any(changes.values()) or self.binarise == "dynamic"
-        order = {"seed": self.seed, "batch_size": self.batch_size, "views": self.views}
+        order = {"seed": self.seed, "batch_size": self.batch_size, "views": self.augmentation_period}
         return {
             "samples": len(images),
-            "views": self.views if moving else 1,
+            "augmentation_period": self.augmentation_period if moving else 1,
             "data": {"pictures": hashlib.sha256(_content(images)).hexdigest()[:16], **used},
             "augmentation": {**changes, **order} if moving else {},
         }
@@ -185,7 +188,7 @@ class ImageData(PartedData):
 
     def _loader(self, part: str, shuffle: bool = False) -> TensorLoader | StreamLoader:
         images, labels = self.splits[part]
-        sampler = ShardedSampler(images, *self._place(), shuffle, self.seed, self.views)
+        sampler = ShardedSampler(images, *self._place(), shuffle, self.seed, self.augmentation_period)
         if not isinstance(images, Tensor):
             return StreamLoader(images, self.batch_size, sampler, self.num_workers)
         tensors = {"input": images} if labels is None else {"input": images, "label": labels}
@@ -212,10 +215,10 @@ class ImageData(PartedData):
         return {"input": x, **rest}
 
     def _augment(self, x: Tensor, seed: int) -> Tensor:
-        if not (self.crop or self.flip or self.rotate or self.jitter):
+        if not (self.shift or self.flip or self.rotate or self.jitter):
             return x
         generator = Generator(x.device).manual_seed(seed)
-        x = random_shift(x, self.crop, generator) if self.crop else x
+        x = random_shift(x, self.shift, generator) if self.shift else x
         x = random_flip(x, generator) if self.flip else x
         x = random_rotation(x, self.rotate, generator) if self.rotate else x
         return random_jitter(x, self.jitter, generator) if self.jitter else x

@@ -82,7 +82,7 @@ class StoredImages(ImageData):
             raise FileNotFoundError(
                 f"{type(self).__name__} is not there (looked in {looked}) and could not be downloaded "
                 f"({str(error).splitlines()[0]}): put its files into one of these folders, or name another with "
-                "--data.root DIR"
+                "`data.root`"
             ) from error
 
     def _folder(self) -> Path:

@@ -21,7 +21,7 @@ class ShardedSampler(DistributedSampler):
         rank, world_size: of this process, and how many there are.
         shuffle: permute anew every epoch; otherwise in order.
         seed: of the permutations.
-        views: after so many epochs orders and seeds begin again; None never does.
+        period: epochs after which orders and seeds begin again; None never repeats.
     """
 
     def __init__(
@@ -31,13 +31,13 @@ class ShardedSampler(DistributedSampler):
         world_size: int = 1,
         shuffle: bool = False,
         seed: int = 0,
-        views: int | None = None,
+        period: int | None = None,
     ) -> None:
         super().__init__(data, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
-        self.views = views
+        self.period = period
 
     def set_epoch(self, epoch: int) -> None:
-        super().set_epoch(epoch % self.views if self.views else epoch)
+        super().set_epoch(epoch % self.period if self.period else epoch)
 
     def indices(self) -> Tensor:
         """This epoch's and this rank's indices, (ceil(N / R),) long."""
@@ -209,6 +209,12 @@ class PartedData(pl.LightningDataModule, metaclass=RenamedOptions):
     def _place(self) -> tuple[int, int]:
         """This process's rank, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    @property
+    def replay(self) -> dict[str, Any]:
+        """The old name of ``augmentation_signature``, for one release; ``views`` was its ``augmentation_period``."""
+        signature = self.augmentation_signature  # type: ignore[attr-defined]
+        return {**signature, "views": signature["augmentation_period"]}
 
     def __str__(self) -> str:
         # Lightning's own asks for loaders, and fails on any that is no DataLoader.

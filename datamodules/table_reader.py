@@ -140,7 +140,7 @@ def _table(names: list[str], cells: Any, given: Any, wanted: list[str], source: 
         raise ValueError(f"{source} has its own labels, 'y': leave label out")
     columns = given.shape[1] if isinstance(given, np.ndarray) and given.ndim == 2 else len(wanted)
     if columns > 1 and task == "classification":
-        raise ValueError(f"{columns} columns of labels: say of which kind they are, multilabel or regression")
+        raise ValueError(f"{columns} columns of labels: say what they are of, `data.task` multilabel or regression")
     places = [_place(names, label, "label", source) for label in wanted]
     if places:
         given = [[row[i] for i in places] for row in cells]

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -39,7 +39,8 @@ class Vectors(PartedData):
             ``y`` (N,).
         label: the column that holds classes, by name or by number from 0, or several columns; "" is none. The bundled
             ones and .npz have their own.
-        kind: of the labels: "classification"; "multilabel", a column of 0 and 1 for each class; "regression", numbers.
+        task: what the labels are of: "classification"; "multilabel", a column of 0 and 1 for each class; "regression",
+            numbers.
         drop: columns to leave out, by name or number.
         standardise: subtract each column's mean and divide by its deviation, both of the training rows; a column
             without variance becomes 0.
@@ -57,11 +58,13 @@ class Vectors(PartedData):
         FileNotFoundError: there is no such file.
     """
 
+    renamed: ClassVar = {"kind": "task"}
+
     def __init__(
         self,
         source: str = "iris",
         label: str | list[str] = "",
-        kind: Task = "classification",
+        task: Task = "classification",
         drop: Sequence[str] = (),
         standardise: bool = True,
         scale: dict[str, list[float]] | None = None,
@@ -77,9 +80,9 @@ class Vectors(PartedData):
         if source in BUNDLED and label:
             raise ValueError(f"{source} has its own labels: leave label out")
         own: Task = "regression" if source == "diabetes" else "classification"
-        if source in BUNDLED and kind not in ("classification", own):
-            raise ValueError(f"{source} is a {own}: leave kind out; got {kind!r}")
-        self.task: Task = own if source in BUNDLED else kind
+        if source in BUNDLED and task not in ("classification", own):
+            raise ValueError(f"{source} is a {own}: leave `data.task` out; got {task!r}")
+        self.task: Task = own if source in BUNDLED else task
         if labels_per_class is not None and self.task != "classification":
             raise ValueError(f"labels_per_class is for classes; these labels are of a {self.task}")
         if scale is not None and not (standardise and {*scale} == {"mean", "std"}):
@@ -190,11 +193,11 @@ class Vectors(PartedData):
         return digest.hexdigest()[:16]
 
     @property
-    def replay(self) -> dict[str, Any]:
-        """What decides the training inputs, as ``ImageData.replay``; rows come in one form only."""
+    def augmentation_signature(self) -> dict[str, Any]:
+        """What decides the training inputs, as ``ImageData.augmentation_signature``; rows come in one form only."""
         rows = self.parts.rows["train"]
         digest = hashlib.sha256(f"{tuple(rows.shape)}".encode() + rows.numpy().tobytes()).hexdigest()[:16]
-        return {"samples": len(rows), "views": 1, "data": {"rows": digest}, "augmentation": {}}
+        return {"samples": len(rows), "augmentation_period": 1, "data": {"rows": digest}, "augmentation": {}}
 
     def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
         if part == "predict":

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Unit = Literal["line", "paragraph", "file"]
+SentenceBoundary = Literal["line", "paragraph", "file"]
 Tokeniser = Literal["simple", "whitespace"]
 
 _PIECE = 1 << 21  # bytes of text that are words at one time: as Python strings they take ten times as much
@@ -83,7 +83,7 @@ def _decoded(piece: bytes, offset: int, path: Path, errors: str) -> tuple[str, i
     except UnicodeDecodeError as error:
         if errors == "strict":
             where = offset + error.start
-            raise ValueError(f"{path}: byte {where:,} is not UTF-8 (--data.errors replace goes on)") from error
+            raise ValueError(f"{path}: byte {where:,} is not UTF-8 (`data.errors` 'replace' goes on)") from error
     text = piece.decode(errors="replace")
     return text, text.count("\ufffd") - piece.count(b"\xef\xbf\xbd")  # less those that were there
 
@@ -103,11 +103,11 @@ def tokenise(text: str, tokeniser: Tokeniser) -> list[str]:
     return simple_preprocess(text)
 
 
-def words_of(text: str, unit: Unit, tokeniser: Tokeniser) -> list[str]:
+def words_of(text: str, boundary: SentenceBoundary, tokeniser: Tokeniser) -> list[str]:
     """A piece's words, with a mark at each end of a sentence."""
-    if unit == "file":
+    if boundary == "file":
         return tokenise(text, tokeniser)
-    separator = "\n" if unit == "line" else "\n\n"
+    separator = "\n" if boundary == "line" else "\n\n"
     if tokeniser == "whitespace":
         return text.replace(separator, f" {_END} ").split()
     *whole, last = text.split(separator)
@@ -116,12 +116,12 @@ def words_of(text: str, unit: Unit, tokeniser: Tokeniser) -> list[str]:
 
 
 def words_of_files(
-    files: Iterable[Path], unit: Unit, tokeniser: Tokeniser, errors: Literal["replace", "strict"]
+    files: Iterable[Path], boundary: SentenceBoundary, tokeniser: Tokeniser, errors: Literal["replace", "strict"]
 ) -> Iterator[list[str]]:
     """Pieces of words with marks between sentences; the end of a file is the end of a sentence."""
     for file in files:
         for text in read_pieces(file, errors):
-            yield words_of(text, unit, tokeniser)
+            yield words_of(text, boundary, tokeniser)
         yield [_END]
 
 
@@ -238,19 +238,19 @@ def choose_vocabulary(text: NumberedText, min_count: int, max_vocab: int | None)
         top = order[0]
         raise ValueError(
             f"min_count {min_count} leaves no word: of {len(counts):,} different words the most frequent, "
-            f"{text.words[top]!r}, occurs {counts[top]:,} times; set --data.min_count {counts[top]} or lower"
+            f"{text.words[top]!r}, occurs {counts[top]:,} times; set `data.min_count` to {counts[top]} or lower"
         )
     return {text.words[i]: int(counts[i]) for i in kept.tolist()}
 
 
-def keep_probability(counts: Tensor, sample: float) -> Tensor:
+def keep_probability(counts: Tensor, threshold: float) -> Tensor:
     """Of each word's occurrences the share that is trained on, (V,): Mikolov's rule as word2vec and gensim have it.
 
     Args:
         counts: (V,) of the words.
-        sample: words with a larger share of the text than this are thinned out; 0 keeps all.
+        threshold: share of the text above which a word is thinned out; 0 keeps all.
     """
-    if sample == 0:
+    if threshold == 0:
         return torch.ones(len(counts))
-    ratio = sample * counts.sum() / counts.double()
+    ratio = threshold * counts.sum() / counts.double()
     return (ratio.sqrt() + ratio).clamp_max(1).float()

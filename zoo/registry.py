@@ -110,7 +110,7 @@ CALLBACKS = {
     "principal_components": "callbacks.by_technique.pca.PrincipalComponents",
     "word_vectors": "callbacks.by_technique.word_vectors.WordVectors",
     "som_map": "callbacks.by_technique.som.SOMMap",
-    "training_film": "callbacks.samples.animation.TrainingFilm",
+    "training_animation": "callbacks.samples.animation.TrainingAnimation",
     "generation": "callbacks.samples.evaluation.Generation",
     "representation": "callbacks.features.evaluation.Representation",
     "classification": "callbacks.predictions.evaluation.Classification",

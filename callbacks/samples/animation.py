@@ -27,7 +27,7 @@ class Frame(NamedTuple):
     pictures: Tensor
 
 
-class TrainingFilm(PictureCallback):
+class TrainingAnimation(PictureCallback):
     """``training.gif`` and ``training.png``: samples of fixed noise after every validation of a training.
 
     For modules that sample pictures (see ``callbacks.samples.draw``). A long training keeps every second, then every
@@ -80,6 +80,9 @@ class TrainingFilm(PictureCallback):
         pictures = first_samples(trainer, module, self.side**2)
         self.frames.append(Frame(trainer.current_epoch + 1, trainer.global_step, pictures))
         self._validations += 1
+
+
+TrainingFilm = TrainingAnimation  # its old name, for one release
 
 
 def save_film(frames: list[Frame], side: int, path: Any) -> None:

@@ -7,7 +7,9 @@ SENTENCES = [["a", "b", "c"], ["d", "e"], ["a", "b"], ["f"]] * 30
 
 
 def corpus(**options):
-    return Corpus(sentences=SENTENCES, **{"min_count": 1, "sample": 0, "length": 16, "val_fraction": 0, **options})
+    return Corpus(
+        sentences=SENTENCES, **{"min_count": 1, "subsample_threshold": 0, "length": 16, "val_fraction": 0, **options}
+    )
 
 
 def rows(loader):
@@ -31,7 +33,7 @@ def test_epochs_differ_and_repeat_by_seed():
 
     assert torch.equal(epoch(0), epoch(0)) and not torch.equal(epoch(0), epoch(1))
     assert not torch.equal(epoch(0), epoch(0, seed=1))
-    assert len(epoch(0, sample=0.05)) == len(epoch(1, sample=0.05)) < len(epoch(0))
+    assert len(epoch(0, subsample_threshold=0.05)) == len(epoch(1, subsample_threshold=0.05)) < len(epoch(0))
 
 
 def test_ranks_part_the_rows():

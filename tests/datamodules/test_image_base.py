@@ -35,7 +35,7 @@ def test_batches_hold_what_the_contract_says_and_are_new():
 
 
 def test_only_training_is_augmented_and_repeats_with_the_batch():
-    options = {"crop": 2, "flip": True, "rotate": 20, "jitter": 0.4}
+    options = {"shift": 2, "flip": True, "rotate": 20, "jitter": 0.4}
     raw = next(iter(ready(**options).train_dataloader()))
     plain = ready(**options).on_after_batch_transfer(raw, 0)["input"]
     torch.testing.assert_close(plain, raw["input"] / 255)
@@ -124,20 +124,37 @@ def test_each_picture_normalised_by_itself_and_the_encoder_does_the_same() -> No
     torch.testing.assert_close(encoder.preprocess(raw), found)
 
 
-def test_replay_is_of_what_decides_the_training_inputs():
-    plain = ready().replay
-    assert (plain["samples"], plain["views"], plain["augmentation"]) == (len(ready().splits["train"].images), 1, {})
-    assert plain == ready(labels_per_class=5).replay == ready(batch_size=7, views=3).replay  # labels and order do not
-    assert plain["data"] != ready(normalise="standard").replay["data"] != ready(val_fraction=0.2).replay["data"]
-    flipped = ready(flip=True, views=3).replay
-    assert flipped["views"] == 3 and ready(flip=True).replay["views"] is None
-    for other in ({"batch_size": 7}, {"crop": 1}, {"seed": 1}, {"views": 2}):
-        assert ready(**{"flip": True, "views": 3, **other}).replay["augmentation"] != flipped["augmentation"]
-    assert ready(binarise="dynamic").replay["views"] is None
+def test_augmentation_signature_is_of_what_decides_the_training_inputs():
+    plain = ready().augmentation_signature
+    assert (plain["samples"], plain["augmentation_period"], plain["augmentation"]) == (
+        len(ready().splits["train"].images),
+        1,
+        {},
+    )
+    assert (
+        plain
+        == ready(labels_per_class=5).augmentation_signature
+        == ready(batch_size=7, augmentation_period=3).augmentation_signature
+    )  # labels and order do not
+    assert (
+        plain["data"]
+        != ready(normalise="standard").augmentation_signature["data"]
+        != ready(val_fraction=0.2).augmentation_signature["data"]
+    )
+    flipped = ready(flip=True, augmentation_period=3).augmentation_signature
+    assert (
+        flipped["augmentation_period"] == 3 and ready(flip=True).augmentation_signature["augmentation_period"] is None
+    )
+    for other in ({"batch_size": 7}, {"shift": 1}, {"seed": 1}, {"augmentation_period": 2}):
+        assert (
+            ready(**{"flip": True, "augmentation_period": 3, **other}).augmentation_signature["augmentation"]
+            != flipped["augmentation"]
+        )
+    assert ready(binarise="dynamic").augmentation_signature["augmentation_period"] is None
 
 
 def test_a_view_that_comes_again_is_the_same():
-    data = ready(training=True, crop=2, views=2)
+    data = ready(training=True, shift=2, augmentation_period=2)
 
     def inputs(epoch):
         batches = data.train_dataloader()

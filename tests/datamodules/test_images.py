@@ -78,7 +78,7 @@ def test_neither_there_nor_to_be_had(cls, tmp_path, monkeypatch):
     monkeypatch.setattr(cls, "download", unreachable)
     with pytest.raises(FileNotFoundError) as error:
         cls(str(tmp_path)).prepare_data()
-    for said in (cls.__name__, str(tmp_path / cls.folders[0]), "no route to host", "--data.root"):
+    for said in (cls.__name__, str(tmp_path / cls.folders[0]), "no route to host", "`data.root`"):
         assert said in str(error.value)
 
 

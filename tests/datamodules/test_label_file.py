@@ -60,7 +60,7 @@ def test_numbers_without_a_line_of_names(tmp_path):
 def test_several_classes(tmp_path):
     pictures(tmp_path, 6)
     text = "path,kinds\n" + "".join(f"{name(i)},{';'.join(['a'] * (i % 2) + ['b'] * (i > 2))}\n" for i in range(5))
-    data, found = told(tmp_path, text, kind="multilabel")
+    data, found = told(tmp_path, text, task="multilabel")
     assert data.class_names == ["a", "b"]
     for i in range(5):
         assert found[i].tolist() == [i % 2, int(i > 2)]
@@ -71,7 +71,7 @@ def test_several_classes(tmp_path):
 def test_numbers(tmp_path):
     pictures(tmp_path, 6)
     text = "path,size,age\n" + "".join(f"{name(i)}, {i / 4}, {-i}\n" for i in range(6))
-    data, found = told(tmp_path, text, kind="regression")
+    data, found = told(tmp_path, text, task="regression")
     assert data.class_names == ["size", "age"] and data.num_classes == 2
     assert {i: label.tolist() for i, label in found.items()} == {i: [i / 4, -i] for i in range(6)}
 
@@ -106,8 +106,8 @@ def test_mistakes_are_named_by_line(text, task, message, tmp_path):
 def test_what_goes_together(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file of labels at"):
         read_labels(tmp_path / "none.csv", "classification")
-    with pytest.raises(ValueError, match="kind 'regression' needs a file of labels"):
-        Folder(str(tmp_path), kind="regression")
+    with pytest.raises(ValueError, match=r"`data\.task` 'regression' needs a file of labels"):
+        Folder(str(tmp_path), task="regression")
     with pytest.raises(ValueError, match="labels_per_class is for classes"):
-        Folder(str(tmp_path), kind="regression", labels="a.csv", labels_per_class=3)
+        Folder(str(tmp_path), task="regression", labels="a.csv", labels_per_class=3)
     assert torch.is_tensor(read_labels(written(tmp_path, "p,k\nx,a\ny,b\n"), "classification").of(["x"]))

@@ -104,9 +104,9 @@ def test_batches_say_which_samples_they_hold(make):
         assert torch.equal(batch["index"], batch["input"])
 
 
-def test_views_come_again():
-    def seen(epoch, views):
-        numbers = loader(shuffle=True, views=views)
+def test_augmentation_comes_again():
+    def seen(epoch, period):
+        numbers = loader(shuffle=True, period=period)
         numbers.sampler.set_epoch(epoch)
         return [(batch["input"].tolist(), batch["seed"]) for batch in numbers]
 

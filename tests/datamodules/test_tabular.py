@@ -163,26 +163,26 @@ def test_other_mistakes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "kind"), [("iris", "regression"), ("wine", "multilabel"), ("diabetes", "multilabel")]
+    ("source", "task"), [("iris", "regression"), ("wine", "multilabel"), ("diabetes", "multilabel")]
 )
-def test_bundled_tables_are_what_they_are(source, kind):
-    with pytest.raises(ValueError, match=f"{source} is a (classification|regression): leave kind out"):
-        Vectors(source, kind=kind)
+def test_bundled_tables_are_what_they_are(source, task):
+    with pytest.raises(ValueError, match=f"{source} is a (classification|regression): leave `data.task` out"):
+        Vectors(source, task=task)
 
 
 def test_arrays_with_several_labels_a_row(tmp_path):
     x, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(60.0).reshape(30, 2)
     np.savez(tmp_path / "xy.npz", x=x, y=y)
-    data = Vectors(str(tmp_path / "xy.npz"), kind="regression")
+    data = Vectors(str(tmp_path / "xy.npz"), task="regression")
     assert data.class_names == ["0", "1"] and torch.equal(data.table.labels, torch.from_numpy(y).float())
-    with pytest.raises(ValueError, match="2 columns of labels: say of which kind"):
+    with pytest.raises(ValueError, match="2 columns of labels: say what they are of"):
         _ = Vectors(str(tmp_path / "xy.npz")).table
 
 
 def test_text_among_numbers_to_predict_is_named(tmp_path):
     path = written(tmp_path, "p,y\n" + "".join(f"{i},{'tall' if i == 3 else i}\n" for i in range(9)))
     with pytest.raises(ValueError, match=r"column 'y' has 'tall'.*in row 3 .*: a regression has numbers for labels"):
-        _ = Vectors(path, label="y", kind="regression").table
+        _ = Vectors(path, label="y", task="regression").table
 
 
 def test_a_mistake_is_one_line(train, tmp_path):
@@ -254,7 +254,7 @@ def test_an_exported_encoder_knows_the_columns(tmp_path):
 
 def test_a_regression_of_columns(tmp_path):
     text = "a,b,price,age\n" + "".join(f"{i},{i % 3},{i / 2},{-i}\n" for i in range(20))
-    data = Vectors(written(tmp_path, text), label=["price", "3"], kind="regression", standardise=False)
+    data = Vectors(written(tmp_path, text), label=["price", "3"], task="regression", standardise=False)
     assert (data.task, data.class_names, data.num_classes, data.columns) == (
         *("regression", ["price", "age"]),
         *(2, ["a", "b"]),
@@ -269,15 +269,15 @@ def test_a_regression_of_columns(tmp_path):
 def test_several_classes_a_row(tmp_path):
     text = "x,red,green\n" + "".join(f"{i},{i % 2},{int(i > 5)}\n" for i in range(20))
     path = written(tmp_path, text)
-    data = Vectors(path, label=["red", "green"], kind="multilabel", standardise=False)
+    data = Vectors(path, label=["red", "green"], task="multilabel", standardise=False)
     batch = next(iter(data.train_dataloader()))
     x = batch["input"][:, 0]
     assert torch.equal(batch["label"], torch.stack([x % 2, (x > 5).float()], 1)) and data.num_classes == 2
     with pytest.raises(ValueError, match=r"'x' has 2 in row 2 \(from 0\), neither 0 nor 1"):
-        Vectors(path, label=["x"], kind="multilabel").table  # noqa: B018
-    with pytest.raises(ValueError, match="2 columns of labels: say of which kind"):
+        Vectors(path, label=["x"], task="multilabel").table  # noqa: B018
+    with pytest.raises(ValueError, match="2 columns of labels: say what they are of"):
         Vectors(path, label=["red", "green"]).table  # noqa: B018
     with pytest.raises(ValueError, match="needs labels: say which columns"):
-        Vectors(path, kind="regression").table  # noqa: B018
+        Vectors(path, task="regression").table  # noqa: B018
     with pytest.raises(ValueError, match="labels_per_class is for classes; these labels are of a regression"):
         Vectors("diabetes", labels_per_class=3)

@@ -46,7 +46,7 @@ def test_measures_features_and_rivals_and_draws(tmp_path):
 
 
 def test_features_that_are_pixels_score_as_pixels_and_as_scikit_learn_says(tmp_path):
-    data = Digits(crop=1, jitter=0.5, normalise="standard")  # augmentation must not reach the measured samples
+    data = Digits(shift=1, jitter=0.5, normalise="standard")  # augmentation must not reach the measured samples
     metrics = fit(tmp_path, Flat(SHAPE), data, k=1).callback_metrics
     assert metrics["val/knn"] == metrics["val/knn_pixels"] and metrics["val/probe"] == metrics["val/probe_pixels"]
     (train, labels), (val, truth) = data.splits["train"], data.splits["val"]

@@ -3,13 +3,13 @@ import torch
 from conftest import quiet_trainer
 from PIL import Image
 
-from callbacks.samples.animation import TrainingFilm
+from callbacks.samples.animation import TrainingAnimation
 from datamodules.images import Digits
 from zoo import AutoencoderModule, VQVAEModule
 
 
 def film(folder, epochs, module=None, **options):
-    callback = TrainingFilm(side=3, **options)
+    callback = TrainingAnimation(side=3, **options)
     trainer = quiet_trainer(folder, max_epochs=epochs, limit_train_batches=1, limit_val_batches=1, callbacks=[callback])
     trainer.fit(module or AutoencoderModule((1, 8, 8)), Digits())
     return callback
@@ -37,7 +37,7 @@ def test_a_long_film_is_thinned_evenly_and_ends_with_the_end(tmp_path):
 
 def test_filming_does_not_change_the_training(tmp_path):
     states = []
-    for callbacks in ([], [TrainingFilm(every_n_epochs=1)]):
+    for callbacks in ([], [TrainingAnimation(every_n_epochs=1)]):
         torch.manual_seed(0)
         module = AutoencoderModule((1, 8, 8))
         quiet_trainer(tmp_path, max_epochs=2, limit_train_batches=3, callbacks=callbacks).fit(module, Digits())
@@ -53,4 +53,4 @@ def test_nothing_for_modules_that_do_not_sample(module, tmp_path):
 @pytest.mark.parametrize("options", [{"side": 0}, {"frames": 1}, {"every_n_epochs": -1}])
 def test_wrong_options(options):
     with pytest.raises(ValueError, match="got"):
-        TrainingFilm(**options)
+        TrainingAnimation(**options)
