@@ -1,5 +1,6 @@
 """What documents say of the code is so: pages, options and defaults, printed commands, links, renamed options."""
 
+import doctest
 import importlib
 import inspect
 import re
@@ -120,6 +121,11 @@ def test_the_changelog_names_every_renamed_option():
     lines = CHANGELOG.splitlines()
     for cls, old, new in set(renamed()):
         assert any(f"`{old}`" in line and f"`{new}`" in line for line in lines), f"{cls}: {old} is now {new}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "zoo" / "functional").glob("*.py")), ids=lambda path: path.stem)
+def test_examples_in_docstrings_are_right(path):
+    assert doctest.testmod(importlib.import_module(f"zoo.functional.{path.stem}")).failed == 0
 
 
 def test_one_version():
