@@ -1,25 +1,22 @@
 """Pretraining techniques as LightningModules; names are imported when first used."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from zoo.core.shared_packages import SharedPackages
+from zoo.registry import MODULES
+
+SharedPackages(Path(__file__).parents[1], ("callbacks", "datamodules")).install()
 _EXPORTS = {
-    "AdaptModule": "zoo.modules.adapt",
-    "AutoencoderModule": "zoo.modules.autoencoder",
-    "DistillModule": "zoo.modules.distill",
-    "FinetuneModule": "zoo.modules.finetune",
-    "GANModule": "zoo.modules.gan",
-    "PCAModule": "zoo.modules.pca",
-    "SOMModule": "zoo.modules.som",
-    "SkipGramModule": "zoo.modules.skipgram",
-    "VQVAEModule": "zoo.modules.vqvae",
+    **{name: path for path, _, name in (entry.path.rpartition(".") for entry in MODULES.values())},
     "ZooModule": "zoo.core.base",
     "load_encoder": "zoo.io.encoder",
     "load_vectors": "zoo.io.word_vectors",
     "save_encoder": "zoo.io.encoder",
     "save_vectors": "zoo.io.word_vectors",
 }
-__all__ = list(_EXPORTS)
+__all__ = sorted(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:

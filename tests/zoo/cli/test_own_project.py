@@ -1,0 +1,86 @@
+"""A project outside has folders ``callbacks/`` and ``datamodules/`` of its own: theirs and ours are found."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+FILES = {
+    "mymodel.py": """
+from zoo.modules.autoencoder import AutoencoderModule
+class Mine(AutoencoderModule):
+    pass
+""",
+    "datamodules/mine.py": """
+from datamodules.images import Digits
+class MyData(Digits):
+    pass
+""",
+    "callbacks/mine.py": """
+import lightning.pytorch as pl
+from callbacks.run.progress import Progress  # one of the project's own beside one of ours
+class MyCallback(pl.Callback):
+    def on_fit_start(self, trainer, pl_module):
+        print("mine begins:", type(pl_module).__name__, type(trainer.datamodule).__name__)
+""",
+    "plain.py": """
+import zoo
+import callbacks, callbacks.figures, callbacks.mine, datamodules.images, datamodules.mine
+from zoo import ZooModule
+print(callbacks.mine.MyCallback.__name__, datamodules.mine.MyData.__mro__[1].__name__, getattr(callbacks, "OWN", None))
+""",
+    "theirs_first.py": """
+import callbacks
+import zoo
+import callbacks.run.interrupt, callbacks.mine, datamodules.mine
+print(callbacks.mine.MyCallback.__name__)
+""",
+    "start.py": (ROOT / "train.py").read_text(),
+    "bin/zoo": "from zoo.cli import main\nmain()\n",
+}
+FIT = (
+    *("fit", "--model", "mymodel.Mine", "--data", "datamodules.mine.MyData"),
+    *("--trainer.callbacks", "callbacks.mine.MyCallback", "--trainer.fast_dev_run=true", "--trainer.accelerator=cpu"),
+)
+
+
+@pytest.fixture(params=["namespace folders", "packages"])
+def project(request, tmp_path):
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    if request.param == "packages":
+        for name in ("callbacks", "datamodules"):
+            (tmp_path / name / "__init__.py").write_text("OWN = 'theirs'\n")
+    return tmp_path
+
+
+def run(folder, *words, **environment):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **environment}
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", [str(ROOT / "train.py"), "start.py", "bin/zoo"], ids=["train.py", "own", "zoo"])
+def test_the_command_finds_both(project, command):
+    assert "mine begins: Mine MyData" in run(project, command, *FIT)
+
+
+def test_plain_python_finds_both(project):
+    own = "theirs" if (project / "callbacks/__init__.py").exists() else "None"
+    assert run(project, "plain.py") == f"MyCallback Digits {own}\n"
+    assert run(project, "theirs_first.py") == "MyCallback\n"
+    (project / "elsewhere").mkdir()
+    path = os.pathsep.join([str(ROOT), str(project)])  # ours first
+    assert "MyCallback" in run(
+        project / "elsewhere", "-c", "import callbacks.mine as m; print(m.MyCallback)", PYTHONPATH=path
+    )
+
+
+def test_a_single_file_of_that_name_hides_nothing(tmp_path):
+    (tmp_path / "callbacks.py").write_text("OWN = 1\n")
+    (tmp_path / "plain.py").write_text("import zoo, callbacks, callbacks.figures\nprint(callbacks.OWN)\n")
+    assert run(tmp_path, "plain.py") == "1\n"

@@ -1,0 +1,52 @@
+"""Folders of ours and of a user's project that have the same name, ``callbacks`` say, as one package."""
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+
+class SharedPackages(MetaPathFinder):
+    """Finds packages that live in this project and perhaps in the user's, too.
+
+    Python takes the first folder of a name that is on its path and hides all others: a project's own ``callbacks``
+    would hide ours, or ours theirs. Here the package is the one that Python finds, with ours first among the places
+    where its modules are looked for. A single file, ``callbacks.py``, may stand for the user's folder.
+
+    Args:
+        root: the folder that holds ours.
+        names: of the packages.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self.root, self.names = root, names
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """What Python finds otherwise, and ours."""
+        if fullname not in self.names:
+            return None
+        spec = self._found_otherwise(fullname, target) or PathFinder.find_spec(fullname, [str(self.root)])
+        if spec is not None:
+            spec.submodule_search_locations = self._places(fullname, spec.submodule_search_locations or ())
+        return spec
+
+    def _found_otherwise(self, fullname: str, target: ModuleType | None) -> ModuleSpec | None:
+        others = (finder for finder in sys.meta_path if finder is not self)
+        specs = (finder.find_spec(fullname, None, target) for finder in others)
+        return next((spec for spec in specs if spec is not None), None)
+
+    def _places(self, name: str, theirs: Sequence[str]) -> list[str]:
+        ours = str(self.root / name)
+        return [ours, *(place for place in theirs if place != ours)]
+
+    def install(self) -> None:
+        """From now on; what is imported already is extended."""
+        others = [finder for finder in sys.meta_path if type(finder).__name__ != type(self).__name__]
+        sys.meta_path[:] = [self, *others]  # one of them: two would ask each other for ever
+        for name in self.names:
+            if module := sys.modules.get(name):
+                module.__path__ = self._places(name, list(getattr(module, "__path__", ())))
