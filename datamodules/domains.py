@@ -5,24 +5,21 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from datamodules.base import SplitDataModule
 from datamodules.folder import Folder
 from datamodules.image_base import ImageData
 from datamodules.images import MNIST, Digits
-from datamodules.loader import Resumable, TensorLoader
+from datamodules.loader import PartedData, Resumable, TensorLoader
 from datamodules.mnist_m import MNISTM, DigitsM
-from zoo.core.batch import INPUT, SEED, TARGET
 
 
 class PairLoader(Resumable):
-    """The source's batches, each with as many images of the target as ``target``.
+    """The source's batches, each with as many pictures of the target as ``target``.
 
     The target has an order of its own, which goes on where the source begins anew; what it is follows from epoch and
     place, so that a resumed run has the same pairs.
 
     Args:
-        source: loader of the source, from memory.
-        target: loader of the target, likewise, of the same batch size.
+        source, target: both from memory, of one batch size.
     """
 
     def __init__(self, source: TensorLoader, target: TensorLoader) -> None:
@@ -39,11 +36,11 @@ class PairLoader(Resumable):
         first = self.sampler.epoch * len(self)
         for position, batch in enumerate(self.source, start):
             self._position = position + 1
-            yield {**batch, TARGET: self._target(first + position, len(batch[INPUT]))}
+            yield {**batch, "target": self._target(first + position, len(batch["input"]))}
 
     def _target(self, number: int, count: int) -> Tensor:
-        """As many images as the source's batch has, from the place where batch ``number`` begins."""
-        sampler, images = self.target.sampler, self.target.tensors[INPUT]
+        """As many pictures as the source's batch has, from the place where batch ``number`` begins."""
+        sampler, images = self.target.sampler, self.target.tensors["input"]
         size = len(sampler)
         epoch, begin = divmod(number * self.target.batch_size, size)
         if sampler.epoch != epoch or self._order is None:
@@ -57,25 +54,24 @@ class PairLoader(Resumable):
     _order: Tensor | None = None
 
 
-class Domains(SplitDataModule):
+class Domains(PartedData):
     """Training batches ``{"input": (B, C, H, W), "label": (B,), "target": (B, C, H, W)}``: ``target`` is of the other
     domain, and its labels are never seen. Validation is on the source, so that no choice is made by the target's
     labels; testing is on the target.
 
     Args:
-        source: labelled domain: "digits", "digits_m", "mnist", "mnist_m" (``_m``: blended with photographs), or a
-            folder of images.
-        target: other domain, likewise, with the same classes; its labels are for testing alone.
-        root: folder of the named sets that are not bundled.
-        photographs: folder of what ``_m`` is blended with, see ``DigitsM``.
-        size: height and width of images from folders.
-        validate_on: domain of the validation: "source", or "target", whose labels then choose the best checkpoint,
-            which is not adaptation without labels any more, and good for looking.
-        batch_size: samples of each domain in a batch on each rank, B.
+        source, target: "digits", "digits_m", "mnist", "mnist_m" (``_m``: blended with photographs), or folders of
+            pictures with the same classes; the target's need no labels but for testing.
+        root: of the named sets that are not bundled.
+        photographs: what ``_m`` is blended with, see ``DigitsM``.
+        size: of pictures from folders.
+        validate_on: "source", or "target": its labels then choose the best checkpoint, which is not adaptation without
+            labels any more, and good for looking.
+        batch_size: B, of each domain, on each rank.
         shift: pixels by which training images are shifted at most, in both directions.
-        flip: whether training images are mirrored left to right by chance.
-        val_fraction: share of the training images set aside for validation.
-        seed: seed of orders, augmentation and splitting.
+        flip: training pictures are mirrored by chance.
+        val_fraction: share of the training pictures set aside for validation.
+        seed: of orders, augmentation and splitting.
 
     Raises:
         ValueError: an argument out of its range; domains of other sizes or classes.
@@ -113,22 +109,22 @@ class Domains(SplitDataModule):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(C, H, W); grey images have as many channels as the other domain's."""
+        """(C, H, W); grey pictures have as many channels as the other domain's."""
         shapes = [self.source.input_shape, self.target.input_shape]
         if shapes[0][1:] != shapes[1][1:]:
             raise ValueError(
-                f"the source has images of {shapes[0]}, the target of {shapes[1]}: they must be of one size"
+                f"the source has pictures of {shapes[0]}, the target of {shapes[1]}: they must be of one size"
             )
         return max(shapes)
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the source's classes, in the order of their numbers."""
+        """The source's."""
         return self.source.class_names
 
     @property
     def num_classes(self) -> int | None:
-        """Number of the source's classes; None without labels."""
+        """How many."""
         return self.source.num_classes
 
     task = "classification"
@@ -137,7 +133,7 @@ class Domains(SplitDataModule):
 
     @property
     def fingerprint(self) -> str:
-        """Digests of both domains, one after the other."""
+        """Of both domains."""
         return f"{self.source.fingerprint}{self.target.fingerprint}"
 
     def prepare_data(self) -> None:
@@ -152,26 +148,26 @@ class Domains(SplitDataModule):
         if names[1] and names[0] != names[1]:
             raise ValueError(f"the source has classes {', '.join(names[0])}, the target {', '.join(names[1])}")
 
-    def _loader(self, split: str, shuffle: bool = False) -> Any:
-        if split == "train":
+    def _loader(self, part: str, shuffle: bool = False) -> Any:
+        if part == "train":
             return PairLoader(self._of(self.source, "train", shuffle), self._of(self.target, "train", shuffle))
-        on_target = split in ("test", "predict") or self.validate_on == "target"
-        return self._of(self.target if on_target else self.source, split, shuffle)
+        on_target = part in ("test", "predict") or self.validate_on == "target"
+        return self._of(self.target if on_target else self.source, part, shuffle)
 
     @staticmethod
-    def _of(domain: ImageData, split: str, shuffle: bool) -> Any:
-        return domain._loader(split, shuffle)
+    def _of(domain: ImageData, part: str, shuffle: bool) -> Any:
+        return domain._loader(part, shuffle)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Both domains to floats in [0, 1], augmented while training, with as many channels."""
         batch = dict(batch)
-        target = batch.pop(TARGET, None)
+        target = batch.pop("target", None)
         found = self._floats(self.source, batch)
         if target is not None:
-            other = {INPUT: target, SEED: batch[SEED] + 1}
-            found[TARGET] = self._floats(self.target, other)[INPUT]
+            other = {"input": target, "seed": batch["seed"] + 1}
+            found["target"] = self._floats(self.target, other)["input"]
         return found
 
     def _floats(self, domain: ImageData, batch: dict[str, Any]) -> dict[str, Any]:
         found = domain.on_after_batch_transfer(batch, 0)
-        return {**found, INPUT: found[INPUT].expand(-1, self.input_shape[0], -1, -1)}
+        return {**found, "input": found["input"].expand(-1, self.input_shape[0], -1, -1)}

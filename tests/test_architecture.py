@@ -36,6 +36,7 @@ OUTSIDE = {
     "zoo": {
         *("torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"),
         *("timm", "onnx", "onnxruntime"),  # only if installed
+        "yaml",  # jsonargparse's
     },
     "datamodules": {"torch", "lightning", "torchvision", "numpy", "PIL", "sklearn", "gensim"},
     "callbacks": {

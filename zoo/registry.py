@@ -1,6 +1,10 @@
 """Short names for the command line. Strings and numbers only, so that listing them imports nothing."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
+
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Technique(NamedTuple):
@@ -9,15 +13,16 @@ class Technique(NamedTuple):
     path: str
     data: str
     summary: str
-    length: str = ""  # where the data's (below) does not fit the technique
-    options: tuple[str, ...] = ()  # of the data it is first tried on
+    default_budget: str = ""  # where the data's (below) does not fit the technique
+    default_data_args: tuple[str, ...] = ()  # of the data it is first tried on
+    callbacks: Mapping[str, str] = NONE  # of this technique alone: the name of their options, import path
 
 
 class Source(NamedTuple):
     """A datamodule's import path, how long ``--module`` trains on it unless told, and what it is."""
 
     path: str
-    length: str  # an option of the trainer
+    default_budget: str  # an option of the trainer
     summary: str
 
 
@@ -37,7 +42,7 @@ MODULES = {
         "zoo.modules.finetune.FinetuneModule",
         "digits",
         "transfer learning from any encoder: probe, full, LP-FT, gradual, LoRA, L2-SP; or from scratch",
-        options=("--data.labels_per_class=10", "--data.labelled_only=true"),
+        default_data_args=("--data.labels_per_class=10", "--data.labelled_only=true"),
     ),
     "distill": Technique(
         "zoo.modules.distill.DistillModule",
@@ -53,18 +58,21 @@ MODULES = {
         "zoo.modules.som.SOMModule",
         "digits",
         "self-organising map: batch or online rule, rectangular or hexagonal, plane or torus",
-        "max_epochs=20",
+        default_budget="max_epochs=20",
+        callbacks={"som_map": "callbacks.by_technique.som.SOMMap"},
     ),
     "skipgram": Technique(
         "zoo.modules.skipgram.SkipGramModule",
         "corpus",
         "word vectors from text: skip-gram, CBOW, sub-words (word2vec, fastText)",
+        callbacks={"word_vectors": "callbacks.by_technique.word_vectors.WordVectors"},
     ),
     "pca": Technique(
         "zoo.modules.pca.PCAModule",
         "digits",
         "principal components in one pass over the data, exact, with the Gaussian that goes with them",
-        "max_epochs=1",
+        default_budget="max_epochs=1",
+        callbacks={"principal_components": "callbacks.by_technique.pca.PrincipalComponents"},
     ),
 }
 
@@ -102,23 +110,51 @@ DATA = {
     ),
 }
 
-# Watchers that every run gets, by the name of their options (--sample_grid.rows 2); each is idle with a module that
-# lacks what it needs.
+# What the data tell the module, where they know it and it asks.
+DATA_TO_MODEL_ARGS = ("input_shape", "num_classes", "class_names", "task", "vocab_size", "vocabulary", "normalisation")
+
+# Callbacks that every run gets, by the name of their options (--sample_grid.rows 2); each is idle with a module that
+# lacks what it needs. Those of one technique alone are in its entry.
 CALLBACKS = {
     "sample_grid": "callbacks.samples.grid.SampleGrid",
     "latent_map": "callbacks.features.latent_map.LatentMap",
-    "principal_components": "callbacks.by_technique.pca.PrincipalComponents",
-    "word_vectors": "callbacks.by_technique.word_vectors.WordVectors",
-    "som_map": "callbacks.by_technique.som.SOMMap",
     "training_animation": "callbacks.samples.animation.TrainingAnimation",
     "generation": "callbacks.samples.evaluation.Generation",
     "representation": "callbacks.features.evaluation.Representation",
     "classification": "callbacks.predictions.evaluation.Classification",
     "predictions": "callbacks.predictions.writer.Predictions",
-    "report": "callbacks.run.report.RunReport",  # last: it shows what the others made
+    "report": "callbacks.run.report.RunReport",
+}
+# Names of before, for one release: groups of options, and classes that a YAML file may name.
+RENAMED_GROUPS = {"training_film": "training_animation"}
+RENAMED_CLASSES = {
+    "callbacks.sample_grid.SampleGrid": "callbacks.samples.grid.SampleGrid",
+    "callbacks.training_film.TrainingFilm": "callbacks.samples.animation.TrainingAnimation",
+    "callbacks.generation.Generation": "callbacks.samples.evaluation.Generation",
+    "callbacks.latent_map.LatentMap": "callbacks.features.latent_map.LatentMap",
+    "callbacks.representation.Representation": "callbacks.features.evaluation.Representation",
+    "callbacks.classification.Classification": "callbacks.predictions.evaluation.Classification",
+    "callbacks.predictions.Predictions": "callbacks.predictions.writer.Predictions",
+    "callbacks.principal_components.PrincipalComponents": "callbacks.by_technique.pca.PrincipalComponents",
+    "callbacks.som_map.SOMMap": "callbacks.by_technique.som.SOMMap",
+    "callbacks.word_vectors.WordVectors": "callbacks.by_technique.word_vectors.WordVectors",
+    "callbacks.run_report.RunReport": "callbacks.run.report.RunReport",
 }
 FORMATS = {"encoder": "encoder", "onnx": "encoder.onnx", "state": "state.safetensors"}  # of ``export``, and names
 REPORT = "callbacks.run.report_page.compare"  # of several runs, for the command ``report``
+
+
+def callback_groups(technique: Technique | None) -> dict[str, str]:
+    """The callbacks of a run, by the name of their options: the general ones, and those of the technique.
+
+    ``report`` comes last, since it shows what the others made.
+    """
+    own = technique.callbacks if technique else NONE
+    return {
+        **{name: path for name, path in CALLBACKS.items() if name != "report"},
+        **own,
+        "report": CALLBACKS["report"],
+    }
 
 
 def short_name(path: str, table: dict[str, Technique] | dict[str, Source]) -> str:

@@ -1,11 +1,82 @@
-"""Failures and mistakes as one line each."""
+"""Failures and mistakes as one line each, with flags in the spelling that the user typed."""
 
+import inspect
+import logging
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from zoo.cli.main import nearest
+from zoo.core.suggest import did_you_mean
+
+
+class Flags(NamedTuple):
+    """How arguments that messages name in backquotes, ```lr``` or ```data.batch_size```, are given on a command line.
+
+    Args:
+        module: what the user calls the module, ``--module`` or ``--model``.
+        arguments: the module's.
+        groups: other options with a dot, such as ``data.x``.
+    """
+
+    module: str = "--model"
+    arguments: Collection[str] = ()
+    groups: Collection[str] = ("data", "trainer")
+
+    def translate(self, text: str) -> str:
+        """The text with flags in place of arguments; other words in backquotes stay as they are.
+
+        >>> Flags("--module", ["lr"]).translate("try a lower `lr` or `trainer.precision` 32-true; `x` is none")
+        'try a lower --module.lr or --trainer.precision 32-true; `x` is none'
+        """
+        return re.sub(r"`(?:(module|model)\.)?((\w+)[\w.]*)`", self._flag, text)
+
+    def _flag(self, found: re.Match[str]) -> str:
+        owner, name, first = found.groups()
+        if owner or first in self.arguments:
+            return f"{self.module}.{name}"
+        return f"--{name}" if first in self.groups and "." in name else found.group()
+
+
+def arguments_of(cls: Any) -> set[str]:
+    """Names of what the constructors of a class and its parents take."""
+    constructors = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
+    return {name for method in constructors for name in _parameters(method)} - {"self"}
+
+
+def _parameters(method: Any) -> Iterable[str]:
+    try:
+        return inspect.signature(method).parameters
+    except (TypeError, ValueError):  # of built-in classes
+        return ()
+
+
+class FlagFilter(logging.Filter):
+    """Puts flags into what is logged."""
+
+    def __init__(self, flags: Flags) -> None:
+        super().__init__()
+        self.flags = flags
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self.flags.translate(record.getMessage()), ()
+        return True
+
+
+def translate_warnings(flags: Flags) -> None:
+    """Put flags into what is logged and warned of, from now on; log to the standard error stream."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.addFilter(FlagFilter(flags))
+    logging.basicConfig(handlers=[handler])
+    show = warnings.showwarning
+
+    def show_translated(message: Warning | str, *where: Any, **more: Any) -> None:
+        show(flags.translate(str(message)), *where, **more)
+
+    warnings.showwarning = show_translated
 
 
 def explain_usage(message: str, options: Sequence[str]) -> str:
@@ -17,7 +88,7 @@ def explain_usage(message: str, options: Sequence[str]) -> str:
     """
     if unknown := re.match(r"Option '(.+?)' is not accepted|unrecognized arguments: ([^ =]+)", message):
         name = unknown.group(1) or unknown.group(2)
-        return f"unknown option {name!r}{nearest(name, options)}"
+        return f"unknown option {name!r}{did_you_mean(name, options)}"
     if missing := re.match(r"the following arguments are required: (.+)", message):
         return f"an option is missing: {missing.group(1).removeprefix('fit.')}"
     key = re.match(r"Parser key \"(.+?)\":", message)
@@ -57,5 +128,5 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError) and "loading state_dict" in text:
         return f"the checkpoint does not fit this module: other options or other data made it ({text[:200]} ...)"
     if isinstance(error, RuntimeError) and "out of memory" in text:
-        return f"out of memory: try a smaller --data.batch_size ({text[:200]})"
+        return f"out of memory: try a smaller `data.batch_size` ({text[:200]})"
     return None

@@ -1,24 +1,17 @@
-"""Lightning's CLI with this project's defaults: a folder for each run, pictures, an export and a final table."""
+"""Lightning's CLI with this project's defaults: a folder for each run, figures, an export and a final table."""
 
-import importlib
-import json
 import logging
 import math
 import os
-import platform
-import shlex
 import sys
 import time
-import traceback
 import warnings
-from contextlib import nullcontext, suppress
-from datetime import datetime, timezone
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
@@ -27,13 +20,13 @@ from lightning.pytorch.profilers import Profiler
 from rich.console import Console
 from rich.table import Table
 
-from zoo.cli.errors import explain, explain_usage
-from zoo.cli.main import LINKED
+from zoo.cli import summary
+from zoo.cli.config_files import chosen_class, technique_of, with_present_names
+from zoo.cli.errors import Flags, arguments_of, explain, explain_usage, translate_warnings
+from zoo.cli.run_folder import RUN_DIR, SaveConfig, forget_run_folder, keep_traceback, run_folder
+from zoo.cli.shorthand import load
 from zoo.core.checkpoint import AtomicCheckpointIO, read_checkpoint
-from zoo.core.gradient_free import GradientFreeModule
-from zoo.io.encoder import save_encoder
-from zoo.networks.encoder import Encoder
-from zoo.registry import CALLBACKS, DATA, MODULES, short_name
+from zoo.registry import DATA, DATA_TO_MODEL_ARGS, MODULES, callback_groups, short_name
 
 _NOT_FOR_USERS = (
     "does not have many workers",  # batches are made whole: workers would only be in the way
@@ -46,12 +39,6 @@ _NOT_FOR_USERS = (
     "Found .* in eval mode at the start of training",  # what is frozen is meant to be
     "The dirpath has changed",  # a resumed run has a folder of its own
 )
-RUN_DIR = "ZOO_RUN_DIR"  # tells the processes that DDP starts where the first one put the run
-
-
-def _import(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 class ZooParser(LightningArgumentParser):
@@ -69,7 +56,15 @@ class ZooCLI(LightningCLI):
 
     Added: a run's folder ``runs/<module>-<data>/<n>/``; checkpoints ``best`` and ``last``; the registry's callbacks;
     after ``fit`` a test of the best checkpoint, the exported encoder, and a table.
+
+    Args:
+        groups: callbacks of the run, by the name of their options, with their import paths.
+        options: of ``LightningCLI``.
     """
+
+    def __init__(self, groups: dict[str, str], **options: Any) -> None:
+        self.groups = groups
+        super().__init__(**options)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         kwargs.setdefault("dump_header", [f"lightning.pytorch=={pl.__version__}"])
@@ -78,8 +73,8 @@ class ZooCLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        for name, path in CALLBACKS.items():
-            parser.add_lightning_class_args(_import(path), name)
+        for name, path in self.groups.items():
+            parser.add_lightning_class_args(load(path), name)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
@@ -88,7 +83,7 @@ class ZooCLI(LightningCLI):
                 "checkpoint.auto_insert_metric_name": False,
             }
         )
-        for name in LINKED:
+        for name in DATA_TO_MODEL_ARGS:
             source, target = f"data.{name}", f"model.init_args.{name}"
             parser.link_arguments(source, target, partial(self._linked, name), apply_on="instantiate")
 
@@ -109,7 +104,7 @@ class ZooCLI(LightningCLI):
             said = read_checkpoint(config.ckpt_path).get("hyper_parameters", {})
             self._scale_alike(config.get("data") or {}, said.get("normalisation"))
             self.remembered = said if self.subcommand == "predict" else {}
-        model_class = _import(paths[0])
+        model_class = load(paths[0])
         if config.checkpoint.monitor is None and hasattr(model_class, "monitor"):
             config.checkpoint.monitor = model_class.monitor
             config.checkpoint.mode = model_class.monitor_mode
@@ -139,13 +134,13 @@ class ZooCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def _watchers(self, config: dict[str, Any]) -> list[pl.Callback]:
-        callbacks: list[pl.Callback] = [_import("callbacks.run.interrupt.Interrupt")(self._resume_hint())]
+        callbacks: list[pl.Callback] = [load("callbacks.run.interrupt.Interrupt")(self._resume_hint())]
         own_bar = any(isinstance(c, pl.callbacks.ProgressBar) for c in _as_list(config.get("callbacks")))
         if config.get("enable_progress_bar") is not False and not own_bar:
-            callbacks.append(_import("callbacks.run.progress.Progress")())
+            callbacks.append(load("callbacks.run.progress.Progress")())
         if config.get("enable_checkpointing") is not False:
             folder = self._get(self.config, "checkpoint.dirpath")
-            callbacks.append(_import("callbacks.run.last_checkpoint.LastCheckpoint")(folder))
+            callbacks.append(load("callbacks.run.last_checkpoint.LastCheckpoint")(folder))
         return callbacks
 
     def _resume_hint(self) -> str:
@@ -155,13 +150,12 @@ class ZooCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """A line that says what begins."""
-        count = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        learns = "no gradients" if isinstance(self.model, GradientFreeModule) else f"{count:,} parameters"
         self.folder = self._folder()
-        self._say(f"{self.names[0]} on {self.names[1]}: {learns}, results in {self.folder}")
+        title = " on ".join(self.names)
+        self._say(f"{title}: {summary.training_summary(self.model)}, results in {self.folder}")
 
     def after_fit(self) -> None:
-        """Test the best checkpoint, export the encoder, print the table."""
+        """Test the best checkpoint, export what was trained, print the table."""
         best = self._best()
         metrics: dict[str, Any] = {}
         if self.datamodule is not None and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -175,24 +169,14 @@ class ZooCLI(LightningCLI):
         return str(getattr([None, *self.trainer.checkpoint_callbacks][-1], "best_model_path", ""))
 
     def _finish(self, best: str, metrics: dict[str, Any]) -> None:
-        folder = self.folder
-        rows = [(name, f"{value:.5g}") for name, value in metrics.items()]
-        if best:
-            rows.append(("best checkpoint", os.path.relpath(best)))
-        encoder = getattr(self.model, "encoder", None)
-        if isinstance(encoder, Encoder) and encoder.spec is not None and folder and self.trainer.logger:
-            save_encoder(encoder, folder / "encoder", self._provenance(best, metrics))
-            rows.append(("encoder", f"{folder}/encoder/"))
-        if callable(getattr(self.model, "save_vectors", None)) and folder and self.trainer.logger:
-            rows.append(("vectors", f"{self.model.save_vectors(folder / 'vectors')}/"))
-        pictures = sorted(path.name for kind in ("png", "gif") for path in folder.glob(f"*.{kind}")) if folder else []
-        if pictures:
-            rows.append(("pictures", "\n".join(f"{folder}/{name}" for name in pictures)))
+        rows = summary.metric_rows(metrics, best)
+        if self.trainer.logger:
+            config = self.config[self.subcommand]
+            origin = summary.provenance(config, self.trainer, self.parser.prog, best, metrics)
+            rows += summary.export(self.model, self.folder, origin)
+        rows += summary.figures(self.folder)
         rows.append(("time", f"{time.perf_counter() - self.started:.0f} s"))
-        table = Table("result", "", title=f"{self.names[0]} on {self.names[1]}", show_header=False)
-        for row in rows:
-            table.add_row(*row)
-        Console(soft_wrap=True).print(table)
+        summary.print_table(" on ".join(self.names), rows)
         if callable(getattr(self.model, "comparison", None)) and "test/score" in metrics:
             self._compare(self.model.comparison(metrics["test/score"]))
 
@@ -222,23 +206,6 @@ class ZooCLI(LightningCLI):
         """Where the results are."""
         folder = self._folder()
         self._say(f"results in {folder}")
-
-    def _provenance(self, best: str, metrics: dict[str, Any]) -> dict[str, Any]:
-        config = self.config[self.subcommand]
-        data = json.loads(json.dumps(config.data.as_dict(), default=str)) if config.get("data") else None
-        versions = {"python": platform.python_version(), "torch": torch.__version__, "lightning": pl.__version__}
-        return {
-            "module": config.model.class_path,
-            "data": data,
-            "seed": config.seed_everything,
-            "checkpoint": best,
-            "epochs": self.trainer.current_epoch,
-            "steps": self.trainer.global_step,
-            "test": metrics,
-            "command": f"{self.parser.prog} {shlex.join(sys.argv[1:])}",
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "versions": versions,
-        }
 
     def _folder(self) -> Path:
         """Of this run; all ranks must ask together."""
@@ -279,40 +246,13 @@ def _same(first: Any, second: Any) -> bool:
     return math.isclose(first, second, rel_tol=1e-4, abs_tol=1e-6) if numbers else first == second
 
 
-def run_folder(parent: Path) -> Path:
-    """Make the next free ``parent/<n>``; two runs started at once get two. DDP's later processes share the first's."""
-    if RUN_DIR in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
-        return Path(os.environ[RUN_DIR])
-    parent.mkdir(parents=True, exist_ok=True)
-    number = max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0)
-    while True:
-        number += 1
-        try:
-            (parent / str(number)).mkdir()
-        except FileExistsError:
-            continue
-        os.environ[RUN_DIR] = str(parent / str(number))
-        return parent / str(number)
-
-
 def print_options(prog: str, model: str, data: str) -> None:
     """The options of one module and one datamodule, as ``--module NAME --help`` shows them."""
     parser = LightningArgumentParser(prog=prog, usage=f"{prog} --module NAME [--data NAME] [options]")
-    parser.add_class_arguments(_import(model), "module")
-    parser.add_class_arguments(_import(data), "data")
+    parser.add_class_arguments(load(model), "module")
+    parser.add_class_arguments(load(data), "data")
     parser.epilog = f"More: {prog} fit --help (trainer, checkpoints, pictures)."
     parser.print_help()
-
-
-def _keep_details() -> str:
-    """Write the traceback into the run's folder, if there is one and it can be written; say where."""
-    folder = os.environ.get(RUN_DIR)
-    if not folder:
-        return ""
-    with suppress(OSError):
-        (Path(folder) / "error.log").write_text(traceback.format_exc())
-        return f"  [details: {folder}/error.log]"
-    return ""
 
 
 def _quiet() -> None:
@@ -321,19 +261,31 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOT_FOR_USERS:
         warnings.filterwarnings("ignore", f".*{message}")
-    logging.basicConfig(format="%(levelname)s: %(message)s")
 
 
-def run(arguments: list[str], prog: str) -> None:
-    """Parse and run a spelled-out command line; failures that the user can mend end in one line and status 1."""
+def run(arguments: list[str], prog: str, module_flag: str = "--model") -> None:
+    """Parse and run a spelled-out command line; failures that the user can mend end in one line and status 1.
+
+    Args:
+        arguments: for Lightning's CLI.
+        prog: the program's name, as the user typed it.
+        module_flag: how the user named the module, ``--module`` or ``--model``.
+    """
     _quiet()
-    sys.path.insert(0, str(Path.cwd()))  # so that --model my_file.MyModule works, from the console script too
-    os.environ.pop(RUN_DIR, None) if os.environ.get("LOCAL_RANK", "0") == "0" else None
+    if str(Path.cwd()) not in sys.path:  # so that --model my_file.MyModule works, from the console script too
+        sys.path.append(str(Path.cwd()))
+    forget_run_folder()
     for path in [*(entry.path for entry in MODULES.values()), *(entry.path for entry in DATA.values())]:
-        _import(path)  # jsonargparse knows a class by its bare name if it is imported
+        load(path)  # jsonargparse knows a class by its bare name if it is imported
+    model = chosen_class(arguments, "model")
+    groups = callback_groups(technique_of(model))
+    flags = Flags(module_flag, arguments_of(model) if model else (), ["data", "trainer", "checkpoint", *groups])
+    translate_warnings(flags)
     try:
         ZooCLI(
-            args=arguments,
+            groups,
+            args=with_present_names(arguments, groups),
+            save_config_callback=SaveConfig,
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -344,6 +296,5 @@ def run(arguments: list[str], prog: str) -> None:
         line = explain(error)
         if line is None:
             raise
-        line += _keep_details()
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {flags.translate(line)}{keep_traceback()}", file=sys.stderr)
         sys.exit(1)

@@ -20,6 +20,11 @@ class GradientFreeModule(ZooModule):
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(()))
 
+    @property
+    def training_summary(self) -> str:
+        """No parameters move by gradients."""
+        return "no gradients"
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         with torch.no_grad():
             loss = super().training_step(batch, batch_idx)

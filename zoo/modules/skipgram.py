@@ -285,6 +285,10 @@ class SkipGramModule(ZooModule):
         """Write the vectors; the path's end says how: see ``zoo.io.encoder.save_vectors``."""
         return save_vectors(self.to_keyed_vectors(), path)
 
+    def export_artifacts(self, folder: Path) -> list[tuple[str, str]]:
+        """The vectors, in the folder ``vectors``."""
+        return [("vectors", f"{self.save_vectors(folder / 'vectors')}/")]
+
     # Sub-words
 
     def _hashed(self, words: list[str]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,101 @@
+"""The usage text, and the commands that train nothing: ``list``, ``report`` and ``export``."""
+
+from collections.abc import Callable, Sequence
+
+from zoo.cli.shorthand import UsageError, load, take
+from zoo.core.suggest import did_you_mean
+from zoo.registry import DATA, FORMATS, MODULES, REPORT
+
+_USAGE = """\
+Pretraining techniques, each with data it is first tried on:
+
+  {prog} list                                      modules and data, a line each
+  {prog} --module {first}                      train with all defaults; results go to runs/
+  {prog} --module {first} --data mnist         on other data
+  {prog} --module {first} --help               the module's and the data's options
+  {prog} --module {first} --module.lr 0.01 --data.batch_size 64 --trainer.max_epochs 5
+  {prog} report RUN [RUN ...] [--out FILE.html]    runs side by side on one page
+  {prog} export PATH --format {formats} [--out FILE]
+                                                   an encoder, or a checkpoint's, for other tools
+
+The Lightning CLI, with YAML files and any class by its import path:
+
+  {prog} fit|validate|test|predict --help
+  {prog} fit --config FILE.yaml [--ckpt_path FILE.ckpt]
+  {prog} test --module {first} --ckpt_path {run}/checkpoints/best.ckpt
+
+modules: {modules}
+data:    {data}"""
+
+
+def example_run() -> str:
+    """The folder of the first run of the registry's first technique, for examples in messages."""
+    name = next(iter(MODULES))
+    return f"runs/{name}-{MODULES[name].data}/1"
+
+
+def usage(prog: str) -> str:
+    """What ``--help`` prints.
+
+    Args:
+        prog: the program's name, as the user typed it.
+    """
+    return _USAGE.format(
+        prog=prog,
+        first=next(iter(MODULES)),
+        run=example_run(),
+        formats="|".join(FORMATS),
+        modules=", ".join(MODULES),
+        data=", ".join(DATA),
+    )
+
+
+def listing(argv: Sequence[str] = ()) -> str:
+    """The table of ``list``."""
+    rows = ["modules (--module NAME)"]
+    rows += [f"  {name:<14} {entry.summary}; first tried on {entry.data}" for name, entry in MODULES.items()]
+    rows += ["data (--data NAME)"]
+    rows += [f"  {name:<14} {entry.summary}" for name, entry in DATA.items()]
+    return "\n".join(rows)
+
+
+def report(argv: Sequence[str]) -> str:
+    """The line that ``report RUN...`` prints, once the page is written.
+
+    Raises:
+        UsageError: no run, or an option that there is not.
+        FileNotFoundError: a folder is not that of a run.
+    """
+    folders = list(argv)
+    out = take(folders, "--out")
+    _refuse_options(folders, ["--out"])
+    if not folders:
+        raise UsageError(f"say which runs: report {example_run()} [more ...] [--out FILE.html]")
+    return f"open in a browser: {load(REPORT)(folders, out)}"
+
+
+def export(argv: Sequence[str]) -> str:
+    """The line that ``export PATH`` prints, once the file is written.
+
+    Raises:
+        UsageError: no path, or an option or a format that there is not.
+        FileNotFoundError, ValueError: nothing there to export, or not in this format.
+    """
+    paths = list(argv)
+    form, out = take(paths, "--format") or "onnx", take(paths, "--out")
+    _refuse_options(paths, ["--format", "--out"])
+    if form not in FORMATS:
+        raise UsageError(f"unknown format {form!r}{did_you_mean(form, FORMATS)}; there are: {', '.join(FORMATS)}")
+    if len(paths) != 1:
+        raise UsageError("say what to export: an encoder's folder or a checkpoint")
+    from zoo.io.convert import export as write
+
+    return f"written: {write(paths[0], form, out)}"
+
+
+def _refuse_options(words: Sequence[str], known: Sequence[str]) -> None:
+    if mistyped := [word for word in words if word.startswith("-")]:
+        raise UsageError(f"unknown option {mistyped[0]!r}{did_you_mean(mistyped[0], known)}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], str]] = {"list": listing, "report": report, "export": export}

@@ -1,0 +1,108 @@
+"""The folder of a run: its number, what was set, and the traceback of a failure."""
+
+import json
+import os
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+
+from zoo.cli.shorthand import load
+from zoo.core.atomic import atomic_write
+
+RUN_DIR = "ZOO_RUN_DIR"  # tells the processes that DDP starts where the first one put the run
+_HEADER = "# What was set, and what else is not the default; every option is in config_full.yaml.\n"
+
+
+def run_folder(parent: Path) -> Path:
+    """Make the next free ``parent/<n>``; two runs started at once get two. DDP's later processes share the first's."""
+    if RUN_DIR in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
+        return Path(os.environ[RUN_DIR])
+    parent.mkdir(parents=True, exist_ok=True)
+    number = max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0)
+    while True:
+        number += 1
+        try:
+            (parent / str(number)).mkdir()
+        except FileExistsError:
+            continue
+        os.environ[RUN_DIR] = str(parent / str(number))
+        return parent / str(number)
+
+
+def forget_run_folder() -> None:
+    """A new command has a folder of its own, unless it is one of DDP's later processes."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        os.environ.pop(RUN_DIR, None)
+
+
+def keep_traceback() -> str:
+    """Write the traceback into the run's folder, if there is one and it can be written; say where."""
+    folder = os.environ.get(RUN_DIR)
+    if not folder:
+        return ""
+    with suppress(OSError):
+        (Path(folder) / "error.log").write_text(traceback.format_exc())
+        return f"  [details: {folder}/error.log]"
+    return ""
+
+
+class SaveConfig(SaveConfigCallback):
+    """Two YAML files that both repeat the run: ``config.yaml``, what is not the default, for people; and
+    ``config_full.yaml``, every option, for a version whose defaults are others."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"config_filename": "config_full.yaml", **options})
+        self.folder: str | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.folder = trainer.log_dir  # here, since asking needs all ranks
+        super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write the short one; the parent class has written the other."""
+        full = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
+        short = {key: value for key, value in self._differences(full).items() if value != {}}
+        text = _HEADER + yaml.safe_dump({"seed_everything": full["seed_everything"], **short}, sort_keys=False)
+        atomic_write(Path(self.folder or ".") / "config.yaml", lambda path: Path(path).write_text(text))
+
+    def _differences(self, full: dict[str, Any]) -> dict[str, Any]:
+        """What is not the default. jsonargparse's own ``skip_default`` would take False for the seed 0, and would leave
+        parts out of a mapping that replaces another as a whole."""
+        defaults = yaml.safe_load(self.parser.dump(self.parser.get_defaults(), skip_unset=False, skip_validation=True))
+        found = {}
+        for key, value in full.items():
+            if isinstance(value, dict) and "class_path" in value:
+                found[key] = _of_class(value)
+            elif isinstance(value, dict):
+                found[key] = _changed(value, defaults.get(key) or {})
+            elif _plain(value) != _plain(defaults.get(key)):
+                found[key] = value
+        return found
+
+
+def _of_class(spec: dict[str, Any]) -> dict[str, Any]:
+    cls = load(spec["class_path"])
+    if not isinstance(cls, type):  # a function that makes one
+        return spec
+    parser = LightningArgumentParser()
+    parser.add_class_arguments(cls, "x", fail_untyped=False)
+    defaults = yaml.safe_load(parser.dump(parser.get_defaults(), skip_unset=False, skip_validation=True)) or {}
+    rest = {key: value for key, value in spec.items() if key != "init_args"}
+    init_args = _changed(spec.get("init_args") or {}, defaults.get("x") or {})
+    return {**rest, "init_args": init_args} if init_args else rest
+
+
+def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value for name, value in values.items() if name not in defaults or _plain(value) != _plain(defaults[name])
+    }
+
+
+def _plain(value: Any) -> str:
+    """Text that tells 1, 1.0 and true apart."""
+    return json.dumps(value, sort_keys=True, default=str)

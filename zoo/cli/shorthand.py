@@ -1,0 +1,143 @@
+"""Short forms spelled out for Lightning's CLI. Nothing heavy is imported here."""
+
+import importlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from zoo.core.suggest import did_you_mean
+from zoo.registry import DATA, DATA_TO_MODEL_ARGS, MODULES, Technique
+
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+
+
+class UsageError(Exception):
+    """A mistake in the command line; its text is the one line to show."""
+
+
+def load(path: str) -> Any:
+    """What an import path names; its module is imported."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def resolve(name: str, table: dict[str, Any], kind: str) -> str:
+    """A short name, with - or _, to its import path; import paths and configurations pass through.
+
+    Raises:
+        UsageError: neither; it proposes the nearest name and lists all.
+    """
+    plain = name.replace("-", "_")
+    if plain in table:
+        return table[plain].path
+    if "." in name or name.startswith("{") or name[:1].isupper():  # import path, JSON, or class of an imported module
+        return name
+    raise UsageError(f"unknown {kind} {name!r}{did_you_mean(plain, table)}; there are: {', '.join(table)}")
+
+
+def take(arguments: list[str], option: str) -> str | None:
+    """Remove every ``option VALUE`` and ``option=VALUE``; the last value counts.
+
+    Raises:
+        UsageError: there is no value.
+    """
+    value = None
+    while found := next((a for a in arguments if a == option or a.startswith(option + "=")), None):
+        place = arguments.index(found)
+        if "=" in found:
+            value = found.partition("=")[2]
+        elif place + 1 < len(arguments):
+            value = arguments.pop(place + 1)
+        else:
+            raise UsageError(f"{option} needs a value")
+        del arguments[place]
+    return value
+
+
+def option_value(arguments: Sequence[str], option: str) -> str | None:
+    """The last value of an option, ``option VALUE`` or ``option=VALUE``; None where it is not given."""
+    return take(list(arguments), option)
+
+
+def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -> list[str]:
+    """Spell the short forms out for Lightning's CLI; what is there in full is left as it is.
+
+    ``--module NAME`` becomes ``fit --model=PATH --data=PATH``, defaults first, so that later options win;
+    ``--module.x`` becomes ``--model.x``; ``--model`` and ``--data`` may be short names. Of a checkpoint,
+    its hyperparameters take the place of the module's defaults.
+
+    Args:
+        argv: without the program's name.
+        checkpoint: what ``--ckpt_path`` holds, if it is given.
+
+    Raises:
+        UsageError: an unknown name, a missing value, or a checkpoint of another module.
+    """
+    arguments = [a.replace("--module.", "--model.", 1) if a.startswith("--module.") else a for a in argv]
+    command = [arguments.pop(0)] if arguments and arguments[0] in SUBCOMMANDS else []
+    module = take(arguments, "--module")
+    model = take(arguments, "--model")
+    data = take(arguments, "--data")
+    defaults, special = [], []
+    if module:
+        path = resolve(module, MODULES, "module")
+        technique = _technique(path)
+        command = command or ["fit"]
+        model = model or path
+        if data is None and technique and not option_value(arguments, "--config"):
+            data, special = technique.data, list(technique.default_data_args)
+        told = any(a.startswith(("--config", "--trainer.max_")) for a in arguments)
+        if command == ["fit"] and data and not told:
+            defaults.append(f"--trainer.{(technique and technique.default_budget) or _default_budget(data)}")
+    saved: list[str] = []
+    if checkpoint is not None:
+        saved = _from_checkpoint(checkpoint, resolve(model, MODULES, "module") if model else None)
+    elif model:
+        defaults.append(f"--model={resolve(model, MODULES, 'module')}")
+    if data:
+        defaults += [f"--data={resolve(data, DATA, 'data')}", *special]
+    if model:
+        return [*command, *_configs_first([*saved, *defaults], arguments)]
+    return [*command, *saved, *_configs_first(defaults, arguments)]  # what a file says wins over the checkpoint
+
+
+def _technique(path: str) -> Technique | None:
+    return next((entry for entry in MODULES.values() if entry.path == path), None)
+
+
+def _default_budget(data: str) -> str:
+    source = DATA.get(data.replace("-", "_"))
+    return source.default_budget if source else "max_epochs=20"
+
+
+def _configs_first(defaults: list[str], arguments: list[str]) -> list[str]:
+    """A class named on the command line must come after a configuration file, or the file's would win."""
+    place = 0
+    for i, argument in enumerate(arguments):
+        if argument == "--config":
+            place = i + 2
+        elif argument.startswith("--config="):
+            place = i + 1
+    return [*arguments[:place], *defaults, *arguments[place:]]
+
+
+def _from_checkpoint(checkpoint: dict[str, Any], wanted: str | None) -> list[str]:
+    classes = checkpoint.get("zoo", {}).get("classes", [])
+    if not classes:
+        return [f"--model={wanted}"] if wanted else []
+    if wanted and wanted not in classes and "." in wanted and not wanted.startswith("{"):
+        theirs, ours = (path.rpartition(".")[2] for path in (classes[0], wanted))
+        raise UsageError(f"the checkpoint is of {theirs}, not of {ours}")
+    plain = {
+        k: v for k, v in checkpoint.get("hyper_parameters", {}).items() if k not in DATA_TO_MODEL_ARGS and k[0] != "_"
+    }
+    return ["--model=" + json.dumps({"class_path": wanted or classes[0], "init_args": plain})]
+
+
+def options_of(argv: Sequence[str]) -> tuple[str, str]:
+    """Import paths of the module and the data whose options ``--module NAME --help`` shows."""
+    module = option_value(argv, "--module") or ""
+    path = resolve(module, MODULES, "module")
+    technique = _technique(path)
+    data = option_value(argv, "--data") or (technique.data if technique else next(iter(DATA)))
+    return path, resolve(data, DATA, "data")

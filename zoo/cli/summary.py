@@ -1,0 +1,92 @@
+"""What is said of a run: where an encoder comes from, and the table at its end."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from zoo.io.encoder import save_encoder
+from zoo.networks.encoder import Encoder
+
+Rows = list[tuple[str, str]]
+
+
+def training_summary(module: Any) -> str:
+    """What is trained, in a word or two; modules of other people need not say it."""
+    count = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return str(getattr(module, "training_summary", f"{count:,} parameters"))
+
+
+def provenance(config: Any, trainer: pl.Trainer, prog: str, best: str, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Where an encoder comes from, as plain values.
+
+    Args:
+        config: of the subcommand.
+        trainer: that trained it.
+        prog: the program's name.
+        best: path of the best checkpoint, or "".
+        metrics: of the test.
+    """
+    data = json.loads(json.dumps(config.data.as_dict(), default=str)) if config.get("data") else None
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "lightning": pl.__version__}
+    return {
+        "module": config.model.class_path,
+        "data": data,
+        "seed": config.seed_everything,
+        "checkpoint": best,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "test": metrics,
+        "command": f"{prog} {shlex.join(sys.argv[1:])}",
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": versions,
+    }
+
+
+def export(module: Any, folder: Path, origin: dict[str, Any]) -> Rows:
+    """Write what a trained module has to give: its encoder, and what the technique itself exports.
+
+    Args:
+        module: that was trained.
+        folder: of the run.
+        origin: the encoder's provenance.
+
+    Returns:
+        What was written, and where.
+    """
+    rows: Rows = []
+    encoder = getattr(module, "encoder", None)
+    if isinstance(encoder, Encoder) and encoder.spec is not None:
+        save_encoder(encoder, folder / "encoder", origin)
+        rows.append(("encoder", f"{folder}/encoder/"))
+    own = getattr(module, "export_artifacts", None)
+    return rows + (list(own(folder)) if callable(own) else [])
+
+
+def figures(folder: Path) -> Rows:
+    """The row that names a run's figures, if there are any."""
+    found = sorted(path.name for kind in ("png", "gif") for path in folder.glob(f"*.{kind}"))
+    return [("pictures", "\n".join(f"{folder}/{name}" for name in found))] if found else []
+
+
+def metric_rows(metrics: dict[str, Any], best: str) -> Rows:
+    """Measures of the test, and which checkpoint they are of."""
+    rows = [(name, f"{value:.5g}") for name, value in metrics.items()]
+    return [*rows, ("best checkpoint", os.path.relpath(best))] if best else rows
+
+
+def print_table(title: str, rows: Rows) -> None:
+    """The table at the end of a run."""
+    table = Table("result", "", title=title, show_header=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=True).print(table)
