@@ -1,24 +1,29 @@
 """Augmentation of whole batches on their device, with parameters of its own for every sample.
 
-Pictures are (B, C, H, W) floats in [0, 1], and are left alone: a new batch is returned.
+Images are (B, C, H, W) floats in [0, 1], and stay as they are: a new batch is returned.
 """
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from zoo.core.arguments import between
+
 
 def random_shift(x: Tensor, pixels: int, generator: Generator | None = None) -> Tensor:
     """Pad by reflection, then crop a window of the old size at a random place (He et al. 2016, section 4.2).
 
     Args:
-        x: (B, C, H, W).
-        pixels: the padding; less than H and W.
-        generator: on ``x``'s device.
+        x: images (B, C, H, W).
+        pixels: width of the padding, less than H and W.
+        generator: source of the randomness, on ``x``'s device.
+
+    Raises:
+        ValueError: as much padding as the images are wide or high.
     """
     b, c, h, w = x.shape
     if not 0 <= pixels < min(h, w):
-        raise ValueError(f"a shift of {pixels} pixels does not fit pictures of {h} x {w}")
+        raise ValueError(f"a shift of {pixels} pixels does not fit images of {h} x {w}")
     padded = F.pad(x, [pixels] * 4, mode="reflect")
     offset = torch.randint(0, 2 * pixels + 1, (2, b, 1), device=x.device, generator=generator)
     rows = offset[0] + torch.arange(h, device=x.device)  # (B, H)
@@ -29,15 +34,14 @@ def random_shift(x: Tensor, pixels: int, generator: Generator | None = None) -> 
 
 
 def random_flip(x: Tensor, generator: Generator | None = None) -> Tensor:
-    """Mirror every second picture, left to right, by chance."""
+    """Mirror images (B, C, H, W) left to right, each with probability 1/2."""
     flipped = torch.rand(len(x), 1, 1, 1, device=x.device, generator=generator) < 0.5
     return torch.where(flipped, x.flip(3), x)
 
 
 def random_rotation(x: Tensor, degrees: float, generator: Generator | None = None) -> Tensor:
-    """Turn each picture about its middle by up to ``degrees`` to either side; what lies outside is its reflection."""
-    if not 0 <= degrees <= 180:
-        raise ValueError(f"rotate must be 0 to 180 degrees; got {degrees}")
+    """Turn each image about its middle by up to ``degrees`` to either side; what lies outside is its reflection."""
+    between(0, 180, rotate=degrees)
     angle = torch.deg2rad(degrees * (2 * torch.rand(len(x), device=x.device, generator=generator) - 1))
     cos, sin, zero, aspect = angle.cos(), angle.sin(), torch.zeros_like(angle), x.shape[2] / x.shape[3]
     rows = torch.stack([cos, -sin * aspect, zero], 1), torch.stack([sin / aspect, cos, zero], 1)
@@ -47,8 +51,7 @@ def random_rotation(x: Tensor, degrees: float, generator: Generator | None = Non
 
 def random_jitter(x: Tensor, strength: float, generator: Generator | None = None) -> Tensor:
     """Multiply contrast (about the mean) and brightness by factors within 1 +- ``strength``; clipped to [0, 1]."""
-    if not 0 <= strength <= 1:
-        raise ValueError(f"jitter must be 0 to 1; got {strength}")
+    between(0, 1, jitter=strength)
     factor = 1 + strength * (2 * torch.rand(2, len(x), 1, 1, 1, device=x.device, generator=generator) - 1)
     mean = x.mean((1, 2, 3), keepdim=True)
     return (torch.lerp(mean, x, factor[0]) * factor[1]).clamp_(0, 1)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.loader import PartedData, Resumable
+from datamodules.base import SplitDataModule
+from datamodules.loader import Resumable
 from datamodules.text import (
     NumberedText,
     SentenceBoundary,
@@ -20,6 +21,8 @@ from datamodules.text import (
     words_of_files,
     words_of_sentences,
 )
+from zoo.core.arguments import at_least
+from zoo.core.batch import TOKENS
 
 _CHUNK = 1 << 22  # words that are thinned out and shuffled together
 _FEW = 100  # words: fewer are not worth being set aside for validation
@@ -29,11 +32,12 @@ class ChunkedRows:
     """A stretch of a numbered text as rows of L words, thinned out by chance.
 
     Args:
-        text: numbered.
-        start, stop: of the stretch.
-        ids: (numbers,) int32 from the text's numbers to word ids, -1 for what is no word.
-        keep: (numbers,) the probability of each to stay.
-        length: L.
+        text: numbered text.
+        start: number of the stretch's first word.
+        stop: number of the word behind its last.
+        ids: word ids of the text's numbers, (numbers,) int32, -1 for what is no word.
+        keep: probabilities of the numbers to stay, (numbers,).
+        length: words in a row, L.
     """
 
     def __init__(self, text: NumberedText, start: int, stop: int, ids: Tensor, keep: Tensor, length: int) -> None:
@@ -61,11 +65,12 @@ class CorpusLoader(Resumable):
     """Batches of rows, each rank its share.
 
     Args:
-        rows: the text.
-        batch_size: B; a chunk's last batch may be smaller.
-        rank, world_size: of this process, and how many there are.
-        shuffle: the rows of a chunk, and the chunks, are permuted and thinned out anew every epoch.
-        seed: of all that.
+        rows: text to serve.
+        batch_size: rows in a batch, B; a chunk's last batch may be smaller.
+        rank: number of this process.
+        world_size: number of processes.
+        shuffle: whether the rows of a chunk, and the chunks, are permuted and thinned out anew every epoch.
+        seed: seed of all that.
 
     Yields:
         {"tokens": (B, L) int32 ids, -1 between sentences}.
@@ -86,7 +91,7 @@ class CorpusLoader(Resumable):
         self.sampler, self.batch_sampler = self, None  # Lightning tells a loader's sampler the epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Decides what chance does in the next iteration."""
+        """Set the epoch, which decides what chance does in the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -109,7 +114,7 @@ class CorpusLoader(Resumable):
             order = order.repeat(self.world_size)[: -(-len(rows) // self.world_size) * self.world_size]
             for places in order[self.rank :: self.world_size].split(self.batch_size)[skip:]:
                 self._position += 1
-                yield {"tokens": rows.index_select(0, places)}
+                yield {TOKENS: rows.index_select(0, places)}
             skip = 0
 
     def _order(self, n: int, epoch: int, chunk: int) -> Tensor:
@@ -119,26 +124,28 @@ class CorpusLoader(Resumable):
         return torch.randperm(n, generator=generator)
 
 
-class Corpus(PartedData):
+class Corpus(SplitDataModule):
     """A text in batches ``{"tokens": (B, L) int32}``: ids of words, the most frequent is 0; -1 is between sentences.
 
     Args:
-        path: a file (.gz, .bz2, .xz are unpacked), or a folder of them; None takes ``sentences``, and without those
-            the small Lee corpus that comes with gensim, 300 news stories.
-        sentences: instead of ``path`` an iterable of lists of words, or of strings.
-        sentence_boundary: what ends a sentence, over whose end no word sees another: a "line", a "paragraph" (an empty
-            line), or nothing but the "file"'s end.
-        tokeniser: "simple" is gensim's: lower case, runs of 2 to 15 letters; "whitespace" takes what is between blanks.
-        phrases: so many passes in which words that are often together become one, ``new_york``.
-        errors: bytes that are no UTF-8 are replaced and counted, or with "strict" end it.
-        min_count: rarer words are left out, as if they were not there.
-        max_vocab: at most so many words, the most frequent.
+        path: path of a file (.gz, .bz2, .xz are unpacked), or of a folder of them; None takes ``sentences``, and
+            without those the small Lee corpus that comes with gensim, 300 news stories.
+        sentences: iterable of lists of words, or of strings, instead of ``path``.
+        sentence_boundary: end of a sentence, over which no word sees another: a "line", a "paragraph" (an empty line),
+            or nothing but the "file"'s end.
+        tokeniser: rule for words: "simple" is gensim's, lower case, runs of 2 to 15 letters; "whitespace" takes what is
+            between blanks.
+        phrases: number of passes in which words that are often together become one, ``new_york``.
+        errors: what happens to bytes that are no UTF-8: "replace" counts them, "strict" ends with an error.
+        min_count: occurrences below which a word is left out, as if it were not there.
+        max_vocab: number of words at most, the most frequent.
         subsample_threshold: share of the text above which a word is thinned out; 0 keeps all.
-        length: L, words in a row.
-        batch_size: B, rows on each rank; None takes 64, and fewer where that would be less than 50 batches an epoch.
+        length: words in a row, L.
+        batch_size: rows in a batch on each rank, B; None takes 64, and fewer where that would be less than 50 batches
+            an epoch.
         val_fraction: share at the end of the text that is set aside for validation and test; where that would be fewer
             than a hundred words, the text itself is used.
-        seed: of thinning out and shuffling.
+        seed: seed of thinning out and shuffling.
 
     Raises:
         ValueError: an argument out of its range.
@@ -164,19 +171,9 @@ class Corpus(PartedData):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        at_least: dict[str, tuple[float, float]] = {
-            "min_count": (min_count, 1),
-            "max_vocab": (max_vocab or 1, 1),
-            "phrases": (phrases, 0),
-        }
-        at_least |= {
-            "length": (length, 2),
-            "batch_size": (batch_size or 1, 1),
-            "subsample_threshold": (subsample_threshold, 0),
-        }
-        for name, (value, least) in at_least.items():
-            if value < least:
-                raise ValueError(f"{name} must be {least} or more; got {value}")
+        at_least(0, phrases=phrases, subsample_threshold=subsample_threshold)
+        at_least(1, min_count=min_count, max_vocab=max_vocab or 1, batch_size=batch_size or 1)
+        at_least(2, length=length)
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be 0 or more and below 1; got {val_fraction}")
         if path is not None and sentences is not None:
@@ -203,12 +200,12 @@ class Corpus(PartedData):
 
     @property
     def vocab_size(self) -> int:
-        """How many words there are."""
+        """Number of words, V."""
         return len(self.vocabulary)
 
     @property
     def fingerprint(self) -> str:
-        """Of the text as it is used."""
+        """Digest of the text as it is used."""
         self.setup()
         return self._fingerprint
 
@@ -242,10 +239,10 @@ class Corpus(PartedData):
         files = text_files(self.path if self.path is not None else _lee())
         return words_of_files(files, self.sentence_boundary, self.tokeniser, self.errors)
 
-    def _loader(self, part: str, shuffle: bool = False) -> CorpusLoader:
+    def _loader(self, split: str, shuffle: bool = False) -> CorpusLoader:
         self.setup()
-        rows = self._train if part == "train" else self._val  # the held-out text is for testing, too
-        rank, world_size = self._place()
+        rows = self._train if split == "train" else self._val  # the held-out text is for testing, too
+        rank, world_size = self._rank_and_world_size()
         fit = sum(self._train.rows) // (50 * world_size)
         batch_size = self.batch_size or min(64, max(1, fit))
         return CorpusLoader(rows, batch_size, rank, world_size, shuffle, self.seed)

@@ -5,21 +5,24 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from datamodules.base import SplitDataModule
 from datamodules.folder import Folder
 from datamodules.image_base import ImageData
 from datamodules.images import MNIST, Digits
-from datamodules.loader import PartedData, Resumable, TensorLoader
+from datamodules.loader import Resumable, TensorLoader
 from datamodules.mnist_m import MNISTM, DigitsM
+from zoo.core.batch import INPUT, SEED, TARGET
 
 
 class PairLoader(Resumable):
-    """The source's batches, each with as many pictures of the target as ``target``.
+    """The source's batches, each with as many images of the target as ``target``.
 
     The target has an order of its own, which goes on where the source begins anew; what it is follows from epoch and
     place, so that a resumed run has the same pairs.
 
     Args:
-        source, target: both from memory, of one batch size.
+        source: loader of the source, from memory.
+        target: loader of the target, likewise, of the same batch size.
     """
 
     def __init__(self, source: TensorLoader, target: TensorLoader) -> None:
@@ -36,11 +39,11 @@ class PairLoader(Resumable):
         first = self.sampler.epoch * len(self)
         for position, batch in enumerate(self.source, start):
             self._position = position + 1
-            yield {**batch, "target": self._target(first + position, len(batch["input"]))}
+            yield {**batch, TARGET: self._target(first + position, len(batch[INPUT]))}
 
     def _target(self, number: int, count: int) -> Tensor:
-        """As many pictures as the source's batch has, from the place where batch ``number`` begins."""
-        sampler, images = self.target.sampler, self.target.tensors["input"]
+        """As many images as the source's batch has, from the place where batch ``number`` begins."""
+        sampler, images = self.target.sampler, self.target.tensors[INPUT]
         size = len(sampler)
         epoch, begin = divmod(number * self.target.batch_size, size)
         if sampler.epoch != epoch or self._order is None:
@@ -54,24 +57,25 @@ class PairLoader(Resumable):
     _order: Tensor | None = None
 
 
-class Domains(PartedData):
+class Domains(SplitDataModule):
     """Training batches ``{"input": (B, C, H, W), "label": (B,), "target": (B, C, H, W)}``: ``target`` is of the other
     domain, and its labels are never seen. Validation is on the source, so that no choice is made by the target's
     labels; testing is on the target.
 
     Args:
-        source, target: "digits", "digits_m", "mnist", "mnist_m" (``_m``: blended with photographs), or folders of
-            pictures with the same classes; the target's need no labels but for testing.
-        root: of the named sets that are not bundled.
-        photographs: what ``_m`` is blended with, see ``DigitsM``.
-        size: of pictures from folders.
-        validate_on: "source", or "target": its labels then choose the best checkpoint, which is not adaptation without
-            labels any more, and good for looking.
-        batch_size: B, of each domain, on each rank.
+        source: labelled domain: "digits", "digits_m", "mnist", "mnist_m" (``_m``: blended with photographs), or a
+            folder of images.
+        target: other domain, likewise, with the same classes; its labels are for testing alone.
+        root: folder of the named sets that are not bundled.
+        photographs: folder of what ``_m`` is blended with, see ``DigitsM``.
+        size: height and width of images from folders.
+        validate_on: domain of the validation: "source", or "target", whose labels then choose the best checkpoint,
+            which is not adaptation without labels any more, and good for looking.
+        batch_size: samples of each domain in a batch on each rank, B.
         shift: pixels by which training images are shifted at most, in both directions.
-        flip: training pictures are mirrored by chance.
-        val_fraction: share of the training pictures set aside for validation.
-        seed: of orders, augmentation and splitting.
+        flip: whether training images are mirrored left to right by chance.
+        val_fraction: share of the training images set aside for validation.
+        seed: seed of orders, augmentation and splitting.
 
     Raises:
         ValueError: an argument out of its range; domains of other sizes or classes.
@@ -109,22 +113,22 @@ class Domains(PartedData):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(C, H, W); grey pictures have as many channels as the other domain's."""
+        """(C, H, W); grey images have as many channels as the other domain's."""
         shapes = [self.source.input_shape, self.target.input_shape]
         if shapes[0][1:] != shapes[1][1:]:
             raise ValueError(
-                f"the source has pictures of {shapes[0]}, the target of {shapes[1]}: they must be of one size"
+                f"the source has images of {shapes[0]}, the target of {shapes[1]}: they must be of one size"
             )
         return max(shapes)
 
     @property
     def class_names(self) -> list[str]:
-        """The source's."""
+        """Names of the source's classes, in the order of their numbers."""
         return self.source.class_names
 
     @property
     def num_classes(self) -> int | None:
-        """How many."""
+        """Number of the source's classes; None without labels."""
         return self.source.num_classes
 
     task = "classification"
@@ -133,7 +137,7 @@ class Domains(PartedData):
 
     @property
     def fingerprint(self) -> str:
-        """Of both domains."""
+        """Digests of both domains, one after the other."""
         return f"{self.source.fingerprint}{self.target.fingerprint}"
 
     def prepare_data(self) -> None:
@@ -148,26 +152,26 @@ class Domains(PartedData):
         if names[1] and names[0] != names[1]:
             raise ValueError(f"the source has classes {', '.join(names[0])}, the target {', '.join(names[1])}")
 
-    def _loader(self, part: str, shuffle: bool = False) -> Any:
-        if part == "train":
+    def _loader(self, split: str, shuffle: bool = False) -> Any:
+        if split == "train":
             return PairLoader(self._of(self.source, "train", shuffle), self._of(self.target, "train", shuffle))
-        on_target = part in ("test", "predict") or self.validate_on == "target"
-        return self._of(self.target if on_target else self.source, part, shuffle)
+        on_target = split in ("test", "predict") or self.validate_on == "target"
+        return self._of(self.target if on_target else self.source, split, shuffle)
 
     @staticmethod
-    def _of(domain: ImageData, part: str, shuffle: bool) -> Any:
-        return domain._loader(part, shuffle)
+    def _of(domain: ImageData, split: str, shuffle: bool) -> Any:
+        return domain._loader(split, shuffle)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Both domains to floats in [0, 1], augmented while training, with as many channels."""
         batch = dict(batch)
-        target = batch.pop("target", None)
+        target = batch.pop(TARGET, None)
         found = self._floats(self.source, batch)
         if target is not None:
-            other = {"input": target, "seed": batch["seed"] + 1}
-            found["target"] = self._floats(self.target, other)["input"]
+            other = {INPUT: target, SEED: batch[SEED] + 1}
+            found[TARGET] = self._floats(self.target, other)[INPUT]
         return found
 
     def _floats(self, domain: ImageData, batch: dict[str, Any]) -> dict[str, Any]:
         found = domain.on_after_batch_transfer(batch, 0)
-        return {**found, "input": found["input"].expand(-1, self.input_shape[0], -1, -1)}
+        return {**found, INPUT: found[INPUT].expand(-1, self.input_shape[0], -1, -1)}

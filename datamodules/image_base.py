@@ -1,4 +1,4 @@
-"""What all sources of pictures share: splits, label budgets, loaders, and the work on whole batches on the device."""
+"""What all sources of images share: splits, label budgets, loaders, and the work on whole batches on the device."""
 
 import hashlib
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -7,60 +7,64 @@ import torch
 from torch import Generator, Tensor
 
 from datamodules.augment import random_flip, random_jitter, random_rotation, random_shift
-from datamodules.label_budget import check_options, keep_labels
-from datamodules.loader import PartedData, ShardedSampler, StreamLoader, TensorLoader
-from datamodules.table_reader import Task
-from zoo.core.arguments import at_least
+from datamodules.base import SplitDataModule
+from datamodules.label_budget import check_options, subsample_labels
+from datamodules.loader import ShardedSampler, StreamLoader, TensorLoader
+from zoo.core.arguments import at_least, between
+from zoo.core.batch import INPUT, LABEL, SEED
+from zoo.functional.finetune import Task
+from zoo.functional.normalisation import normalise
 
 _FITS_ON_DEVICE = 2 * 2**30  # bytes: more than this stays in the computer's memory
 
 
 class Split(NamedTuple):
-    """Pictures (N, C, H, W) uint8, or a source that reads them in batches, and labels (N,) long or None."""
+    """Images (N, C, H, W) uint8, or a source that reads them in batches, and labels (N,) long or None."""
 
     images: Any
     labels: Tensor | None
 
 
 def draw_binary(images: Tensor, generator: Generator) -> Tensor:
-    """uint8 pictures (N, ...) to 0 and 255, each pixel by chance with its grey as probability."""
-    drawn = [(part / 255).bernoulli(generator=generator) for part in images.split(1000)]
+    """uint8 images (N, ...) to 0 and 255, each pixel by chance with its grey as probability."""
+    drawn = [(some / 255).bernoulli(generator=generator) for some in images.split(1000)]
     return torch.cat(drawn).mul_(255).to(torch.uint8)
 
 
 def _content(images: Any) -> bytes:
-    """What pictures are, or what is known of them without reading them all."""
+    """What images are, or what is known of them without reading them all."""
     if isinstance(images, Tensor):
         return f" {tuple(images.shape)}".encode() + images.numpy().tobytes()
     return f" {len(images)}".encode() + images.identity()
 
 
-_SAMPLE_OFFSET = 0.05  # so that the noise of an empty picture is not blown up
+_SAMPLE_OFFSET = 0.05  # so that the noise of an empty image is not blown up
 
 
-class ImageData(PartedData):
-    """Pictures in batches ``{"input": (B, C, H, W) float, "label": (B,) long}``; a label of -1 means unlabelled.
+class ImageData(SplitDataModule):
+    """Images in batches ``{"input": (B, C, H, W) float, "label": (B,) long}``; a label of -1 means unlabelled.
 
     A subclass defines ``read() -> {"train" | "val" | "test": Split}``, ``input_shape``, ``class_names`` (in the order
     of their numbers; empty without labels) and the pixels' ``mean`` and ``std``.
 
     Args:
-        batch_size: B, on each rank.
-        binarise: to black and white: "threshold" at one half; "static" draws each pixel once, its grey the probability;
-            "dynamic" draws training pictures anew at every use and the others once (Burda et al. 2016).
-        normalise: "unit" leaves pixels in [0, 1]; "standard" subtracts the mean and divides by the deviation;
-            "sample" does so for each picture with its own (contrast normalisation, Coates et al. 2011).
+        batch_size: samples in a batch on each rank, B.
+        binarise: rule for black and white: "threshold" at one half; "static" draws each pixel once, its grey the
+            probability; "dynamic" draws training images anew at every use and the others once (Burda et al. 2016).
+        normalise: scale of the pixels: "unit" leaves them in [0, 1]; "standard" subtracts the mean and divides by the
+            standard deviation; "sample" does so for each image with its own (contrast normalisation, Coates et al.
+            2011).
         shift: pixels by which training images are shifted at most, in both directions.
-        flip: training pictures are mirrored left to right by chance.
-        rotate: training pictures are turned by up to so many degrees to either side.
-        jitter: training pictures' contrast and brightness vary by up to this share, 0 to 1.
-        labels_per_class: keep so many training labels of each class and forget the rest; None keeps all.
-        label_seed: chooses which.
-        labelled_only: train on the labelled samples alone; otherwise the unlabelled rest takes part.
-        val_fraction: share of the training pictures set aside for validation where the source has no such part.
+        flip: whether training images are mirrored left to right by chance.
+        rotate: degrees by which training images are turned at most, to either side.
+        jitter: share by which training images' contrast and brightness vary at most, 0 to 1.
+        labels_per_class: training labels that are kept of each class, the others forgotten; None keeps all.
+        label_seed: seed of the choice of labels.
+        labelled_only: whether to train on the labelled samples alone; otherwise the unlabelled ones take part.
+        val_fraction: share of the training images set aside for validation where the source has no such split.
         augmentation_period: epochs after which order and augmentation begin again, so that what is kept about each
             augmented image (a teacher's outputs) is true again; None never repeats.
-        seed: of shuffling, augmentation and splitting.
+        seed: seed of shuffling, augmentation and splitting.
 
     Raises:
         ValueError: an argument out of its range.
@@ -91,10 +95,8 @@ class ImageData(PartedData):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= jitter <= 1:
-            raise ValueError(f"jitter must be 0 to 1; got {jitter}")
-        if not 0 <= rotate <= 180:
-            raise ValueError(f"rotate must be 0 to 180 degrees; got {rotate}")
+        between(0, 1, jitter=jitter)
+        between(0, 180, rotate=rotate)
         if augmentation_period is not None:
             at_least(1, augmentation_period=augmentation_period)
         check_options(batch_size, val_fraction, labels_per_class, labelled_only)
@@ -105,25 +107,24 @@ class ImageData(PartedData):
         self.splits: dict[str, Split] = {}
 
     def read(self) -> dict[str, Split]:
-        """All splits of the source."""
+        """All splits of the source; a subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__} must define read() -> {{'train': Split, ...}}")
 
     @property
     def num_classes(self) -> int | None:
-        """How many classes there are; None without labels."""
+        """Number of classes; None without labels."""
         return len(self.class_names) or None
 
     @property
     def normalisation(self) -> dict[str, Any] | None:
-        """What is done to pixels in [0, 1]: a value for each channel, or what is added to each picture's own deviation;
-        None where nothing is done."""
+        """What is done to pixels in [0, 1], see ``zoo.functional.normalisation``; None where nothing is done."""
         if self.normalise == "sample":
             return {"sample_offset": _SAMPLE_OFFSET}
         return {"mean": list(self.mean), "std": list(self.std)} if self.normalise == "standard" else None
 
     @property
     def fingerprint(self) -> str:
-        """Of all pictures and labels as they are used; the same data under the same options have the same."""
+        """Digest of all images and labels as they are used; the same data under the same options have the same."""
         digest = hashlib.sha256()
         for name, (images, labels) in sorted(self.splits.items()):
             digest.update(name.encode() + _content(images))
@@ -147,19 +148,24 @@ class ImageData(PartedData):
             "augmentation": {**changes, **order} if moving else {},
         }
 
-    def read_new(self) -> Split:
-        """What ``predict`` is about: the test pictures, unless the source has others."""
+    def read_predict(self) -> Split:
+        """What ``predict`` is about: the test images, unless the source has others."""
         return self.read()["test"]
+
+    def read_new(self) -> Split:
+        """The old name of ``read_predict``, for one release; a subclass's own is asked."""
+        return self.read_predict()
 
     @property
     def names(self) -> list[str]:
-        """Of the pictures that ``predict`` is about, in the order of their ``index``; empty where they have none."""
+        """Of the images that ``predict`` is about, in the order of their ``index``; empty where they have none."""
         return []
 
     def setup(self, stage: str | None = None) -> None:
         if stage == "predict":
             if "predict" not in self.splits:
-                self.splits |= self._binarised({"predict": self.read_new()})
+                renamed = type(self).read_new is ImageData.read_new
+                self.splits |= self._binarised({"predict": self.read_predict() if renamed else self.read_new()})
         elif "train" not in self.splits:
             self.splits |= self._binarised(self._with_budget(self.read()))
 
@@ -168,51 +174,45 @@ class ImageData(PartedData):
             return splits
         images, labels = splits["train"]
         if labels is None:
-            raise ValueError("labels_per_class needs labels, and these pictures have none")
-        labels = keep_labels(labels, self.labels_per_class, self.label_seed)
+            raise ValueError("`data.labels_per_class` needs labels, and these images have none")
+        labels = subsample_labels(labels, self.labels_per_class, self.label_seed)
         if self.labelled_only:
             kept = (labels >= 0).nonzero().squeeze(1)
             images, labels = images[kept], labels[kept]
         return {**splits, "train": Split(images, labels)}
 
     def _binarised(self, splits: dict[str, Split]) -> dict[str, Split]:
-        """What is drawn once."""
+        """Images drawn once where the rule draws."""
         if self.binarise not in ("static", "dynamic"):
             return splits
         if not all(isinstance(split.images, Tensor) for split in splits.values()):
-            raise ValueError(f"binarise {self.binarise!r} needs pictures kept in memory: use 'threshold'")
+            raise ValueError(f"binarise {self.binarise!r} needs images kept in memory: use 'threshold'")
         generator = Generator().manual_seed(self.seed)
         names = [name for name in splits if not (name == "train" and self.binarise == "dynamic")]
         drawn = {name: Split(draw_binary(splits[name].images, generator), splits[name].labels) for name in names}
         return {**splits, **drawn}
 
-    def _loader(self, part: str, shuffle: bool = False) -> TensorLoader | StreamLoader:
-        images, labels = self.splits[part]
-        sampler = ShardedSampler(images, *self._place(), shuffle, self.seed, self.augmentation_period)
+    def _loader(self, split: str, shuffle: bool = False) -> TensorLoader | StreamLoader:
+        images, labels = self.splits[split]
+        sampler = ShardedSampler(images, *self._rank_and_world_size(), shuffle, self.seed, self.augmentation_period)
         if not isinstance(images, Tensor):
             return StreamLoader(images, self.batch_size, sampler, self.num_workers)
-        tensors = {"input": images} if labels is None else {"input": images, "label": labels}
+        tensors = {INPUT: images} if labels is None else {INPUT: images, LABEL: labels}
         if self.trainer and images.nbytes <= _FITS_ON_DEVICE:
             tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
         return TensorLoader(tensors, self.batch_size, sampler)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """uint8 pictures to normalised floats, augmented while training, as one batch on the device."""
-        x = batch["input"].float().mul_(1 / 255)
+        """uint8 images to normalised floats, augmented while training, as one batch on the device."""
+        x = batch[INPUT].float().mul_(1 / 255)
         if self.trainer is not None and self.trainer.training:
-            x = self._augment(x, batch["seed"])
+            x = self._augment(x, batch[SEED])
         if self.binarise == "threshold":
             x = (x >= 0.5).float()
         if self.binarise == "dynamic":  # what was drawn already is 0 or 1, and stays
-            x = x.bernoulli(generator=Generator(x.device).manual_seed(batch["seed"] + 1))
-        if self.normalise == "standard":
-            mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
-            x = (x - mean) / std
-        if self.normalise == "sample":
-            std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
-            x = (x - mean) / (std + _SAMPLE_OFFSET)
-        rest = {key: value for key, value in batch.items() if key not in ("input", "seed")}
-        return {"input": x, **rest}
+            x = x.bernoulli(generator=Generator(x.device).manual_seed(batch[SEED] + 1))
+        rest = {key: value for key, value in batch.items() if key not in (INPUT, SEED)}
+        return {INPUT: normalise(x, self.normalisation), **rest}
 
     def _augment(self, x: Tensor, seed: int) -> Tensor:
         if not (self.shift or self.flip or self.rotate or self.jitter):

@@ -1,4 +1,4 @@
-"""Readers of picture files. None of them unpickles."""
+"""Readers of image files. None of them unpickles."""
 
 import gzip
 from collections.abc import Sequence
@@ -44,12 +44,12 @@ def read_cifar(paths: Sequence[Path]) -> tuple[Tensor, Tensor]:
 
 
 def read_image(path: Path, size: int, channels: int) -> Tensor:
-    """Any picture as (channels, size, size) uint8: upright, shorter side to ``size``, the middle cropped.
+    """Any image as (channels, size, size) uint8: upright, shorter side to ``size``, the middle cropped.
 
-    Transparency is laid on white; 16-bit pictures keep their upper 8 bits.
+    Transparency is laid on white; 16-bit images keep their upper 8 bits.
 
     Raises:
-        ValueError: no picture, or a damaged one.
+        ValueError: no image, or a damaged one.
     """
     try:
         with Image.open(path) as file:
@@ -57,7 +57,7 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
             image = ImageOps.exif_transpose(file)
             image = ImageOps.fit(_to_mode(image, channels), (size, size), Image.Resampling.BILINEAR)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
     return torch.from_numpy(np.array(image)).view(size, size, channels).permute(2, 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Well-known sets of small pictures, each held as one uint8 tensor."""
+"""Well-known sets of small images, each held as one uint8 tensor."""
 
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,17 @@ import torch
 
 from datamodules.image_base import ImageData, Split
 from datamodules.image_files import read_cifar, read_idx
-from datamodules.label_budget import split
+from datamodules.label_budget import stratified_split
 
 _DIGITS = list("0123456789")
 _CLOTHES = ["T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 _THINGS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
-def _part(whole: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+def _divided(whole: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     images, labels = whole
     assert labels is not None
-    first, second = split(labels, fraction, seed)
+    first, second = stratified_split(labels, fraction, seed)
     return Split(images[first], labels[first]), Split(images[second], labels[second])
 
 
@@ -37,8 +37,8 @@ class Digits(ImageData):
 
         digits = load_digits()
         images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # 17 grey levels
-        rest, test = _part(Split(images, torch.from_numpy(digits.target).long()), 0.2, seed=0)
-        train, val = _part(rest, self.val_fraction, self.seed)
+        rest, test = _divided(Split(images, torch.from_numpy(digits.target).long()), 0.2, seed=0)
+        train, val = _divided(rest, self.val_fraction, self.seed)
         return {"train": train, "val": val, "test": test}
 
 
@@ -46,8 +46,8 @@ class StoredImages(ImageData):
     """A set that is read from a folder, and downloaded into it where it is missing.
 
     Args:
-        root: the folder; files already there are read as they are.
-        options: those of ``ImageData``.
+        root: folder of the files; those already there are read as they are.
+        options: options of ``ImageData``.
 
     Raises:
         FileNotFoundError: the files are neither there nor to be had from the internet.
@@ -60,16 +60,16 @@ class StoredImages(ImageData):
         self.root = Path(root).expanduser()
 
     def find(self) -> Path | None:
-        """The folder that holds all files, if there is one."""
+        """Find the folder that holds all files; None where there is none."""
         candidates = [self.root / folder for folder in self.folders]
         return next((folder for folder in candidates if self.complete(folder)), None)
 
     def complete(self, folder: Path) -> bool:
-        """Whether all files are in ``folder``."""
+        """Whether all files are in ``folder``; a subclass defines it."""
         raise NotImplementedError
 
     def download(self) -> None:
-        """Fetch the files from their official place into ``self.root``."""
+        """Fetch the files from their official place into ``self.root``; a subclass defines it."""
         raise NotImplementedError
 
     def prepare_data(self) -> None:
@@ -102,7 +102,7 @@ class MNIST(StoredImages):
 
     def complete(self, folder: Path) -> bool:
         return all(
-            self._file(folder, part, kind) for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+            self._file(folder, split, kind) for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
         )
 
     def download(self) -> None:
@@ -112,22 +112,22 @@ class MNIST(StoredImages):
 
     def read(self) -> dict[str, Split]:
         folder = self._folder()
-        train, val = _part(self._read_part(folder, "train"), self.val_fraction, self.seed)
-        return {"train": train, "val": val, "test": self._read_part(folder, "t10k")}
+        train, val = _divided(self._read_split(folder, "train"), self.val_fraction, self.seed)
+        return {"train": train, "val": val, "test": self._read_split(folder, "t10k")}
 
     @staticmethod
-    def _file(folder: Path, part: str, kind: str) -> Path | None:
-        names = (folder / f"{part}-{kind}-ubyte{end}" for end in ("", ".gz"))
+    def _file(folder: Path, split: str, kind: str) -> Path | None:
+        names = (folder / f"{split}-{kind}-ubyte{end}" for end in ("", ".gz"))
         return next((path for path in names if path.is_file()), None)
 
-    def _read_part(self, folder: Path, part: str) -> Split:
-        images, labels = (self._file(folder, part, kind) for kind in ("images-idx3", "labels-idx1"))
+    def _read_split(self, folder: Path, split: str) -> Split:
+        images, labels = (self._file(folder, split, kind) for kind in ("images-idx3", "labels-idx1"))
         assert images and labels  # find() saw them
         return Split(read_idx(images).unsqueeze(1), read_idx(labels).long())
 
 
 class FashionMNIST(MNIST):
-    """70,000 pictures of clothes, 28 x 28 (Xiao et al. 2017)."""
+    """70,000 images of clothes, 28 x 28 (Xiao et al. 2017)."""
 
     mean, std = (0.2860,), (0.3530,)
     class_names = _CLOTHES
@@ -155,5 +155,5 @@ class CIFAR10(StoredImages):
 
     def read(self) -> dict[str, Split]:
         folder = self._folder()
-        train, val = _part(Split(*read_cifar([folder / n for n in self._train])), self.val_fraction, self.seed)
+        train, val = _divided(Split(*read_cifar([folder / n for n in self._train])), self.val_fraction, self.seed)
         return {"train": train, "val": val, "test": Split(*read_cifar([folder / "test_batch.bin"]))}

@@ -3,21 +3,23 @@
 import torch
 from torch import Tensor
 
+from zoo.core.arguments import at_least
+
 
 def _shuffled(members: Tensor, seed: int) -> Tensor:
     return members[torch.randperm(len(members), generator=torch.Generator().manual_seed(seed))]
 
 
-def split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Part samples in two, each class in the same proportion.
+def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Divide samples in two, each class in the same proportion.
 
     Args:
-        labels: (N,) long.
+        labels: classes (N,) long.
         fraction: share of the second part; each class of two or more gives at least one, and keeps at least one.
-        seed: of the choice.
+        seed: seed of the choice.
 
     Returns:
-        The sorted indices of both parts.
+        The sorted indices of both parts, (N1,) and (N2,) long.
     """
     second = []
     for label in labels.unique():
@@ -29,13 +31,13 @@ def split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     return (~chosen).nonzero().squeeze(1), chosen.nonzero().squeeze(1)
 
 
-def keep_labels(labels: Tensor, per_class: int, seed: int) -> Tensor:
+def subsample_labels(labels: Tensor, per_class: int, seed: int) -> Tensor:
     """Forget all labels but ``per_class`` of each class.
 
     Args:
-        labels: (N,) long.
-        per_class: how many stay.
-        seed: of the choice; a larger budget of the same seed contains the smaller one.
+        labels: classes (N,) long.
+        per_class: number of labels that stay.
+        seed: seed of the choice; a larger budget of the same seed contains the smaller one.
 
     Returns:
         (N,) long, -1 where forgotten.
@@ -43,8 +45,7 @@ def keep_labels(labels: Tensor, per_class: int, seed: int) -> Tensor:
     Raises:
         ValueError: a class has fewer samples than that, or the number is not positive.
     """
-    if per_class < 1:
-        raise ValueError(f"labels_per_class must be 1 or more; got {per_class}")
+    at_least(1, labels_per_class=per_class)
     kept = torch.full_like(labels, -1)
     for label in labels[labels >= 0].unique():
         members = (labels == label).nonzero().squeeze(1)
@@ -56,13 +57,12 @@ def keep_labels(labels: Tensor, per_class: int, seed: int) -> Tensor:
 
 
 def check_options(batch_size: int, val_fraction: float, labels_per_class: int | None, labelled_only: bool) -> None:
-    """Of a datamodule with labels.
+    """Check options that all datamodules with labels have.
 
     Raises:
         ValueError: one out of its range, or ``labelled_only`` without a budget.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more; got {batch_size}")
+    at_least(1, batch_size=batch_size)
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
     if labelled_only and labels_per_class is None:

@@ -7,30 +7,31 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from datamodules.table_reader import Task, class_order
+from datamodules.table_reader import class_order
+from zoo.functional.finetune import Task
 
 
-class Labels(NamedTuple):
+class LabelFile(NamedTuple):
     """Names of the classes or values, and each path's label as ``Folder`` gives it, without the batch."""
 
     names: list[str]
     by_path: dict[str, Tensor]
 
     def of(self, paths: list[str]) -> Tensor:
-        """(N,) long with -1, or (N, K) floats with NaN, where there is no label."""
+        """Labels of N paths: (N,) long with -1, or (N, K) floats with NaN, where there is none."""
         some = next(iter(self.by_path.values()))
         unknown = torch.full_like(some, float("nan") if some.is_floating_point() else -1)
         return torch.stack([self.by_path.get(path, unknown) for path in paths])
 
 
-def read_labels(file: Path, task: Task) -> Labels:
+def read_labels(file: Path, task: Task) -> LabelFile:
     """Read a .csv file.
 
     Args:
-        file: its first column has paths; of a classification the second has the class, of a multi-label problem
-            classes with ";" between them, of a regression all others have numbers. The first line is names unless its
-            path ends as one of the others does.
-        task: "classification", "multilabel" or "regression".
+        file: path of the file. Its first column has paths; of a classification the second has the class, of a
+            multi-label problem classes with ";" between them, of a regression all others have numbers. The first line
+            is names unless its path ends as one of the others does.
+        task: task of the labels, "classification", "multilabel" or "regression".
 
     Raises:
         FileNotFoundError: no such file.
@@ -59,7 +60,7 @@ def read_labels(file: Path, task: Task) -> Labels:
             raise ValueError(f"{file}: {cells[0]!r} stands in line {seen[cells[0]]} and again in line {line}")
         seen[cells[0]] = line
     if task == "regression":
-        return Labels(lines[0][1][1:], {cells[0]: _numbers(cells[1:], file, line) for line, cells in lines[1:]})
+        return LabelFile(lines[0][1][1:], {cells[0]: _numbers(cells[1:], file, line) for line, cells in lines[1:]})
     said = {cells[0]: [name for name in cells[1].split(";") if name.strip()] for _, cells in lines[1:]}
     if task == "classification":
         said = {cells[0]: [cells[1]] for _, cells in lines[1:] if cells[1]}
@@ -68,8 +69,10 @@ def read_labels(file: Path, task: Task) -> Labels:
         raise ValueError(f"{file} names {len(names)} class(es): nothing to tell apart")
     number = {name: i for i, name in enumerate(names)}
     if task == "classification":
-        return Labels(names, {path: torch.tensor(number[found[0]]) for path, found in said.items()})
-    return Labels(names, {path: _marks([number[n.strip()] for n in found], len(names)) for path, found in said.items()})
+        return LabelFile(names, {path: torch.tensor(number[found[0]]) for path, found in said.items()})
+    return LabelFile(
+        names, {path: _marks([number[n.strip()] for n in found], len(names)) for path, found in said.items()}
+    )
 
 
 def _numbers(cells: list[str], file: Path, line: int) -> Tensor:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sized
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
-from zoo.core.renamed import RenamedOptions
+from datamodules.base import SplitDataModule as PartedData  # noqa: F401  # its old place and name, for one release
+from zoo.core.batch import INDEX, SEED
 
 
 class ShardedSampler(DistributedSampler):
@@ -17,10 +17,11 @@ class ShardedSampler(DistributedSampler):
     As torch's own, a few indices are repeated where the ranks would get unequal numbers; one process repeats none.
 
     Args:
-        data: what is sampled; only its length is used.
-        rank, world_size: of this process, and how many there are.
-        shuffle: permute anew every epoch; otherwise in order.
-        seed: of the permutations.
+        data: samples, of which only the number is used.
+        rank: number of this process.
+        world_size: number of processes.
+        shuffle: whether to permute anew every epoch; otherwise in order.
+        seed: seed of the permutations.
         period: epochs after which orders and seeds begin again; None never repeats.
     """
 
@@ -61,7 +62,7 @@ class ShardedSampler(DistributedSampler):
         return batches
 
     def batch_seed(self, position: int) -> int:
-        """For what is random in this epoch's batch number ``position`` on this rank."""
+        """Seed for what is random in this epoch's batch number ``position`` on this rank."""
         return hash((self.seed, self.epoch, position, self.rank)) % 2**63
 
 
@@ -87,9 +88,9 @@ class TensorLoader(Resumable):
     """Batches from tensors that are already in memory: one ``index_select`` a tensor, nothing a sample.
 
     Args:
-        tensors: names to tensors of one length N.
-        batch_size: B; the last two of an epoch may be smaller, half of it at least.
-        sampler: gives the order.
+        tensors: tensors by name, all of one length N.
+        batch_size: samples in a batch, B; the last two of an epoch may be smaller, half of it at least.
+        sampler: sampler that gives the order.
 
     Yields:
         {name: (B, ...)}, ``index`` (B,) long, the samples' places, and ``seed``, an int for the batch's augmentation.
@@ -111,7 +112,7 @@ class TensorLoader(Resumable):
         for position in range(start, len(chunks)):
             self._position = position + 1
             batch = {name: t.index_select(0, chunks[position]) for name, t in self.tensors.items()}
-            yield {**batch, "index": chunks[position], "seed": self.sampler.batch_seed(position)}
+            yield {**batch, INDEX: chunks[position], SEED: self.sampler.batch_seed(position)}
 
 
 class _Batches:
@@ -142,7 +143,7 @@ class _WholeBatches:
 
     def __getitems__(self, seed_and_indices: list[int]) -> dict[str, Any]:
         seed, *indices = seed_and_indices
-        return {**self.source.read(indices), "seed": seed}
+        return {**self.source.read(indices), SEED: seed}
 
 
 def _same(batch: Any) -> Any:
@@ -155,10 +156,10 @@ class StreamLoader(Resumable):
     Not itself a ``DataLoader``: Lightning would make another of it, with its own sampler, to predict and under DDP.
 
     Args:
-        source: has a length and ``read(indices) -> {name: (B, ...)}``.
-        batch_size: B; the last two of an epoch may be smaller, half of it at least.
-        sampler: gives the order.
-        num_workers: processes that read; 0 reads in this one.
+        source: dataset with a length and ``read(indices) -> {name: (B, ...)}``.
+        batch_size: samples in a batch, B; the last two of an epoch may be smaller, half of it at least.
+        sampler: sampler that gives the order.
+        num_workers: number of processes that read; 0 reads in this one.
 
     Yields:
         what ``TensorLoader`` does.
@@ -194,40 +195,3 @@ class StreamLoader(Resumable):
     @_iterator.setter
     def _iterator(self, value: Any) -> None:
         self._loader._iterator = value
-
-
-class PartedData(pl.LightningDataModule, metaclass=RenamedOptions):
-    """What all datamodules here share: a loader for each of the parts "train", "val", "test" and "predict".
-
-    A subclass defines ``_loader(part, shuffle)``. "predict" is the test samples where there are no others. Batches have
-    the samples' places within the part as ``index`` (B,) long.
-    """
-
-    def _loader(self, part: str, shuffle: bool = False) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} must define _loader(part, shuffle)")
-
-    def _place(self) -> tuple[int, int]:
-        """This process's rank, and how many there are."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    @property
-    def replay(self) -> dict[str, Any]:
-        """The old name of ``augmentation_signature``, for one release; ``views`` was its ``augmentation_period``."""
-        signature = self.augmentation_signature  # type: ignore[attr-defined]
-        return {**signature, "views": signature["augmentation_period"]}
-
-    def __str__(self) -> str:
-        # Lightning's own asks for loaders, and fails on any that is no DataLoader.
-        return type(self).__name__
-
-    def train_dataloader(self) -> Any:
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> Any:
-        return self._loader("val")
-
-    def test_dataloader(self) -> Any:
-        return self._loader("test")
-
-    def predict_dataloader(self) -> Any:
-        return self._loader("predict")

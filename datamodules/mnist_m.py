@@ -10,18 +10,19 @@ from datamodules.folder import ImageFiles, find_images
 from datamodules.image_base import Split
 from datamodules.image_files import read_cifar
 from datamodules.images import MNIST, Digits
+from zoo.core.batch import INPUT
 
 _SIDE = 64  # of photographs from a folder
-_FEW = 10  # photographs: fewer are parted by columns, not by picture
+_FEW = 10  # photographs: fewer are divided by columns, not by image
 
 
 def blend(digits: Tensor, photographs: Tensor, seed: int) -> Tensor:
     """|patch - digit| in each channel, the patch cut from a random photograph at a random place.
 
     Args:
-        digits: (N, 1, h, w) uint8.
-        photographs: (M, 3, H, W) uint8, H >= h and W >= w.
-        seed: of the patches.
+        digits: images (N, 1, h, w) uint8.
+        photographs: images (M, 3, H, W) uint8, H >= h and W >= w.
+        seed: seed of the patches.
 
     Returns:
         (N, 3, h, w) uint8.
@@ -45,7 +46,7 @@ def read_photographs(source: str) -> tuple[Tensor, Tensor]:
     """For training and for testing, (M, 3, H, W) uint8 each, none in common.
 
     Args:
-        source: "" for the two that come with scikit-learn; a folder of CIFAR-10's binary records, or of pictures.
+        source: folder of CIFAR-10's binary records, or of images; "" takes the two that come with scikit-learn.
 
     Raises:
         FileNotFoundError: there are none.
@@ -53,8 +54,8 @@ def read_photographs(source: str) -> tuple[Tensor, Tensor]:
     if not source:
         from sklearn.datasets import load_sample_images
 
-        pictures = torch.stack([torch.from_numpy(image.copy()) for image in load_sample_images().images])
-        return _parted(pictures.permute(0, 3, 1, 2))
+        photographs = torch.stack([torch.from_numpy(image.copy()) for image in load_sample_images().images])
+        return _divided(photographs.permute(0, 3, 1, 2))
     folder = Path(source).expanduser()
     if records := sorted(folder.glob("data_batch_*.bin")):
         test = folder / "test_batch.bin"
@@ -62,14 +63,14 @@ def read_photographs(source: str) -> tuple[Tensor, Tensor]:
     files = ImageFiles(find_images(folder), None, _SIDE, 3, strict=False)
     if not len(files):
         raise FileNotFoundError(f"no photographs under {folder}")
-    return _parted(files.read(range(len(files)))["input"])
+    return _divided(files.read(range(len(files)))[INPUT])
 
 
-def _parted(pictures: Tensor) -> tuple[Tensor, Tensor]:
-    if len(pictures) >= _FEW:
-        return pictures[: -len(pictures) // 5], pictures[-len(pictures) // 5 :]
-    column = pictures.shape[3] * 4 // 5
-    return pictures[..., :column], pictures[..., column:]
+def _divided(photographs: Tensor) -> tuple[Tensor, Tensor]:
+    if len(photographs) >= _FEW:
+        return photographs[: -len(photographs) // 5], photographs[-len(photographs) // 5 :]
+    column = photographs.shape[3] * 4 // 5
+    return photographs[..., :column], photographs[..., column:]
 
 
 def _blended(splits: dict[str, Split], photographs: str, seed: int) -> dict[str, Split]:
@@ -84,8 +85,8 @@ class DigitsM(Digits):
     """scikit-learn's digits, 3 x 8 x 8, each blended with a patch of a photograph; no download.
 
     Args:
-        photographs: a folder of pictures, or of CIFAR-10's binary records; "" are two that come with scikit-learn.
-        options: those of ``ImageData``.
+        photographs: folder of images, or of CIFAR-10's binary records; "" takes two that come with scikit-learn.
+        options: options of ``ImageData``.
     """
 
     mean, std = (0.4, 0.4, 0.4), (0.3, 0.3, 0.3)  # type: ignore[assignment]
@@ -103,9 +104,9 @@ class MNISTM(MNIST):
     """MNIST, 3 x 28 x 28, each digit blended with a patch of a photograph: MNIST-M's construction.
 
     Args:
-        root: of MNIST.
-        photographs: as ``DigitsM``'s; the paper's were 200 photographs of BSDS500.
-        options: those of ``ImageData``.
+        root: folder of MNIST.
+        photographs: folder as of ``DigitsM``; the paper took 200 photographs of BSDS500.
+        options: options of ``ImageData``.
     """
 
     mean, std = (0.4, 0.4, 0.4), (0.3, 0.3, 0.3)  # type: ignore[assignment]

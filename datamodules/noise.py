@@ -1,4 +1,4 @@
-"""Pictures of nothing but noise: data of which everything is known."""
+"""Images of nothing but noise: data of which everything is known."""
 
 import hashlib
 import math
@@ -9,30 +9,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datamodules.loader import PartedData, ShardedSampler, TensorLoader
+from datamodules.base import SplitDataModule
+from datamodules.loader import ShardedSampler, TensorLoader
+from zoo.core.arguments import at_least
+from zoo.core.batch import INDEX, INPUT
 from zoo.functional.priors import prior
 from zoo.functional.randomness import counter_based_uniform
 
-_PARTS = ("train", "val", "test")
-_HELD_OUT = 0.1  # pictures for validation, and for testing, for each one to train on
+_SPLITS = ("train", "val", "test")
+_HELD_OUT = 0.1  # images for validation, and for testing, for each one to train on
 _AT_ONCE = 1 << 18  # numbers made together: what lies between, several times 8 bytes each, stays in a processor's cache
-_REACH = 4  # deviations from the mean at which pictures of unbounded noise are black and white
+_REACH = 4  # deviations from the mean at which images of unbounded noise are black and white
 
 
-class Noise(PartedData):
+class Noise(SplitDataModule):
     """Noise in batches ``{"input": (B, C, H, W) float32}``, without labels.
 
-    A picture is a function of ``seed``, its part (train, val, test) and its number in that, and is made on the device
+    An image is a function of ``seed``, its split (train, val, test) and its number in that, and is made on the device
     when it is used. So none is kept in memory, and batch size, order, ranks and the number of samples change no
-    picture. Values are what the kind gives; nothing is clipped.
+    image. Values are what the kind gives; nothing is clipped.
 
     Args:
-        kind: of noise, one of the eleven in ``zoo.functional.priors``.
-        options: of that kind, by name.
-        shape: (C, H, W).
-        samples: pictures to train on; a tenth as many each are for validation and testing.
-        batch_size: B, on each rank.
-        seed: of the pictures and of shuffling.
+        kind: kind of noise, one of the eleven in ``zoo.functional.priors``.
+        options: options of that kind, by name.
+        shape: shape of an image, (C, H, W).
+        samples: number of images to train on; a tenth as many each are for validation and testing.
+        batch_size: images in a batch on each rank, B.
+        seed: seed of the images and of shuffling.
 
     Raises:
         ValueError: an unknown kind or option, an argument out of its range, a shape that does not fit the kind.
@@ -52,9 +55,7 @@ class Noise(PartedData):
         super().__init__()
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError(f"shape must be (channels, height, width), each 1 or more; got {tuple(shape)}")
-        for name, value in (("samples", samples), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more; got {value}")
+        at_least(1, samples=samples, batch_size=batch_size)
         self.kind, self.options = kind, dict(options or {})
         self.input_shape = tuple(shape)
         self.samples, self.batch_size, self.seed = samples, batch_size, seed
@@ -62,7 +63,7 @@ class Noise(PartedData):
         self.prior.quantile(torch.full((1, shape[0], 1, 1), 0.5))  # a shape that does not fit is said now
 
     def __str__(self) -> str:
-        return f"{self.samples} pictures {self.input_shape} of noise {self.kind!r} {self.options}, seed {self.seed}"
+        return f"{self.samples} images {self.input_shape} of noise {self.kind!r} {self.options}, seed {self.seed}"
 
     @property
     def normalisation(self) -> dict[str, list[float]] | None:
@@ -79,7 +80,7 @@ class Noise(PartedData):
 
     @property
     def fingerprint(self) -> str:
-        """Of all that determines the pictures."""
+        """Digest of all that determines the images."""
         return self._digest(self.kind, sorted(self.options.items()), self.input_shape, self.samples, self.seed).hex()
 
     @cached_property
@@ -90,8 +91,8 @@ class Noise(PartedData):
     def _digest(*what: Any) -> bytes:
         return hashlib.blake2b(repr(what).encode(), digest_size=8).digest()
 
-    def pictures(self, numbers: Tensor) -> Tensor:
-        """Pictures by number: (B,) int64 to (B, C, H, W) float32 on the same device. Training pictures have the numbers
+    def images(self, numbers: Tensor) -> Tensor:
+        """Images by number: (B,) int64 to (B, C, H, W) float32 on the same device. Training images have the numbers
         0, 3, 6 and so on, those for validation 1, 4, 7, those for testing 2, 5, 8."""
         size = math.prod(self.input_shape)
         within = torch.arange(size, device=numbers.device)
@@ -100,14 +101,16 @@ class Noise(PartedData):
             u = counter_based_uniform(self._start, numbers.unsqueeze(1) * size + within)
             return self.prior.quantile(u.view(-1, *self.input_shape)).float()
 
-        return torch.cat([few(part) for part in numbers.split(max(1, _AT_ONCE // size))])
+        return torch.cat([few(some) for some in numbers.split(max(1, _AT_ONCE // size))])
 
-    def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
-        count = self.samples if part == "train" else max(1, round(self.samples * _HELD_OUT))
-        numbers = torch.arange(count) * len(_PARTS) + _PARTS.index("test" if part == "predict" else part)
-        sampler = ShardedSampler(numbers, *self._place(), shuffle, self.seed)  # type: ignore[arg-type]
+    pictures = images  # its old name, for one release
+
+    def _loader(self, split: str, shuffle: bool = False) -> TensorLoader:
+        count = self.samples if split == "train" else max(1, round(self.samples * _HELD_OUT))
+        numbers = torch.arange(count) * len(_SPLITS) + _SPLITS.index("test" if split == "predict" else split)
+        sampler = ShardedSampler(numbers, *self._rank_and_world_size(), shuffle, self.seed)  # type: ignore[arg-type]
         return TensorLoader({"number": numbers}, self.batch_size, sampler)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Tensor]:
-        """Numbers to pictures, as one batch on the device."""
-        return {"input": self.pictures(batch["number"]), "index": batch["index"]}
+        """Numbers to images, as one batch on the device."""
+        return {INPUT: self.images(batch["number"]), INDEX: batch[INDEX]}

@@ -4,14 +4,15 @@ import csv
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.functional.finetune import Task
+
 BUNDLED = ("iris", "wine", "breast_cancer", "diabetes")
-Task = Literal["classification", "multilabel", "regression"]
 
 
 class Table(NamedTuple):
@@ -32,10 +33,10 @@ def read_table(
     """A bundled table by name, or a file by its ending.
 
     Args:
-        source: see ``datamodules.tabular.Vectors``.
-        label: the column of classes, by name or number, or columns; "" is none.
+        source: name or path, see ``datamodules.tabular.Vectors``.
+        label: column of classes, by name or number, or columns; "" is none.
         drop: columns to leave out, by name or number.
-        task: "multilabel" has a column of 0 and 1 for each class, "regression" columns of numbers.
+        task: task of the labels: "multilabel" has a column of 0 and 1 for each class, "regression" columns of numbers.
 
     Raises:
         ValueError: an ending or a column that there is not, text among the numbers, NaN or infinity, no rows.
@@ -126,7 +127,7 @@ def _arrays(path: Path) -> _Cells:
     return [str(i) for i in range(x.shape[1])], x, y
 
 
-def _place(names: list[str], wanted: str, option: str, source: str) -> int:
+def _column_index(names: list[str], wanted: str, option: str, source: str) -> int:
     """Of a column, by its name or its number."""
     if wanted in names:
         return names.index(wanted)
@@ -137,11 +138,11 @@ def _place(names: list[str], wanted: str, option: str, source: str) -> int:
 
 def _table(names: list[str], cells: Any, given: Any, wanted: list[str], source: str, task: Task) -> Table:
     if wanted and given is not None:
-        raise ValueError(f"{source} has its own labels, 'y': leave label out")
+        raise ValueError(f"{source} has its own labels, 'y': leave `data.label` out")
     columns = given.shape[1] if isinstance(given, np.ndarray) and given.ndim == 2 else len(wanted)
     if columns > 1 and task == "classification":
         raise ValueError(f"{columns} columns of labels: say what they are of, `data.task` multilabel or regression")
-    places = [_place(names, label, "label", source) for label in wanted]
+    places = [_column_index(names, label, "label", source) for label in wanted]
     if places:
         given = [[row[i] for i in places] for row in cells]
         cells = [[cell for i, cell in enumerate(row) if i not in places] for row in cells]
@@ -156,7 +157,7 @@ def _table(names: list[str], cells: Any, given: Any, wanted: list[str], source: 
 
 def _columns(given: Any, names: list[str], source: str, task: Task) -> tuple[list[str], Tensor]:
     if given is None:
-        raise ValueError(f"task {task!r} needs labels: say which columns of {source} they are, label")
+        raise ValueError(f"task {task!r} needs labels: say which columns of {source} they are, `data.label`")
     values = _as_numbers(given, names, source, f"a {task} has numbers for labels")
     values = values.view(len(values), -1).float()
     if not names:  # an array's
@@ -185,7 +186,7 @@ def class_order(names: set[str]) -> list[str]:
 
 
 def _as_numbers(
-    cells: Any, names: list[str], source: str, hint: str = "name the column as label, or list it in drop"
+    cells: Any, names: list[str], source: str, hint: str = "name the column in `data.label`, or list it in `data.drop`"
 ) -> Tensor:
     if isinstance(cells, np.ndarray):
         return torch.from_numpy(cells.astype(np.float64))
@@ -203,7 +204,7 @@ def _as_numbers(
 
 def _checked(table: Table, source: str, drop: Sequence[str]) -> Table:
     if drop:
-        gone = {_place(table.columns, name, "drop", source) for name in drop}
+        gone = {_column_index(table.columns, name, "drop", source) for name in drop}
         kept = [i for i in range(len(table.columns)) if i not in gone]
         table = table._replace(rows=table.rows[:, kept], columns=[table.columns[i] for i in kept])
     if not table.columns:

@@ -9,24 +9,27 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from datamodules.label_budget import check_options, keep_labels, split
-from datamodules.loader import PartedData, ShardedSampler, TensorLoader
-from datamodules.table_reader import BUNDLED, Table, Task, read_table
+from datamodules.base import SplitDataModule
+from datamodules.label_budget import check_options, stratified_split, subsample_labels
+from datamodules.loader import ShardedSampler, TensorLoader
+from datamodules.table_reader import BUNDLED, Table, read_table
+from zoo.core.batch import INPUT, LABEL, SEED
+from zoo.functional.finetune import Task
 
 _TEST = 0.2
-_FEWEST = 5  # rows that can be had in three parts
+_FEWEST = 5  # rows that can be divided in three
 
 
-class Parts(NamedTuple):
-    """A table's samples in three parts, and what was done to them."""
+class Splits(NamedTuple):
+    """A table's samples in three splits, and what was done to them."""
 
     rows: dict[str, Tensor]  # of "train", "val", "test": (N, D) float32
     labels: dict[str, Tensor]  # where there are labels
     mean: Tensor  # (D,) float64
-    std: Tensor
+    std: Tensor  # (D,) float64
 
 
-class Vectors(PartedData):
+class Vectors(SplitDataModule):
     """Rows of a table in batches ``{"input": (B, D) float, "label": (B,) long}``; a label of -1 means unlabelled.
     Labels of other tasks than classification are (B, K) floats.
 
@@ -34,24 +37,24 @@ class Vectors(PartedData):
     predicted is every row, in the table's order.
 
     Args:
-        source: "iris", "wine", "breast_cancer" or "diabetes" (a regression), which come with scikit-learn; or a file:
-            .csv or .tsv (with or without a line of names), .parquet, .npy (N, D), or .npz with ``x`` (N, D) and maybe
-            ``y`` (N,).
-        label: the column that holds classes, by name or by number from 0, or several columns; "" is none. The bundled
+        source: name of a table that comes with scikit-learn, "iris", "wine", "breast_cancer" or "diabetes" (a
+            regression); or path of a file: .csv or .tsv (with or without a line of names), .parquet, .npy (N, D), or
+            .npz with ``x`` (N, D) and maybe ``y`` (N,).
+        label: column that holds classes, by name or by number from 0, or several columns; "" is none. The bundled
             ones and .npz have their own.
-        task: what the labels are of: "classification"; "multilabel", a column of 0 and 1 for each class; "regression",
+        task: task of the labels: "classification"; "multilabel", a column of 0 and 1 for each class; "regression",
             numbers.
         drop: columns to leave out, by name or number.
-        standardise: subtract each column's mean and divide by its deviation, both of the training rows; a column
-            without variance becomes 0.
-        scale: {"mean": of each column, "std": likewise} to standardise by, those of the table that a module was trained
-            on, say; None are this table's own.
-        batch_size: B, on each rank.
-        labels_per_class: keep so many training labels of each class and forget the rest; None keeps all.
-        label_seed: chooses which.
-        labelled_only: train on the labelled rows alone.
+        standardise: whether to subtract each column's mean and divide by its standard deviation, both of the training
+            rows; a column without variance becomes 0.
+        scale: {"mean": [...], "std": [...]} of the columns to standardise by, those of the table that a module was
+            trained on, say; None takes this table's own.
+        batch_size: rows in a batch on each rank, B.
+        labels_per_class: training labels that are kept of each class, the others forgotten; None keeps all.
+        label_seed: seed of the choice of labels.
+        labelled_only: whether to train on the labelled rows alone.
         val_fraction: share of the training rows set aside for validation.
-        seed: of shuffling and of the validation rows.
+        seed: seed of shuffling and of the choice of validation rows.
 
     Raises:
         ValueError: an argument out of its range, or a table that cannot be used; names row and column.
@@ -78,15 +81,17 @@ class Vectors(PartedData):
         super().__init__()
         check_options(batch_size, val_fraction, labels_per_class, labelled_only)
         if source in BUNDLED and label:
-            raise ValueError(f"{source} has its own labels: leave label out")
+            raise ValueError(f"{source} has its own labels: leave `data.label` out")
         own: Task = "regression" if source == "diabetes" else "classification"
         if source in BUNDLED and task not in ("classification", own):
             raise ValueError(f"{source} is a {own}: leave `data.task` out; got {task!r}")
         self.task: Task = own if source in BUNDLED else task
         if labels_per_class is not None and self.task != "classification":
-            raise ValueError(f"labels_per_class is for classes; these labels are of a {self.task}")
+            raise ValueError(f"`data.labels_per_class` is for classes; these labels are of a {self.task}")
         if scale is not None and not (standardise and {*scale} == {"mean", "std"}):
-            raise ValueError("scale is {mean: [...], std: [...]} to standardise by, and needs standardise")
+            raise ValueError(
+                "`data.scale` is {mean: [...], std: [...]} to standardise by, and needs `data.standardise`"
+            )
         self.source, self.label, self.drop = source, label, list(drop)
         self.standardise, self.scale = standardise, scale
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
@@ -94,34 +99,34 @@ class Vectors(PartedData):
 
     @cached_property
     def table(self) -> Table:
-        """What the file holds."""
+        """The table as the file holds it."""
         return read_table(self.source, self.label, self.drop, self.task)
 
     @cached_property
-    def parts(self) -> Parts:
-        """Standardised, in three parts."""
+    def splits(self) -> Splits:
+        """Standardised rows and their labels, in three splits."""
         self._check_enough()
         rows, labels = self.table.rows, self.table.labels
         strata = labels if labels is not None and labels.ndim == 1 else torch.zeros(len(rows), dtype=torch.long)
-        rest, test = split(strata, _TEST, seed=0)
-        train, val = (rest[part] for part in split(strata[rest], self.val_fraction, self.seed))
+        rest, test = stratified_split(strata, _TEST, seed=0)
+        train, val = (rest[places] for places in stratified_split(strata[rest], self.val_fraction, self.seed))
         mean, std = self._given(self.scale) if self.scale else self._own_scale(rows[train])
         places = {"train": train, "val": val, "test": test}
         scaled = {name: ((rows[place] - mean) / std).float() for name, place in places.items()}
         known = {} if labels is None else {name: labels[place] for name, place in places.items()}
-        return Parts(*self._with_budget(scaled, known), mean, std)
+        return Splits(*self._with_budget(scaled, known), mean, std)
 
     def _check_enough(self) -> None:
         table = self.table
         if (count := len(table.rows)) < _FEWEST:
             raise ValueError(f"{self.source} has {count} rows: training, validation and test need {_FEWEST} or more")
         if table.labels is not None and len(table.classes) < 2 and self.task == "classification":
-            raise ValueError(f"{self.source} has a single class, {table.classes[0]!r}: leave label out")
+            raise ValueError(f"{self.source} has a single class, {table.classes[0]!r}: leave `data.label` out")
 
     def _given(self, scale: dict[str, list[float]]) -> tuple[Tensor, Tensor]:
         mean, std = (torch.tensor(scale[name], dtype=torch.float64) for name in ("mean", "std"))
         if not len(mean) == len(std) == len(self.columns):
-            raise ValueError(f"{self.source} has {len(self.columns)} columns, and scale is of {len(mean)}")
+            raise ValueError(f"{self.source} has {len(self.columns)} columns, and `data.scale` is of {len(mean)}")
         return mean, std
 
     def _own_scale(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,10 +141,10 @@ class Vectors(PartedData):
 
     @cached_property
     def everything(self) -> Tensor:
-        """Every row as the parts' are, (N, D) float32, in the table's order."""
+        """Every row as the splits' are, (N, D) float32, in the table's order."""
         if not self.standardise:
             return self.table.rows.float()
-        mean, std = self._given(self.scale) if self.scale else self.parts[2:]
+        mean, std = self._given(self.scale) if self.scale else self.splits[2:]
         return ((self.table.rows - mean) / std).float()
 
     def _with_budget(
@@ -148,8 +153,10 @@ class Vectors(PartedData):
         if self.labels_per_class is None:
             return rows, labels
         if not labels:
-            raise ValueError(f"labels_per_class needs labels, and {self.source} has none: say which column, label")
-        kept = keep_labels(labels["train"], self.labels_per_class, self.label_seed)
+            raise ValueError(
+                f"`data.labels_per_class` needs labels, and {self.source} has none: say which column, `data.label`"
+            )
+        kept = subsample_labels(labels["train"], self.labels_per_class, self.label_seed)
         if not self.labelled_only:
             return rows, {**labels, "train": kept}
         chosen = kept >= 0
@@ -162,32 +169,32 @@ class Vectors(PartedData):
 
     @property
     def input_shape(self) -> tuple[int]:
-        """(D,)."""
+        """Shape of a row, (D,)."""
         return (len(self.columns),)
 
     @property
     def num_classes(self) -> int | None:
-        """How many classes or, of a regression, values there are; None without labels."""
+        """Number of classes or, of a regression, of values; None without labels."""
         return len(self.table.classes) or None
 
     @property
     def class_names(self) -> list[str]:
-        """In the order of their numbers."""
+        """Names of the classes in the order of their numbers."""
         return self.table.classes
 
     @property
     def normalisation(self) -> dict[str, Any] | None:
-        """Mean and deviation that each column was standardised by."""
+        """Mean and standard deviation that each column was standardised by; None where nothing is done."""
         if not self.standardise:
             return None
-        return self.scale or {"mean": self.parts.mean.tolist(), "std": self.parts.std.tolist()}
+        return self.scale or {"mean": self.splits.mean.tolist(), "std": self.splits.std.tolist()}
 
     @property
     def fingerprint(self) -> str:
-        """Of all rows and labels as they are used."""
+        """Digest of all rows and labels as they are used."""
         digest = hashlib.sha256()
         enough = len(self.table.rows) >= _FEWEST  # fewer are only predicted
-        for held in (self.parts.rows, self.parts.labels) if enough else ({"predict": self.everything},):
+        for held in (self.splits.rows, self.splits.labels) if enough else ({"predict": self.everything},):
             for name, values in sorted(held.items()):
                 digest.update(f"{name} {tuple(values.shape)}".encode() + values.numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -195,21 +202,29 @@ class Vectors(PartedData):
     @property
     def augmentation_signature(self) -> dict[str, Any]:
         """What decides the training inputs, as ``ImageData.augmentation_signature``; rows come in one form only."""
-        rows = self.parts.rows["train"]
+        rows = self.splits.rows["train"]
         digest = hashlib.sha256(f"{tuple(rows.shape)}".encode() + rows.numpy().tobytes()).hexdigest()[:16]
         return {"samples": len(rows), "augmentation_period": 1, "data": {"rows": digest}, "augmentation": {}}
 
-    def _loader(self, part: str, shuffle: bool = False) -> TensorLoader:
-        if part == "predict":
+    def _loader(self, split: str, shuffle: bool = False) -> TensorLoader:
+        if split == "predict":
             rows, labels = self.everything, self.table.labels
         else:
-            rows, labels = self.parts.rows[part], self.parts.labels.get(part)
-        tensors = {"input": rows} if labels is None else {"input": rows, "label": labels}
+            rows, labels = self.splits.rows[split], self.splits.labels.get(split)
+        tensors = {INPUT: rows} if labels is None else {INPUT: rows, LABEL: labels}
         if self.trainer:
             tensors = {key: t.to(self.trainer.strategy.root_device) for key, t in tensors.items()}
-        sampler = ShardedSampler(rows, *self._place(), shuffle, self.seed)
+        sampler = ShardedSampler(rows, *self._rank_and_world_size(), shuffle, self.seed)
         return TensorLoader(tensors, self.batch_size, sampler)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """The batch without the seed of an augmentation, which rows have not."""
-        return {key: value for key, value in batch.items() if key != "seed"}
+        return {key: value for key, value in batch.items() if key != SEED}
+
+    @property
+    def parts(self) -> Splits:
+        """The old name of ``splits``, for one release."""
+        return self.splits
+
+
+Tabular = Vectors

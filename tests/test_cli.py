@@ -176,7 +176,7 @@ def test_mistakes_end_in_one_line(train, arguments, status, says):
 def test_an_empty_folder_is_said(train, tmp_path):
     (tmp_path / "empty").mkdir()
     line = one_line(train("--module", "autoencoder", "--data", "folder", "--data.root", "empty"), 1)
-    assert "no pictures under empty" in line
+    assert "no images under empty" in line
 
 
 @pytest.mark.parametrize("in_memory", ["true", "false"])
@@ -190,7 +190,7 @@ def test_unreadable_pictures_are_left_out_or_stop_the_run(train, tmp_path, in_me
     done = train(*folder, f"--data.in_memory={in_memory}")
     assert done.returncode == 0 and "broken.png" in done.stderr and "empty.jpg" in done.stderr, done.stderr
     line = one_line(train(*folder, f"--data.in_memory={in_memory}", "--data.strict=true"), 1)
-    assert "cannot be read as a picture" in line and len(line) < 250
+    assert "cannot be read as an image" in line and len(line) < 250
 
 
 def test_missing_data_without_internet_says_where_it_looked(train):

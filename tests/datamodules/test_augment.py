@@ -5,7 +5,7 @@ from torchvision.transforms.v2 import functional as tv
 from datamodules.augment import random_flip, random_jitter, random_rotation, random_shift
 
 
-def pictures(n=32):
+def images(n=32):
     return torch.rand(n, 3, 8, 10, generator=torch.Generator().manual_seed(0))
 
 
@@ -13,29 +13,29 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_each_shift_is_a_crop_of_the_padded_picture():
-    x, seen = pictures(), set()
+def test_each_shift_is_a_crop_of_the_padded_image():
+    x, seen = images(), set()
     for original, shifted in zip(x, random_shift(x, 2, seeded()), strict=True):
         padded = tv.pad(original, [2, 2], padding_mode="reflect")
         places = [(i, j) for i in range(5) for j in range(5) if torch.equal(tv.crop(padded, i, j, 8, 10), shifted)]
         assert len(places) == 1
         seen.update(places)
-    assert len(seen) > 10  # each picture goes its own way
+    assert len(seen) > 10  # each image goes its own way
 
 
 def test_no_shift_changes_nothing():
-    assert torch.equal(random_shift(pictures(), 0), pictures())
+    assert torch.equal(random_shift(images(), 0), images())
 
 
 def test_about_half_is_mirrored_and_the_rest_untouched():
-    x = pictures(400)
+    x = images(400)
     flipped = random_flip(x, seeded())
     mirrored = (flipped == tv.horizontal_flip(x)).flatten(1).all(1)
     same = (flipped == x).flatten(1).all(1)
     assert (mirrored ^ same).all() and 150 < mirrored.sum() < 250
 
 
-def test_turned_pictures_are_torchvisions():
+def test_turned_images_are_torchvisions():
     """Inside the circle that no corner reaches."""
     x = torch.rand(32, 3, 24, 30, generator=seeded())
     angles = 40 * (2 * torch.rand(32, generator=seeded()) - 1)
@@ -47,7 +47,7 @@ def test_turned_pictures_are_torchvisions():
 
 
 def test_jitter_is_contrast_and_brightness_within_bounds():
-    x = 0.4 + 0.1 * pictures()  # nothing is clipped
+    x = 0.4 + 0.1 * images()  # nothing is clipped
     y = random_jitter(x, 0.3, seeded())
     contrast = y.flatten(1).std(1) / x.flatten(1).std(1)  # both factors
     brightness = y.mean((1, 2, 3)) / x.mean((1, 2, 3))
@@ -66,9 +66,9 @@ def test_jitter_is_contrast_and_brightness_within_bounds():
     ],
 )
 def test_input_stays_and_the_seed_repeats(augment):
-    x = pictures()
+    x = images()
     first, second, other = augment(x, seeded(1)), augment(x, seeded(1)), augment(x, seeded(2))
-    assert torch.equal(x, pictures()) and torch.equal(first, second) and not torch.equal(first, other)
+    assert torch.equal(x, images()) and torch.equal(first, second) and not torch.equal(first, other)
     assert first.min() >= 0 and first.max() <= 1
 
 
@@ -77,4 +77,4 @@ def test_input_stays_and_the_seed_repeats(augment):
 )
 def test_impossible_amounts_are_refused(call):
     with pytest.raises(ValueError, match=r"8 pixels|0 to 1"):
-        call(pictures())
+        call(images())

@@ -11,7 +11,7 @@ from PIL import Image
 from datamodules.folder import Folder
 
 
-def picture(path, value=100, size=(30, 20), mode="RGB"):
+def image(path, value=100, size=(30, 20), mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, value if mode == "L" else (value,) * len(mode)).save(path)
 
@@ -19,8 +19,8 @@ def picture(path, value=100, size=(30, 20), mode="RGB"):
 def classes(root, count=10):
     """Two classes, told apart by brightness, one of them nested deeper, of all sizes and modes."""
     for i in range(count):
-        picture(root / "ants" / f"{i}.png", 20, (20 + i, 30), "L" if i % 2 else "RGB")
-        picture(root / "bees" / "deep" / f"{i}.jpg", 200, (30, 20 + i))
+        image(root / "ants" / f"{i}.png", 20, (20 + i, 30), "L" if i % 2 else "RGB")
+        image(root / "bees" / "deep" / f"{i}.jpg", 200, (30, 20 + i))
 
 
 def loaded(root, **options):
@@ -40,9 +40,9 @@ def test_sub_folders_are_classes_and_a_validation_part_is_made(tmp_path):
         assert torch.equal(bright.long(), split.labels)
 
 
-def test_flat_pictures_are_unlabelled(tmp_path):
+def test_flat_images_are_unlabelled(tmp_path):
     for i in range(10):
-        picture(tmp_path / f"{i}.webp")
+        image(tmp_path / f"{i}.webp")
     data = loaded(tmp_path)
     assert data.num_classes is None and data.splits["train"].labels is None
     assert next(iter(data.train_dataloader())).keys() == {"input", "index", "seed"}
@@ -50,7 +50,7 @@ def test_flat_pictures_are_unlabelled(tmp_path):
 
 def test_a_single_sub_folder_distinguishes_nothing(tmp_path):
     for i in range(4):
-        picture(tmp_path / "all" / f"{i}.png")
+        image(tmp_path / "all" / f"{i}.png")
     assert loaded(tmp_path).num_classes is None
 
 
@@ -63,7 +63,7 @@ def test_given_parts_are_kept(tmp_path):
 
 def test_unreadable_files_are_left_out_counted_and_named(tmp_path, caplog):
     classes(tmp_path)
-    (tmp_path / "ants" / "broken.png").write_bytes(b"not a picture")
+    (tmp_path / "ants" / "broken.png").write_bytes(b"not an image")
     (tmp_path / "bees" / "empty.jpg").touch()
     with caplog.at_level(logging.WARNING):
         data = loaded(tmp_path)
@@ -74,7 +74,7 @@ def test_unreadable_files_are_left_out_counted_and_named(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_streaming_gives_the_same_pictures(tmp_path, workers):
+def test_streaming_gives_the_same_images(tmp_path, workers):
     rng = np.random.default_rng(0)
     for i in range(20):
         noise = Image.fromarray(rng.integers(0, 255, (12, 9, 3), dtype=np.uint8))
@@ -89,7 +89,7 @@ def test_streaming_gives_the_same_pictures(tmp_path, workers):
 
 def test_streaming_names_unreadable_files_once(tmp_path, caplog):
     classes(tmp_path)
-    (tmp_path / "ants" / "broken.png").write_bytes(b"not a picture")
+    (tmp_path / "ants" / "broken.png").write_bytes(b"not an image")
     data = loaded(tmp_path, in_memory=False, num_workers=0)
     with caplog.at_level(logging.WARNING):
         loaders = (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()) * 2
@@ -104,20 +104,20 @@ def test_nothing_there_is_said(tmp_path, make):
         loaded(tmp_path / "photos")
 
 
-def test_one_picture_is_too_few(tmp_path):
-    picture(tmp_path / "only.png")
+def test_one_image_is_too_few(tmp_path):
+    image(tmp_path / "only.png")
     with pytest.raises(ValueError, match="too few"):
         loaded(tmp_path)
 
 
 def test_a_budget_without_labels_is_refused(tmp_path):
     for i in range(9):
-        picture(tmp_path / f"{i}.png")
+        image(tmp_path / f"{i}.png")
     with pytest.raises(ValueError, match="have none"):
         loaded(tmp_path, labels_per_class=1)
 
 
-def test_a_budget_of_streamed_pictures(tmp_path):
+def test_a_budget_of_streamed_images(tmp_path):
     classes(tmp_path)
     data = loaded(tmp_path, in_memory=False, labels_per_class=3, labelled_only=True, num_workers=0)
     assert data.splits["train"].labels.bincount().tolist() == [3, 3] and len(data.splits["train"].images) == 6
@@ -130,10 +130,10 @@ def test_real_photographs(real_data):
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_new_pictures_wherever_they_are(tmp_path, in_memory):
-    picture(tmp_path / "b" / "2.png", 20)
-    picture(tmp_path / "1.png", 200)
-    (tmp_path / "a.png").write_text("no picture")
+def test_new_images_wherever_they_are(tmp_path, in_memory):
+    image(tmp_path / "b" / "2.png", 20)
+    image(tmp_path / "1.png", 200)
+    (tmp_path / "a.png").write_text("no image")
     data = Folder(str(tmp_path), size=8, in_memory=in_memory, num_workers=0)
     data.setup("predict")
     batches = [data.on_before_batch_transfer(batch, 0) for batch in data.predict_dataloader()]
@@ -143,10 +143,10 @@ def test_new_pictures_wherever_they_are(tmp_path, in_memory):
     assert read == {str(tmp_path / "1.png"): 200, str(tmp_path / "b" / "2.png"): 20}
 
 
-def test_a_single_new_picture_will_do_and_none_will_not(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no pictures under"):
+def test_a_single_new_image_will_do_and_none_will_not(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no images under"):
         Folder(str(tmp_path), size=8).setup("predict")
-    picture(tmp_path / "1.png")
+    image(tmp_path / "1.png")
     data = Folder(str(tmp_path), size=8)
     data.setup("predict")
     assert data.names == [str(tmp_path / "1.png")]
@@ -169,7 +169,7 @@ sys.exit(len(multiprocessing.active_children()))
 def test_two_processes_stream(tmp_path):
     """Each its own share, which Lightning must not divide again; the workers end with the run."""
     for i in range(20):
-        picture(tmp_path / "photos" / f"{i}.png", 10 * i)
+        image(tmp_path / "photos" / f"{i}.png", 10 * i)
     names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path / "photos")}
     (tmp_path / "two.py").write_text(TWO.format(**names))
     done = subprocess.run([sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300)

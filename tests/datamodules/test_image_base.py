@@ -111,7 +111,7 @@ def test_fingerprint_is_of_the_content():
     assert len(prints) == 3 and binarised("none").fingerprint in prints
 
 
-def test_each_picture_normalised_by_itself_and_the_encoder_does_the_same() -> None:
+def test_each_image_normalised_by_itself_and_the_encoder_does_the_same() -> None:
     """Against numpy in float64; what travels with the encoder repeats it."""
     data = Digits(normalise="sample", batch_size=16)
     data.setup()

@@ -36,7 +36,7 @@ def test_truncated_gzip_is_named(tmp_path):
 
 def test_cifar_records(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
-    records = [bytes([label]) + picture.tobytes() for label, picture in zip([3, 1, 4, 1], pixels, strict=True)]
+    records = [bytes([label]) + image.tobytes() for label, image in zip([3, 1, 4, 1], pixels, strict=True)]
     (tmp_path / "a.bin").write_bytes(b"".join(records[:3]))
     (tmp_path / "b.bin").write_bytes(records[3])
     images, labels = read_cifar([tmp_path / "a.bin", tmp_path / "b.bin"])
@@ -89,14 +89,14 @@ def test_photographs_are_turned_upright(tmp_path):
     assert read_image(tmp_path / "a.jpg", 10, 3)[2, 5, 0] > 200  # blue is left now
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture"])
-def test_what_is_no_picture_is_named(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b"not an image"])
+def test_what_is_no_image_is_named(tmp_path, content):
     (tmp_path / "bad.png").write_bytes(content)
     with pytest.raises(ValueError, match=r"bad\.png"):
         read_image(tmp_path / "bad.png", 8, 3)
 
 
-def test_a_truncated_picture_is_named(tmp_path):
+def test_a_truncated_image_is_named(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "bad.png")
     (tmp_path / "bad.png").write_bytes((tmp_path / "bad.png").read_bytes()[:2000])

@@ -13,7 +13,7 @@ def written(folder, text):
     return folder / "labels.csv"
 
 
-def pictures(root, count=12):
+def images(root, count=12):
     for i in range(count):
         path = root / ("deep" if i % 2 else "") / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def name(i):
 
 
 def told(root, text, **options):
-    """Each picture's number by its brightness, and its label, of all parts."""
+    """Each image's number by its brightness, and its label, of all parts."""
     data = Folder(str(root), size=8, channels=1, labels=str(written(root, text)), **options)
     data.setup()
     found = {}
@@ -36,7 +36,7 @@ def told(root, text, **options):
 
 
 def test_classes(tmp_path):
-    pictures(tmp_path)
+    images(tmp_path)
     text = "path,kind\n" + "".join(f"{name(i)},{'even' if i % 2 == 0 else 'odd'}\n" for i in range(11))
     data, found = told(tmp_path, text)
     assert data.class_names == ["even", "odd"] and data.num_classes == 2 and data.task == "classification"
@@ -45,7 +45,7 @@ def test_classes(tmp_path):
 
 @pytest.mark.parametrize("first", ["path,kind\n", "file.name,kind\n", ""])
 def test_with_and_without_a_line_of_names(first, tmp_path):
-    """Without, the first line is a picture's as the others are."""
+    """Without, the first line is an image's as the others are."""
     text = first + "./0.png,10\ndeep/1.png,9\n2.png,10\n"
     labels = read_labels(written(tmp_path, text), "classification")
     assert labels.names == ["9", "10"]  # numbers by their size, as in tables
@@ -58,7 +58,7 @@ def test_numbers_without_a_line_of_names(tmp_path):
 
 
 def test_several_classes(tmp_path):
-    pictures(tmp_path, 6)
+    images(tmp_path, 6)
     text = "path,kinds\n" + "".join(f"{name(i)},{';'.join(['a'] * (i % 2) + ['b'] * (i > 2))}\n" for i in range(5))
     data, found = told(tmp_path, text, task="multilabel")
     assert data.class_names == ["a", "b"]
@@ -69,19 +69,19 @@ def test_several_classes(tmp_path):
 
 
 def test_numbers(tmp_path):
-    pictures(tmp_path, 6)
+    images(tmp_path, 6)
     text = "path,size,age\n" + "".join(f"{name(i)}, {i / 4}, {-i}\n" for i in range(6))
     data, found = told(tmp_path, text, task="regression")
     assert data.class_names == ["size", "age"] and data.num_classes == 2
     assert {i: label.tolist() for i, label in found.items()} == {i: [i / 4, -i] for i in range(6)}
 
 
-def test_rows_without_a_picture_are_counted_and_named(tmp_path, caplog):
-    pictures(tmp_path, 6)
+def test_rows_without_an_image_are_counted_and_named(tmp_path, caplog):
+    images(tmp_path, 6)
     with caplog.at_level(logging.WARNING):
         told(tmp_path, "path,kind\n0.png,a\n2.png,b\nnone.png,b\n")
     assert "1 of 3 paths" in caplog.text and "none.png" in caplog.text
-    with pytest.raises(ValueError, match=r"no path in .*labels\.csv is of a picture under"):
+    with pytest.raises(ValueError, match=r"no path in .*labels\.csv is of an image under"):
         told(tmp_path, "path,kind\nx.png,a\ny.png,b\n")
 
 
@@ -108,6 +108,6 @@ def test_what_goes_together(tmp_path):
         read_labels(tmp_path / "none.csv", "classification")
     with pytest.raises(ValueError, match=r"`data\.task` 'regression' needs a file of labels"):
         Folder(str(tmp_path), task="regression")
-    with pytest.raises(ValueError, match="labels_per_class is for classes"):
+    with pytest.raises(ValueError, match=r"`data\.labels_per_class` is for classes"):
         Folder(str(tmp_path), task="regression", labels="a.csv", labels_per_class=3)
     assert torch.is_tensor(read_labels(written(tmp_path, "p,k\nx,a\ny,b\n"), "classification").of(["x"]))

@@ -17,9 +17,9 @@ def test_blending_is_the_absolute_difference_with_a_patch():
     windows = photographs.unfold(2, 4, 1).unfold(3, 5, 1)  # (3, 3, 6, 4, 4, 5)
     patches = windows.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 4, 5)
     used = set()
-    for digit, picture in zip(digits, found, strict=True):
+    for digit, image in zip(digits, found, strict=True):
         expected = (patches.int() - digit.int()).abs()
-        matches = (expected == picture.int()).flatten(1).all(1).nonzero().flatten().tolist()
+        matches = (expected == image.int()).flatten(1).all(1).nonzero().flatten().tolist()
         assert len(matches) == 1
         used.update(matches)
     assert len(used) > 10

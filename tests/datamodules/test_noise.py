@@ -16,17 +16,17 @@ SMALL = {"shape": (3, 6, 5), "samples": 50, "batch_size": 16}
 
 
 def epoch(data, part="train", number=0):
-    """All pictures of an epoch, in the order of the loader."""
+    """All images of an epoch, in the order of the loader."""
     loader = getattr(data, f"{part}_dataloader")()
     loader.sampler.set_epoch(number)
     return torch.cat([data.on_after_batch_transfer(batch, 0)["input"] for batch in loader])
 
 
-def as_set(pictures):
-    return {tuple(picture.flatten().tolist()) for picture in pictures}
+def as_set(images):
+    return {tuple(image.flatten().tolist()) for image in images}
 
 
-def test_default_pictures():
+def test_default_images():
     data = Noise()
     batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
     assert list(batch) == ["input", "index"] and batch["input"].dtype == torch.float32
@@ -51,8 +51,8 @@ def test_options_reach_the_kind():
     assert stats.kstest(x.flatten(), stats.norm(7, 0.1).cdf).pvalue > 1e-3
 
 
-def test_a_picture_depends_on_seed_part_and_number_alone():
-    """Not on the batch size, the order, the epoch, the other processes or how many pictures there are."""
+def test_an_image_depends_on_seed_part_and_number_alone():
+    """Not on the batch size, the order, the epoch, the other processes or how many images there are."""
     reference = as_set(epoch(Noise(**SMALL)))
     assert len(reference) == 50
     assert as_set(epoch(Noise(**{**SMALL, "batch_size": 7}))) == reference
@@ -62,7 +62,7 @@ def test_a_picture_depends_on_seed_part_and_number_alone():
     assert not as_set(epoch(Noise(**SMALL, seed=1))) & reference
 
 
-def test_ranks_part_the_pictures():
+def test_ranks_part_the_images():
     shares = []
     for rank in (0, 1):
         data = Noise(**SMALL)
@@ -71,7 +71,7 @@ def test_ranks_part_the_pictures():
     assert not shares[0] & shares[1] and shares[0] | shares[1] == as_set(epoch(Noise(**SMALL)))
 
 
-def test_pictures_of_parts_seeds_and_neighbours_are_unrelated():
+def test_images_of_parts_seeds_and_neighbours_are_unrelated():
     first = Noise("normal", samples=100, shape=(3, 30, 30))
     x = epoch(first, "val").flatten()
     others = (
@@ -79,11 +79,11 @@ def test_pictures_of_parts_seeds_and_neighbours_are_unrelated():
         epoch(first)[:10],
         epoch(Noise("normal", samples=100, shape=(3, 30, 30), seed=1), "val"),
     )
-    for other in (*(pictures.flatten() for pictures in others), x.roll(1), x.roll(900), x.roll(2700)):
+    for other in (*(images.flatten() for images in others), x.roll(1), x.roll(900), x.roll(2700)):
         assert abs(torch.corrcoef(torch.stack([x, other]))[0, 1]) < 5 / len(x) ** 0.5
 
 
-def test_training_pictures_come_in_another_order_every_epoch():
+def test_training_images_come_in_another_order_every_epoch():
     data = Noise(**SMALL)
     assert torch.equal(epoch(data), epoch(data)) and not torch.equal(epoch(data), epoch(data, number=1))
     assert torch.equal(epoch(data, "val"), epoch(data, "val", 1))
@@ -105,7 +105,7 @@ def test_normalisation_shows_bounded_noise_whole(kind):
     assert shown.min() < 0.2 and shown.max() > 0.8
 
 
-def test_fingerprint_is_of_what_determines_the_pictures():
+def test_fingerprint_is_of_what_determines_the_images():
     same = Noise(**SMALL).fingerprint
     assert Noise(**{**SMALL, "batch_size": 5}).fingerprint == same
     others = [Noise(**SMALL, seed=1), Noise("normal", **SMALL), Noise("normal", {"std": 2.0}, **SMALL)]
@@ -114,7 +114,7 @@ def test_fingerprint_is_of_what_determines_the_pictures():
 
 def test_can_be_printed():
     """Lightning's own way fails on loaders that are no DataLoader; linking options prints the datamodule."""
-    assert str(Noise("normal", **SMALL)) == "50 pictures (3, 6, 5) of noise 'normal' {}, seed 0"
+    assert str(Noise("normal", **SMALL)) == "50 images (3, 6, 5) of noise 'normal' {}, seed 0"
 
 
 class SaveAfterTwo(pl.Callback):

@@ -1,4 +1,4 @@
-"""Options under the names that they had before work as they did, and are told their new ones."""
+"""Options and names under the names that they had before work as they did, and are told their new ones."""
 
 import logging
 
@@ -70,3 +70,22 @@ def test_shifted_as_before():
         return next(iter(data.train_dataloader()))["input"]
 
     assert torch.equal(inputs(crop=2), inputs(shift=2))
+
+
+def test_classes_and_methods_under_their_old_names():
+    from datamodules.base import SplitDataModule
+    from datamodules.loader import PartedData
+    from datamodules.tabular import Tabular
+
+    assert PartedData is SplitDataModule and Tabular is Vectors
+    assert Vectors().parts is not None and Noise.pictures is Noise.images
+
+    class Mine(Digits):
+        def read_new(self):
+            return self.read()["val"]
+
+    mine, theirs = Mine(), Digits()
+    mine.setup("predict")
+    theirs.setup("predict")
+    assert len(mine.splits["predict"].images) < len(theirs.splits["predict"].images)
+    assert torch.equal(theirs.read_new().images, theirs.splits["predict"].images)

@@ -30,29 +30,29 @@ def test_bundled(name, shape, classes):
 
 def test_every_row_is_in_one_part_and_training_rows_are_standard():
     data = Vectors("wine", seed=3)
-    rows, raw = data.parts.rows, load_wine().data
-    back = torch.cat([*rows.values()]).double() * data.parts.std + data.parts.mean
+    rows, raw = data.splits.rows, load_wine().data
+    back = torch.cat([*rows.values()]).double() * data.splits.std + data.parts.mean
     assert sorted(back[:, 0].tolist()) == pytest.approx(sorted(raw[:, 0].tolist()), rel=1e-6)
-    train = rows["train"].double() * data.parts.std + data.parts.mean
+    train = rows["train"].double() * data.splits.std + data.parts.mean
     expected = StandardScaler().fit(train.numpy())
-    torch.testing.assert_close(data.parts.mean, torch.from_numpy(expected.mean_), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(data.parts.std, torch.from_numpy(expected.scale_), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(data.splits.mean, torch.from_numpy(expected.mean_), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(data.splits.std, torch.from_numpy(expected.scale_), rtol=1e-5, atol=1e-6)
     for label in range(3):  # each class in its proportion
-        shares = [(values == label).float().mean().item() for values in data.parts.labels.values()]
+        shares = [(values == label).float().mean().item() for values in data.splits.labels.values()]
         assert max(shares) - min(shares) < 0.1
     other = Vectors("wine", seed=4)
     assert torch.equal(data.table.rows, other.table.rows)
-    assert {*map(tuple, data.parts.labels["test"][None].tolist())} == {
-        *map(tuple, other.parts.labels["test"][None].tolist())
+    assert {*map(tuple, data.splits.labels["test"][None].tolist())} == {
+        *map(tuple, other.splits.labels["test"][None].tolist())
     }
 
 
 def test_csv_with_names_and_labels(tmp_path):
     data = Vectors(written(tmp_path, TABLE), label="kind", standardise=False)
     assert data.columns == ["length", "width"] and data.class_names == ["a", "b"] and data.normalisation is None
-    rows = torch.cat([*data.parts.rows.values()])
+    rows = torch.cat([*data.splits.rows.values()])
     assert sorted(rows.tolist()) == [[i, i * i] for i in range(20)]
-    labels = torch.cat([*data.parts.labels.values()])
+    labels = torch.cat([*data.splits.labels.values()])
     assert torch.equal(labels, (rows[:, 0] % 2).long())
 
 
@@ -61,7 +61,7 @@ def test_csv_without_names(tmp_path):
     data = Vectors(path, drop=["1"], standardise=False)
     assert data.columns == ["0"] and data.num_classes is None
     assert "label" not in next(iter(data.train_dataloader()))
-    assert sorted(torch.cat([*data.parts.rows.values()]).flatten().tolist()) == list(range(10))
+    assert sorted(torch.cat([*data.splits.rows.values()]).flatten().tolist()) == list(range(10))
 
 
 def test_arrays(tmp_path):
@@ -85,17 +85,17 @@ def test_parquet(tmp_path):
 def test_a_constant_column_becomes_zero_and_is_named(tmp_path):
     path = written(tmp_path, "a,b\n" + "".join(f"{i},7.1\n" for i in range(10)))
     with pytest.warns(UserWarning, match="columns without variance in .*: 'b'"):
-        rows = Vectors(path).parts.rows
+        rows = Vectors(path).splits.rows
     assert all((part[:, 1].abs() < 1e-6).all() and part.isfinite().all() for part in rows.values())
 
 
 def test_label_budget():
     data = Vectors("iris", labels_per_class=3)
-    labels = data.parts.labels["train"]
+    labels = data.splits.labels["train"]
     assert (labels >= 0).sum() == 9 and len(labels) > 50
     few = Vectors("iris", labels_per_class=3, labelled_only=True)
-    assert len(few.parts.rows["train"]) == 9
-    torch.testing.assert_close(few.parts.rows["train"], data.parts.rows["train"][labels >= 0])
+    assert len(few.splits.rows["train"]) == 9
+    torch.testing.assert_close(few.splits.rows["train"], data.parts.rows["train"][labels >= 0])
 
 
 def test_seeds_order_and_position():
@@ -133,19 +133,19 @@ def bad(folder, case):
 @pytest.mark.parametrize(
     ("case", "says"),
     [
-        ("text", r"column 'width' has 'tall', which is no number, in row 4 .*: name the column as label"),
+        ("text", r"column 'width' has 'tall', which is no number, in row 4 .*: name the column in `data\.label`"),
         ("empty cell", "column 'width' has nothing in row 4"),
         ("nan", "column 'width' is NaN or infinite in row 4"),
         ("short", "line 6 has 2 cells, and the first has 3"),
         ("one row", "has 1 rows: training, validation and test need 5"),
         ("names only", "has no rows"),
         ("nothing", "has no rows"),
-        ("one class", "a single class, 'a': leave label out"),
+        ("one class", r"a single class, 'a': leave `data\.label` out"),
     ],
 )
 def test_bad_tables_are_said(tmp_path, case, says):
     with pytest.raises(ValueError, match=says):
-        _ = Vectors(bad(tmp_path, case), label="kind").parts
+        _ = Vectors(bad(tmp_path, case), label="kind").splits
 
 
 def test_other_mistakes(tmp_path):
@@ -227,12 +227,12 @@ def test_a_given_scale_is_used_and_must_fit():
     scale = {"mean": [1.0] * 4, "std": [2.0] * 4}
     data, plain = Vectors("iris", scale=scale), Vectors("iris", standardise=False)
     assert data.normalisation == scale
-    torch.testing.assert_close(data.parts.rows["val"], (plain.parts.rows["val"] - 1) / 2)
+    torch.testing.assert_close(data.splits.rows["val"], (plain.splits.rows["val"] - 1) / 2)
     batches = torch.cat([batch["input"] for batch in data.predict_dataloader()])
     torch.testing.assert_close(batches, ((plain.table.rows - 1) / 2).float())
-    with pytest.raises(ValueError, match="4 columns, and scale is of 3"):
-        _ = Vectors("iris", scale={"mean": [0.0] * 3, "std": [1.0] * 3}).parts
-    with pytest.raises(ValueError, match="needs standardise"):
+    with pytest.raises(ValueError, match=r"4 columns, and `data\.scale` is of 3"):
+        _ = Vectors("iris", scale={"mean": [0.0] * 3, "std": [1.0] * 3}).splits
+    with pytest.raises(ValueError, match=r"needs `data\.standardise`"):
         Vectors("iris", scale=scale, standardise=False)
 
 
@@ -248,7 +248,7 @@ def test_an_exported_encoder_knows_the_columns(tmp_path):
     save_encoder(module.encoder, tmp_path / "e")
     encoder = load_encoder(tmp_path / "e")
     raw = torch.from_numpy(load_wine().data).float()
-    scaled = (raw - data.parts.mean.float()) / data.parts.std.float()
+    scaled = (raw - data.splits.mean.float()) / data.parts.std.float()
     torch.testing.assert_close(encoder(encoder.preprocess(raw)), module.encode(scaled), rtol=1e-4, atol=1e-4)
 
 
@@ -279,5 +279,5 @@ def test_several_classes_a_row(tmp_path):
         Vectors(path, label=["red", "green"]).table  # noqa: B018
     with pytest.raises(ValueError, match="needs labels: say which columns"):
         Vectors(path, task="regression").table  # noqa: B018
-    with pytest.raises(ValueError, match="labels_per_class is for classes; these labels are of a regression"):
+    with pytest.raises(ValueError, match=r"`data\.labels_per_class` is for classes; these labels are of a regression"):
         Vectors("diabetes", labels_per_class=3)

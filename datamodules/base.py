@@ -1,0 +1,44 @@
+"""What all datamodules share: a loader for each split, and options under their old names for one release."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+
+from zoo.core.renamed import RenamedOptions
+
+
+class SplitDataModule(pl.LightningDataModule, metaclass=RenamedOptions):
+    """What all datamodules here share: a loader for each of the splits "train", "val", "test" and "predict".
+
+    A subclass defines ``_loader(split, shuffle)``. "predict" is the test samples where there are no others. Batches
+    have the samples' places within the split as ``index`` (B,) long.
+    """
+
+    def _loader(self, split: str, shuffle: bool = False) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define _loader(split, shuffle)")
+
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        """This process's rank, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    @property
+    def replay(self) -> dict[str, Any]:
+        """The old name of ``augmentation_signature``, for one release; ``views`` was its ``augmentation_period``."""
+        signature = self.augmentation_signature  # type: ignore[attr-defined]
+        return {**signature, "views": signature["augmentation_period"]}
+
+    def __str__(self) -> str:
+        # Lightning's own asks for loaders, and fails on any that is no DataLoader.
+        return type(self).__name__
+
+    def train_dataloader(self) -> Any:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> Any:
+        return self._loader("val")
+
+    def test_dataloader(self) -> Any:
+        return self._loader("test")
+
+    def predict_dataloader(self) -> Any:
+        return self._loader("predict")

@@ -1,0 +1,144 @@
+"""What documents say of the code is so: pages, options and defaults, printed commands, links, renamed options."""
+
+import doctest
+import importlib
+import inspect
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from lightning.pytorch import Trainer
+
+import zoo
+from zoo.registry import CALLBACKS, DATA, MODULES
+
+PAGES = ROOT / "docs" / "techniques"
+README = (ROOT / "README.md").read_text()
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+DOCUMENTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "benchmarks").glob("*.md")),
+]
+HEADINGS = [
+    "The idea",
+    "Run it",
+    "Options that matter",
+    "What a run leaves behind",
+    "Departures from the papers",
+    "How it was checked",
+    "What was measured",
+    "Left out",
+    "Papers",
+]
+pages = pytest.mark.parametrize("name", MODULES)
+
+
+def load(path):
+    module, _, attribute = path.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def options(cls):
+    """Constructor options by name, those that are passed on to a parent included."""
+    found = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base.__init__).parameters
+            found = {**parameters, **found}
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+                break
+    return found
+
+
+def commands(text):
+    """Printed commands of the project, as lists of words."""
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("python train.py")]
+
+
+def chosen(words, flag, default):
+    return words[words.index(flag) + 1] if flag in words else default
+
+
+@pages
+def test_every_technique_has_a_page_and_a_row_that_links_to_it(name):
+    text = (PAGES / f"{name}.md").read_text()
+    assert text.startswith("# ") and re.findall(r"^## (.+)$", text, re.M) == HEADINGS
+    row = next(line for line in README.splitlines() if line.startswith(f"| [`{name}`]"))
+    assert f"(docs/techniques/{name}.md)" in row
+    assert f"(techniques/{name}.md)" in (ROOT / "docs" / "index.md").read_text()
+
+
+def test_no_page_is_of_a_technique_that_is_gone():
+    assert {path.stem for path in PAGES.glob("*.md")} == set(MODULES)
+
+
+@pages
+def test_options_on_a_page_are_the_class_s_with_its_defaults(name):
+    """The table's first two columns: an option's name, and its default as YAML writes it."""
+    section = (PAGES / f"{name}.md").read_text().partition("## Options that matter\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", section, re.M)
+    assert len(rows) >= 3
+    known = options(load(MODULES[name].path))
+    for option, default in rows:
+        assert option in known, f"{name} has no option {option}"
+        assert yaml.safe_load(default) == known[option].default, f"{name}'s {option} is {known[option].default!r}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_options_in_printed_commands_exist(path):
+    for words in commands(path.read_text()):
+        name = chosen(words, "--module", None)
+        data = load(DATA[chosen(words, "--data", MODULES[name].data if name in MODULES else "digits")].path)
+        groups = {"trainer": Trainer, "data": data, **{k: load(v) for k, v in CALLBACKS.items()}}
+        if name in MODULES:
+            groups["module"] = groups["model"] = load(MODULES[name].path)
+        for group, option in re.findall(r" --(\w+)\.(\w+)", " ".join(words)):
+            if group in groups:
+                assert option in options(groups[group]), f"--{group}.{option} in {shlex.join(words)}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def renamed():
+    """Old and new names of options, from every class of the registry and its parents."""
+    paths = [entry.path for table in (MODULES, DATA) for entry in table.values()] + list(CALLBACKS.values())
+    for path in paths:
+        for base in load(path).__mro__:
+            yield from ((base.__name__, old, new) for old, new in vars(base).get("renamed", {}).items())
+
+
+def test_the_changelog_names_every_renamed_option():
+    lines = CHANGELOG.splitlines()
+    for cls, old, new in set(renamed()):
+        assert any(f"`{old}`" in line and f"`{new}`" in line for line in lines), f"{cls}: {old} is now {new}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "zoo" / "functional").glob("*.py")), ids=lambda path: path.stem)
+def test_examples_in_docstrings_are_right(path):
+    assert doctest.testmod(importlib.import_module(f"zoo.functional.{path.stem}")).failed == 0
+
+
+def test_one_version():
+    said = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.M)
+    assert str(said["version"]) == version and (zoo.__version__ == version or zoo.__version__.startswith("0+"))
+    assert "## [Unreleased]" in CHANGELOG or f"## [{version}]" in CHANGELOG
+
+
+def test_users_type_checkers_are_told():
+    assert all((ROOT / package / "py.typed").is_file() for package in ("zoo", "datamodules", "callbacks"))
+
+
+@pytest.mark.parametrize("path", [*(ROOT / ".github" / "workflows").glob("*.yml"), ROOT / ".pre-commit-config.yaml"])
+def test_settings_are_yaml(path):
+    assert isinstance(yaml.safe_load(Path(path).read_text()), dict)
