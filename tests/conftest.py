@@ -1,4 +1,4 @@
-"""What many tests need: where the project is, a way to run its command line, and real data if they are at hand."""
+"""What many tests need: where the project is, ways to run commands and scripts, real data; and which tests are long."""
 
 import os
 import subprocess
@@ -10,9 +10,45 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import lightning.pytorch as pl
 import pytest
+from warm_interpreter import WarmInterpreter
 
 ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("ZOO_TEST_DATA", ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ["ZOO_TEST_DATA"]) if os.environ.get("ZOO_TEST_DATA") else None  # public data sets
+LONG = pytest.StashKey[int]()  # how many long tests were left out
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--long", action="store_true", help="run the tests that are marked long, too (-m long: these alone)"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave long tests out unless they are asked for."""
+    if config.option.long or "long" in config.option.markexpr:
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    config.stash[LONG] = len(left_out)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_sessionfinish(session):
+    """With pytest-xdist it is a worker that knows how many were left out."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["long"] = session.config.stash.get(LONG, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Of pytest-xdist: a worker has ended."""
+    node.config.stash[LONG] = getattr(node, "workeroutput", {}).get("long", 0)  # each has collected all tests
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if count := config.stash.get(LONG, 0):
+        terminalreporter.write_line(f"{count} long tests were left out: python -m pytest -n 2 --long runs them, too")
 
 
 def quiet_trainer(folder=None, **options):
@@ -27,15 +63,31 @@ def quiet_trainer(folder=None, **options):
     return pl.Trainer(default_root_dir=folder, accelerator="cpu", **{**quiet, **options})
 
 
-@pytest.fixture
-def train(tmp_path):
-    """Run ``python train.py ...`` in an empty folder; returns the finished process with its text."""
+@pytest.fixture(scope="session")
+def warm_interpreter():
+    """A Python with everything imported, which forks for each script; it starts when first asked for."""
+    warm = WarmInterpreter(ROOT)
+    yield warm
+    warm.close()
 
-    def run(*arguments, timeout=300, **environment):
+
+@pytest.fixture
+def run_script(warm_interpreter, tmp_path):
+    """Run ``python script arguments`` in a folder; returns the finished process with its text.
+
+    ``fresh`` starts a new interpreter, for what is to be seen of a start (imports, processes that run the script again,
+    variables that are read by imports); otherwise it is a fork of one that has everything imported.
+    """
+
+    def run(script, *arguments, cwd=tmp_path, timeout=300, fresh=False, **environment):
+        arguments = [str(argument) for argument in arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **environment}
+        if not fresh and hasattr(os, "fork"):
+            return warm_interpreter.run(Path(script), arguments, cwd, environment, timeout)
         return subprocess.run(
-            [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **environment},
+            [sys.executable, str(script), *arguments],
+            cwd=cwd,
+            env=environment,
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -45,8 +97,36 @@ def train(tmp_path):
 
 
 @pytest.fixture
+def train(run_script):
+    """Run ``python train.py ...`` in an empty folder, as ``run_script`` does."""
+
+    def run(*arguments, **options):
+        return run_script(ROOT / "train.py", *arguments, **options)
+
+    return run
+
+
+@pytest.fixture
+def two_processes(tmp_path):
+    """Run a program that starts itself a second time (DDP), with the tests' folders to import from.
+
+    ``{folder!r}`` in its text is the test's folder, and other names in braces are what is said of them.
+    """
+
+    def run(text, *folders, **names):
+        paths = [str(folder) for folder in (*folders, ROOT / "tests", ROOT)]
+        begin = f"import sys\nsys.path[:0] = {paths!r}\nimport torch\ntorch.set_num_threads(1)\n"
+        script = tmp_path / "two.py"
+        script.write_text(begin + text.format(folder=str(tmp_path), **names))
+        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+@pytest.fixture
 def real_data():
     """The folder of public data sets; tests that need it are skipped by name where there is none."""
-    if not DATA.is_dir():
-        pytest.skip(f"needs the public data sets under {DATA} (set ZOO_TEST_DATA)")
+    if DATA is None or not DATA.is_dir():
+        pytest.skip("needs the public data sets: set ZOO_TEST_DATA to the folder that has them")
     return DATA

@@ -1,21 +1,42 @@
-"""One contract for every technique in the registry."""
+"""One contract for every technique in the registry.
+
+What a technique does otherwise than most is said by attributes of its class. Another package runs these tests on a
+technique of its own by importing them, with a ``pytest_generate_tests`` that gives its name.
+"""
 
 import importlib
-import subprocess
-import sys
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
 import torch
 import yaml
-from conftest import ROOT
 from conftest import quiet_trainer as trainer
 
 from zoo.core.base import ZooModule
 from zoo.core.gradient_free import GradientFreeModule
 from zoo.registry import DATA, MODULES
 
-techniques = pytest.mark.parametrize("name", MODULES)
+
+def pytest_generate_tests(metafunc):
+    """Tests of a technique stand together, so that they share what was trained."""
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", MODULES, scope="module")
+
+
+@pytest.fixture(scope="module")
+def registration():
+    """What a program must say first to have the technique in its registry."""
+    return ""
+
+
+@pytest.fixture(scope="module")
+def trained(name, tmp_path_factory):
+    """A module after two epochs without a break, its data, trainer and weights: to read, since tests share it."""
+    module, data = make(name)
+    fit = trainer(tmp_path_factory.mktemp(name), max_epochs=2)
+    fit.fit(module, data)
+    return SimpleNamespace(module=module, data=data, trainer=fit, weights=weights(module))
 
 
 def load(path):
@@ -61,7 +82,6 @@ def first_batch(data):
     return data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
 
 
-@techniques
 def test_trains_and_moves_only_what_is_trainable(name, tmp_path):
     module, data = make(name)
     before = weights(module)
@@ -82,23 +102,17 @@ def test_trains_and_moves_only_what_is_trainable(name, tmp_path):
     assert moved == {n for n, p in module.named_parameters()} - {frozen}
 
 
-@techniques
-def test_checkpoint_is_plain_and_loads_without_arguments(name, tmp_path):
-    module, data = make(name)
-    fit = trainer(tmp_path)
-    fit.fit(module, data)
-    fit.save_checkpoint(tmp_path / "a.ckpt")
+def test_checkpoint_is_plain_and_loads_without_arguments(trained, tmp_path):
+    module = trained.module
+    trained.trainer.save_checkpoint(tmp_path / "a.ckpt")
     torch.load(tmp_path / "a.ckpt", weights_only=True)
     loaded = type(module).load_from_checkpoint(tmp_path / "a.ckpt").eval()
     assert loaded.hparams == module.hparams
-    x = first_batch(data)[module.input_key]
+    x = first_batch(trained.data)[module.input_key]
     torch.testing.assert_close(loaded.encode(x), module.eval().encode(x), rtol=0, atol=0)
 
 
-@techniques
-def test_one_epoch_and_another_are_two(name, tmp_path):
-    whole, data = make(name)
-    trainer(tmp_path, max_epochs=2).fit(whole, data)
+def test_one_epoch_and_another_are_two(name, trained, tmp_path):
     first, data = make(name)
 
     class StopAfterOne(pl.Callback):
@@ -112,13 +126,10 @@ def test_one_epoch_and_another_are_two(name, tmp_path):
     torch.manual_seed(12345)  # a new process would not be where the old one was
     second, data = make(name)
     trainer(tmp_path, max_epochs=2).fit(second, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    assert_same(weights(whole), weights(second))
+    assert_same(trained.weights, weights(second))
 
 
-@techniques
-def test_resumes_in_the_middle_of_an_epoch(name, tmp_path):
-    whole, data = make(name)
-    trainer(tmp_path, max_epochs=2).fit(whole, data)
+def test_resumes_in_the_middle_of_an_epoch(name, trained, tmp_path):
     first, data = make(name)
 
     class StopAtFourteen(pl.Callback):
@@ -136,11 +147,10 @@ def test_resumes_in_the_middle_of_an_epoch(name, tmp_path):
         fit.fit(second, data, ckpt_path=tmp_path / checkpoint, weights_only=True)
         steps = 2 * len(data.train_dataloader())
         assert 14 % (steps // 2) != 0 and fit.global_step == steps
-        if checkpoint == "middle.ckpt" or whole.stops_exactly:
-            assert_same(weights(whole), weights(second))
+        if checkpoint == "middle.ckpt" or second.stops_exactly:
+            assert_same(trained.weights, weights(second))
 
 
-@techniques
 def test_batch_is_not_mutated(name):
     module, data = make(name)
     batch = first_batch(data)
@@ -150,7 +160,6 @@ def test_batch_is_not_mutated(name):
     assert all(torch.equal(batch[key], copy[key]) for key in copy)
 
 
-@techniques
 def test_a_tuple_from_anybodys_loader_does(name, tmp_path):
     module, data = make(name)
     if not module.takes_tuples:
@@ -163,20 +172,17 @@ def test_a_tuple_from_anybodys_loader_does(name, tmp_path):
     assert torch.isfinite(fit.callback_metrics["train/loss"])
 
 
-@techniques
 def test_missing_key_names_module_and_keys(name):
     module, _ = make(name)
     with pytest.raises(ValueError, match=rf"{type(module).__name__} needs .* only: 'other'"):
         module.loss({"other": torch.zeros(2, 3)})
 
 
-@techniques
 def test_unknown_option_fails_by_name(name):
     with pytest.raises(TypeError, match="no_such_option"):
         technique(name)(no_such_option=1)
 
 
-@techniques
 def test_subclass_of_another_project(name, tmp_path):
     module, data = make(name)
 
@@ -191,7 +197,6 @@ def test_subclass_of_another_project(name, tmp_path):
     torch.testing.assert_close(fit.callback_metrics["val/loss"], 2 * fit.callback_metrics["val/mine"])
 
 
-@techniques
 def test_bf16_stays_finite(name, tmp_path):
     module, data = make(name)
     fit = trainer(tmp_path, precision="bf16-mixed", gradient_clip_val=1.0)
@@ -200,7 +205,6 @@ def test_bf16_stays_finite(name, tmp_path):
     assert all(p.isfinite().all() for p in module.parameters())
 
 
-@techniques
 def test_accumulated_small_batches_are_one_large(name, tmp_path):
     cls = technique(name)
     if cls.batch_independent:
@@ -212,7 +216,6 @@ def test_accumulated_small_batches_are_one_large(name, tmp_path):
     assert_same(weights(large), weights(small), rtol=1e-3, atol=1e-4)
 
 
-@techniques
 def test_a_checkpoint_of_another_module_is_refused(name, tmp_path):
     class Other(ZooModule):
         def __init__(self):
@@ -227,7 +230,7 @@ def test_a_checkpoint_of_another_module_is_refused(name, tmp_path):
         type(module).load_from_checkpoint(tmp_path / "other.ckpt")
 
 
-@techniques
+@pytest.mark.long
 def test_train_py_lightnings_cli_and_python_agree(name, train, tmp_path):
     quick = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=5")
     assert (done := train("--module", name, *quick)).returncode == 0, done.stderr
@@ -246,11 +249,8 @@ def test_train_py_lightnings_cli_and_python_agree(name, train, tmp_path):
 
 
 DDP_SCRIPT = """
-import sys
-sys.path[:0] = [{tests!r}, {root!r}]
-import torch
 from test_common import make, technique, trainer
-torch.set_num_threads(1)
+{registration}
 module, data = make({name!r}, batch_size=32, **technique({name!r}).deterministic_options)
 fit = trainer({folder!r}, limit_train_batches=6, devices=2, strategy="ddp")
 fit.fit(module, data)
@@ -258,16 +258,12 @@ fit.save_checkpoint({folder!r} + "/ddp.ckpt")
 """
 
 
-@techniques
-def test_two_processes_agree_with_one(name, tmp_path):
+@pytest.mark.long
+def test_two_processes_agree_with_one(name, registration, two_processes, tmp_path):
     cls = technique(name)
     if cls.batch_independent:
         pytest.skip(f"{name}: {cls.batch_independent}")
-    script = tmp_path / "two.py"
-    names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "name": name, "folder": str(tmp_path)}
-    script.write_text(DDP_SCRIPT.format(**names))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    two_processes(DDP_SCRIPT, name=name, registration=registration)
     module, data = make(name, batch_size=64, **cls.deterministic_options)
     trainer(tmp_path, limit_train_batches=6).fit(module, data)
     two = torch.load(tmp_path / "ddp.ckpt", weights_only=True)["state_dict"]
@@ -275,44 +271,39 @@ def test_two_processes_agree_with_one(name, tmp_path):
 
 
 RESUME_SCRIPT = """
-import sys
-sys.path[:0] = [{tests!r}, {root!r}]
-import torch
 import lightning.pytorch as pl
 from test_common import make, trainer
-torch.set_num_threads(1)
+{registration}
 
 class Save(pl.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         if trainer.current_epoch == 1 and batch_idx == 2:
             trainer.save_checkpoint({folder!r} + "/middle.ckpt")
 
-for name, callbacks, path in (("plain", [Save()], None), ("resumed", [], {folder!r} + "/middle.ckpt")):
+for run, callbacks, path in (("plain", [Save()], None), ("resumed", [], {folder!r} + "/middle.ckpt")):
     module, data = make({name!r}, batch_size=32)
     fit = trainer({folder!r}, max_epochs=2, devices=2, strategy="ddp", callbacks=callbacks)
     fit.fit(module, data, ckpt_path=path, weights_only=True)
-    fit.save_checkpoint({folder!r} + "/" + name + ".ckpt")
+    fit.save_checkpoint({folder!r} + "/" + run + ".ckpt")
 """
 
 
-@pytest.mark.parametrize("name", ["pca", "som"])
-def test_sums_of_two_processes_survive_the_middle_of_an_epoch(name, tmp_path):
+@pytest.mark.long
+def test_sums_of_two_processes_survive_the_middle_of_an_epoch(name, registration, two_processes, tmp_path):
     """The checkpoint has the sums of both; one of them goes on with it."""
-    script = tmp_path / "two.py"
-    names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "name": name, "folder": str(tmp_path)}
-    script.write_text(RESUME_SCRIPT.format(**names))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    if not issubclass(technique(name), GradientFreeModule):
+        pytest.skip("learns by gradient, and so has no sums")
+    two_processes(RESUME_SCRIPT, name=name, registration=registration)
     whole, resumed = (
         torch.load(tmp_path / f"{run}.ckpt", weights_only=True)["state_dict"] for run in ("plain", "resumed")
     )
     assert_same(whole, resumed, rtol=1e-5, atol=1e-5)
 
 
-@techniques
+@pytest.mark.long
 def test_defaults_run_under_ddp_from_the_command_line(name, train, tmp_path):
     two = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
-    done = train("--module", name, "--trainer.max_epochs=1", *two, timeout=120)
+    done = train("--module", name, "--trainer.max_epochs=1", *two, timeout=120, fresh=True)
     assert done.returncode == 0, done.stderr
     runs = tmp_path / f"runs/{name}-{MODULES[name].data}"
     assert [path.name for path in runs.iterdir()] == ["1"]  # both processes share one folder
