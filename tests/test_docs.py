@@ -13,7 +13,7 @@ from conftest import ROOT
 from lightning.pytorch import Trainer
 
 import zoo
-from zoo.registry import CALLBACKS, DATA, MODULES
+from zoo.registry import CALLBACKS, DATA, MODULES, RENAMED_GROUPS
 
 PAGES = ROOT / "docs" / "techniques"
 README = (ROOT / "README.md").read_text()
@@ -94,7 +94,8 @@ def test_options_in_printed_commands_exist(path):
     for words in commands(path.read_text()):
         name = chosen(words, "--module", None)
         data = load(DATA[chosen(words, "--data", MODULES[name].data if name in MODULES else "digits")].path)
-        groups = {"trainer": Trainer, "data": data, **{k: load(v) for k, v in CALLBACKS.items()}}
+        own = MODULES[name].callbacks if name in MODULES else {}
+        groups = {"trainer": Trainer, "data": data, **{k: load(v) for k, v in {**CALLBACKS, **own}.items()}}
         if name in MODULES:
             groups["module"] = groups["model"] = load(MODULES[name].path)
         for group, option in re.findall(r" --(\w+)\.(\w+)", " ".join(words)):
@@ -112,9 +113,11 @@ def test_links_lead_somewhere(path):
 def renamed():
     """Old and new names of options, from every class of the registry and its parents."""
     paths = [entry.path for table in (MODULES, DATA) for entry in table.values()] + list(CALLBACKS.values())
+    paths += [path for entry in MODULES.values() for path in entry.callbacks.values()]
     for path in paths:
         for base in load(path).__mro__:
             yield from ((base.__name__, old, new) for old, new in vars(base).get("renamed", {}).items())
+    yield from (("command line", f"--{old}", f"--{new}") for old, new in RENAMED_GROUPS.items())
 
 
 def test_the_changelog_names_every_renamed_option():
