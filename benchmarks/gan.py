@@ -221,7 +221,7 @@ def hundred(root: str, seed: int) -> Tensor:
 
 def child(options: argparse.Namespace) -> None:
     """One training; prints its scores."""
-    from callbacks.samples.feature_extractor import train_scorer
+    from callbacks.samples.feature_extractor import train_extractor
     from callbacks.samples.metrics import class_kl, class_shares, fid, kid
     from datamodules.images import FashionMNIST
 
@@ -230,7 +230,7 @@ def child(options: argparse.Namespace) -> None:
     data = FashionMNIST(root=options.root)
     data.setup()
     train, labels = data.splits["train"].images, data.splits["train"].labels
-    scorer = train_scorer(train, labels)
+    scorer = train_extractor(train, labels)
     pictures = data.splits["test"].images[:SAMPLES] if samples is None else (samples * 255).round().to(torch.uint8)
     if samples is not None:
         from torchvision.utils import save_image

@@ -1,45 +1,58 @@
-"""What the picture-making callbacks share: when to draw, and files that are whole or not there."""
+"""What callbacks that draw figures share: when to draw, evaluated batches as mappings, and files written atomically."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from zoo.core.arguments import at_least
+from zoo.core.atomic import atomic_write
+from zoo.core.batch import INPUT, as_mapping
+from zoo.core.renamed import RenamedOptions
+from zoo.functional.normalisation import denormalise
 
-class PictureCallback(pl.Callback):
+
+class FigureCallback(pl.Callback, metaclass=RenamedOptions):
     """Draws after validation every few epochs and at the last, and after testing; on the first process only.
 
-    A subclass defines ``collect(module, batch, batch_idx)``, called with what is evaluated when a picture is due, and
-    ``draw(trainer, module)``. Pictures are for looking at: a module that lacks what a picture needs gets none.
+    A subclass defines ``collect(module, batch, batch_idx, outputs)``, called with what is evaluated when a figure is
+    due, and ``draw(trainer, module)``. Figures are for looking at: a module that lacks what a figure needs gets none.
 
     Args:
-        every_n_epochs: how often while training; 0 only at the end.
+        every_n_epochs: epochs between figures while training; 0 draws only at the end.
+
+    Raises:
+        ValueError: ``every_n_epochs`` below 0.
     """
 
     def __init__(self, every_n_epochs: int = 25) -> None:
-        if every_n_epochs < 0:
-            raise ValueError(f"every_n_epochs must be 0 or more; got {every_n_epochs}")
+        at_least(0, every_n_epochs=every_n_epochs)
         self.every_n_epochs = every_n_epochs
         self.folder = Path()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.folder = Path(trainer.log_dir or trainer.default_root_dir)  # here, since asking for it needs all ranks
 
-    def collect(self, module: pl.LightningModule, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Keep or compute what the picture needs from a batch."""
+    def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
+        """Keep or compute what the figure needs from a batch.
+
+        Args:
+            module: module that is evaluated.
+            batch: mapping of tensors, whatever the loader gave.
+            batch_idx: number of the batch.
+            outputs: what the evaluation step returned, see ``callbacks.outputs``.
+        """
         raise NotImplementedError
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Make the picture, and forget what was collected."""
+        """Make the figure, and forget what was collected."""
         raise NotImplementedError
 
     def due(self, trainer: pl.Trainer) -> bool:
-        """Whether this evaluation ends with a picture."""
+        """Whether this evaluation ends with a figure."""
         return trainer.is_global_zero and self.due_anywhere(trainer)
 
     def due_anywhere(self, trainer: pl.Trainer) -> bool:
@@ -55,7 +68,7 @@ class PictureCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if dataloader_idx == 0 and self.due(trainer):
-            self.collect(pl_module, named_tensors(batch), batch_idx)
+            self.collect(pl_module, evaluated(pl_module, batch), batch_idx, outputs)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.due(trainer):
@@ -65,44 +78,27 @@ class PictureCallback(pl.Callback):
     on_test_end = on_validation_end
 
 
-def named_tensors(batch: Any) -> dict[str, Any]:
-    """A batch as a mapping; of (input, label) and the like the first is the input."""
-    if isinstance(batch, Mapping):
-        return dict(batch)
-    parts = batch if isinstance(batch, Sequence) else [batch]
-    return dict(zip(("input", "label"), parts, strict=False))
+def input_key_of(module: Any) -> str:
+    """The key of what a module is fed: its ``input_key``, or that of the batch contract for other people's modules."""
+    return getattr(module, "input_key", INPUT)
 
 
-def class_labels(batch: Mapping[str, Any]) -> Tensor:
-    """A batch's ``label`` if it is of classes, (B,) long; -1 for samples without one, as of any other task."""
-    x, labels = batch["input"], batch.get("label")
-    if labels is None or labels.ndim != 1 or labels.is_floating_point():
-        return torch.full((len(x),), -1, device=x.device)
-    return labels.to(x.device)
+def evaluated(module: Any, batch: Any) -> Mapping[str, Any]:
+    """A batch as a mapping; of a sequence, which may be longer than (input, label), the first two.
+
+    Other people's modules may be fed anything: what has no meaning here is taken as the input.
+    """
+    if not isinstance(batch, Mapping | Sequence | Tensor):
+        return {input_key_of(module): batch}
+    return as_mapping(batch[:2] if isinstance(batch, Sequence) else batch, input_key_of(module))
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``name``.png into ``folder``; an older one of that name is replaced when the new one is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{name}.{os.getpid()}.png"
-    try:
-        figure.savefig(beside, dpi=100)
-        beside.replace(folder / f"{name}.png")
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write ``name``.png into ``folder``; an older one of that name is replaced when the new one is complete."""
+    atomic_write(folder / f"{name}.png", lambda path: figure.savefig(path, dpi=100, format="png"))
 
 
-def to_unit(x: Tensor, trainer: pl.Trainer) -> Tensor:
-    """Undo the data's normalisation: pictures (..., C, H, W) to values in [0, 1] on the CPU.
-
-    Where each picture had its own, which is not known here, it fills the range from black to white.
-    """
-    x = x.detach().float().cpu()
+def denormalised(x: Tensor, trainer: pl.Trainer) -> Tensor:
+    """Images (..., C, H, W), normalised as the trainer's data are, to values in [0, 1] on the CPU."""
     normalisation = getattr(getattr(trainer, "datamodule", None), "normalisation", None)
-    if normalisation and "sample_offset" in normalisation:
-        low, high = x.amin((-3, -2, -1), keepdim=True), x.amax((-3, -2, -1), keepdim=True)
-        x = (x - low) / (high - low).clamp_min(1e-6)
-    elif normalisation:
-        mean, std = (torch.tensor(normalisation[key]).view(-1, 1, 1) for key in ("mean", "std"))
-        x = x * std + mean
-    return x.clamp(0, 1)
+    return denormalise(x.detach().float().cpu(), normalisation)

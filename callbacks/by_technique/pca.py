@@ -1,5 +1,6 @@
 """What principal components look like, and how much of the variance they hold."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -7,37 +8,40 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import PictureCallback, save_figure
+from callbacks.figures import FigureCallback, input_key_of, save_figure
+from zoo.core.arguments import at_least
 
 _MARKS = (0.9, 0.95, 0.99)  # shares of the variance that people ask for
 
 
-class PrincipalComponents(PictureCallback):
-    """``components.png``: the mean and the first components as pictures; ``scree.png``: the variances, and their sum.
+class PrincipalComponents(FigureCallback):
+    """``components.png``: the mean and the first components as images; ``scree.png``: the variances, and their sum.
 
     For modules with ``components_`` (K, D), ``mean_`` (D,), ``explained_variance_ratio_`` (K,), ``explained_variance_``
-    (K,), ``spectrum_`` (all variances) and ``n_samples_``, 0 as long as nothing is found. Components are pictures where
+    (K,), ``spectrum_`` (all variances) and ``n_samples_``, 0 as long as nothing is found. Components are images where
     inputs are.
 
     Args:
-        components: at most so many pictures.
-        every_n_epochs: how often while training; 0 only at the end.
+        components: number of components shown at most.
+        every_n_epochs: epochs between figures while training; 0 draws only at the end.
+
+    Raises:
+        ValueError: an argument out of its range.
     """
 
     def __init__(self, components: int = 23, every_n_epochs: int = 25) -> None:
         super().__init__(every_n_epochs)
-        if components < 1:
-            raise ValueError(f"components must be 1 or more; got {components}")
+        at_least(1, components=components)
         self.components = components
         self._shape: torch.Size | None = None
 
-    def collect(self, module: pl.LightningModule, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Only what an input's shape is."""
-        x = batch.get("input")
+    def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
+        """Keep the shape of an input."""
+        x = batch.get(input_key_of(module))
         self._shape = None if x is None else x.shape[1:]
 
     def draw(self, trainer: pl.Trainer, module: Any) -> None:
-        """Both pictures, as far as they make sense."""
+        """Draw both figures, as far as they make sense."""
         if not hasattr(module, "components_") or not getattr(module, "n_samples_", 0):
             return
         ratio = module.explained_variance_ratio_.detach().cpu()
@@ -52,7 +56,7 @@ class PrincipalComponents(PictureCallback):
 def component_grid(mean: Tensor, components: Tensor, ratio: Tensor) -> Figure:
     """The mean, then components, each with its share of the variance: (C, H, W), (K, C, H, W) and (K,).
 
-    Grey components are red where they are positive, blue where negative and white at 0; those of colour pictures are
+    Grey components are red where they are positive, blue where negative and white at 0; those of colour images are
     grey at 0. Each has a scale of its own.
     """
     count = 1 + len(components)
@@ -71,11 +75,11 @@ def component_grid(mean: Tensor, components: Tensor, ratio: Tensor) -> Figure:
     places[0].set_title("mean", fontsize=8, pad=2)
     for i, component in enumerate(components):
         largest = component.abs().max().clamp_min(1e-12)
-        picture = (0.5 + 0.5 * component / largest).permute(1, 2, 0).numpy()
-        places[i + 1].imshow(picture, cmap="RdBu_r" if grey else None, vmin=0, vmax=1)
+        image = (0.5 + 0.5 * component / largest).permute(1, 2, 0).numpy()
+        places[i + 1].imshow(image, cmap="RdBu_r" if grey else None, vmin=0, vmax=1)
         places[i + 1].set_title(f"{i + 1}: {ratio[i]:.1%}", fontsize=8, pad=2)
     signs = "red positive, blue negative" if grey else "grey is zero"
-    figure.suptitle(f"principal components and their shares of the variance ({signs})", fontsize=10)
+    figure.suptitle(f"principal components and their explained variance ({signs})", fontsize=10)
     return figure
 
 
@@ -83,8 +87,8 @@ def scree(shares: Tensor, kept: int) -> Figure:
     """Each component's share of the variance on a logarithmic scale, and their sum; those kept in colour.
 
     Args:
-        shares: of all directions, descending.
-        kept: K.
+        shares: shares of all directions, descending.
+        kept: number of components that are kept, K.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -94,7 +98,7 @@ def scree(shares: Tensor, kept: int) -> Figure:
     left.plot(number[known], shares[known], color="0.7", **style)
     left.plot(number[:kept][known[:kept]], shares[:kept][known[:kept]], color="#2c5f8a", **style)
     left.set_yscale("log")
-    left.set_title("share of the variance", fontsize=10)
+    left.set_title("explained variance ratio", fontsize=10)
     cumulative = shares.cumsum(0)
     right.plot(number, cumulative, color="0.7", lw=1.5)
     right.plot(number[:kept], cumulative[:kept], color="#2c5f8a", lw=2)
@@ -105,7 +109,7 @@ def scree(shares: Tensor, kept: int) -> Figure:
             right.plot([1, needed, needed], [mark, mark, 0], color="0.6", lw=0.8, ls=(0, (2, 2)))
     needs = [f"{m:.0%}: {int((cumulative < m).sum()) + 1}" for m in _MARKS if cumulative[-1] >= m]
     right.text(0.97, 0.06, "\n".join(["components needed", *needs]), transform=right.transAxes, ha="right", fontsize=8)
-    right.set_title(f"sum of the first: {kept} hold {cumulative[kept - 1]:.1%}", fontsize=10)
+    right.set_title(f"cumulative: {kept} explain {cumulative[kept - 1]:.1%}", fontsize=10)
     right.set_ylim(0, 1.03)
     for axes in (left, right):
         axes.set_xlabel("component", fontsize=8)

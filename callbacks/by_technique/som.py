@@ -1,5 +1,6 @@
-"""A self-organising map to look at: how far apart its units are, who lives where, and what the units look like."""
+"""Figures of a self-organising map: distances between its units, hits and labels, and the units themselves."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,49 +12,58 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from callbacks.figures import PictureCallback, class_labels, save_figure, to_unit
+from callbacks.figures import FigureCallback, denormalised, input_key_of, save_figure
+from zoo.core.arguments import at_least
+from zoo.core.batch import class_labels
 
 _HEXAGON = np.stack([np.sin(np.arange(6) * np.pi / 3), np.cos(np.arange(6) * np.pi / 3)], 1) / np.sqrt(3)
+_UNITS = "best_matching_units"  # a method of the module, and what its steps return
 _SQUARE = np.array([[-0.5, -0.5], [-0.5, 0.5], [0.5, 0.5], [0.5, -0.5]])
 
 
-class SOMMap(PictureCallback):
+class SOMMap(FigureCallback):
     """``map.png``: distances between neighbouring units (the U-matrix, Ultsch & Siemon 1990), hits, and labels where
-    there are; ``units.png``: the units as pictures, or a map of each number for vectors.
+    there are; ``units.png``: the units as images, or a component plane of each number for vectors.
 
-    For modules with ``grid`` (rows, columns, *input_shape), ``winners(x)`` and, of their hyperparameters, ``topology``
-    and ``torus``; idle with others.
+    For modules with ``grid`` (rows, columns, *input_shape), ``best_matching_units(x)`` and, of their hyperparameters,
+    ``topology`` and ``torus``; idle with others.
 
     Args:
-        every_n_epochs: how often while training; 0 only at the end.
-        planes: numbers that get a map of their own, at most.
+        every_n_epochs: epochs between figures while training; 0 draws only at the end.
+        planes: number of component planes at most.
+
+    Raises:
+        ValueError: an argument out of its range.
     """
 
     def __init__(self, every_n_epochs: int = 0, planes: int = 16) -> None:
         super().__init__(every_n_epochs)
-        if planes < 1:
-            raise ValueError(f"planes must be 1 or more; got {planes}")
+        at_least(1, planes=planes)
         self.planes = planes
-        self._winners: list[Tensor] = []
+        self._units: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def collect(self, module: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Each sample's unit and label."""
-        if hasattr(module, "grid") and hasattr(module, "winners") and "input" in batch:
-            self._winners.append(module.winners(batch["input"]).cpu())
-            self._labels.append(class_labels(batch).cpu())
+    def collect(self, module: Any, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
+        """Keep each sample's best matching unit and label."""
+        key, find = input_key_of(module), getattr(module, _UNITS, None) or getattr(module, "winners", None)
+        if not hasattr(module, "grid") or find is None or key not in batch:
+            return
+        units = outputs.get(_UNITS) if isinstance(outputs, dict) else None
+        self._units.append((find(batch[key]) if units is None else units).cpu())
+        self._labels.append(class_labels(batch, key).cpu())
 
     def draw(self, trainer: pl.Trainer, module: Any) -> None:
-        """Both pictures."""
-        if not self._winners:
+        """Draw both figures."""
+        if not self._units:
             return
-        winners, labels = torch.cat(self._winners), torch.cat(self._labels)
-        self._winners, self._labels = [], []
+        units, labels = torch.cat(self._units), torch.cat(self._labels)
+        self._units, self._labels = [], []
         grid = module.grid.float().cpu()
         hexagonal, torus = module.hparams.topology == "hexagonal", bool(module.hparams.torus)
-        save_figure(_map_figure(grid, winners, labels, hexagonal, torus), self.folder, "map")
+        save_figure(_map_figure(grid, units, labels, hexagonal, torus), self.folder, "map")
         if grid.ndim == 5 and grid.shape[2] in (1, 3):
-            save_figure(_picture_figure(to_unit(grid.flatten(0, 1), trainer), grid.shape[1]), self.folder, "units")
+            images = denormalised(grid.flatten(0, 1), trainer)
+            save_figure(_unit_figure(images, grid.shape[1]), self.folder, "units")
         else:
             names = getattr(getattr(trainer, "datamodule", None), "columns", None)
             save_figure(_plane_figure(grid.flatten(2), names, self.planes, hexagonal), self.folder, "units")
@@ -75,13 +85,22 @@ def neighbour_distances(grid: Tensor, hexagonal: bool, torus: bool) -> Tensor:
     return total / count.clamp_min(1)
 
 
-def majority(winners: Tensor, labels: Tensor, units: int) -> Tensor:
-    """The most frequent label among each unit's samples, -1 where there is none: (N,), (N,) to (units,)."""
+def majority(units: Tensor, labels: Tensor, count: int) -> Tensor:
+    """The most frequent label among the samples of each of ``count`` units, -1 where there is none.
+
+    Args:
+        units: best matching unit of each sample, (N,) long.
+        labels: labels (N,) long, -1 for unlabelled samples.
+        count: number of units, U.
+
+    Returns:
+        (U,) long.
+    """
     known = labels >= 0
     if not known.any():
-        return torch.full((units,), -1)
+        return torch.full((count,), -1)
     classes = int(labels.max()) + 1
-    counts = torch.bincount(winners[known] * classes + labels[known], minlength=units * classes).view(units, classes)
+    counts = torch.bincount(units[known] * classes + labels[known], minlength=count * classes).view(count, classes)
     return torch.where(counts.sum(1) > 0, counts.argmax(1), -1)
 
 
@@ -101,19 +120,22 @@ def _cells(axes: Axes, values: Tensor, hexagonal: bool, cmap: str, **options: An
     return cells
 
 
-def _map_figure(grid: Tensor, winners: Tensor, labels: Tensor, hexagonal: bool, torus: bool) -> Figure:
+def _map_figure(grid: Tensor, units: Tensor, labels: Tensor, hexagonal: bool, torus: bool) -> Figure:
     rows, columns = grid.shape[:2]
     labelled = bool((labels >= 0).any())
     figure = Figure(figsize=((3 if labelled else 2) * 4.2, 0.6 + 3.6 * max(0.5, rows / columns)), layout="constrained")
     panels = list(figure.subplots(1, 3 if labelled else 2).flat)
     distances = neighbour_distances(grid.flatten(2), hexagonal, torus)
-    hits = torch.bincount(winners, minlength=rows * columns).view(rows, columns).float()
-    drawn = [("distance to neighbouring units", distances, "bone_r"), ("samples of a unit", hits, "viridis")]
+    hits = torch.bincount(units, minlength=rows * columns).view(rows, columns).float()
+    drawn = [
+        ("U-matrix: distance to neighbouring units", distances, "bone_r"),
+        ("hits: samples of a unit", hits, "viridis"),
+    ]
     for axes, (title, values, cmap) in zip(panels, drawn, strict=False):
         figure.colorbar(_cells(axes, values, hexagonal, cmap), ax=axes, shrink=0.7)
         axes.set_title(title, fontsize=10)
     if labelled:
-        most = majority(winners, labels, rows * columns).view(rows, columns).float()
+        most = majority(units, labels, rows * columns).view(rows, columns).float()
         most[most < 0] = torch.nan
         classes = int(labels.max()) + 1
         cells = _cells(panels[2], most, hexagonal, "tab10" if classes <= 10 else "turbo")
@@ -124,13 +146,13 @@ def _map_figure(grid: Tensor, winners: Tensor, labels: Tensor, hexagonal: bool, 
     return figure
 
 
-def _picture_figure(images: Tensor, columns: int) -> Figure:
+def _unit_figure(images: Tensor, columns: int) -> Figure:
     tiles = make_grid(images, nrow=columns, padding=1, pad_value=1.0).permute(1, 2, 0)
     height, width = tiles.shape[:2]
     figure = Figure(figsize=(9, 9 * height / width + 0.4), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(tiles.numpy(), interpolation="nearest")
-    axes.set_title("units, each in its place on the map", fontsize=10)
+    axes.set_title("weights of the units, each in its place on the map", fontsize=10)
     axes.axis("off")
     return figure
 
@@ -147,5 +169,5 @@ def _plane_figure(grid: Tensor, names: Any, most: int, hexagonal: bool) -> Figur
             figure.colorbar(_cells(axes, grid[:, :, i], hexagonal, "viridis"), ax=axes, shrink=0.7)
             axes.set_title(str(names[i]) if names is not None and len(names) > i else f"number {i}", fontsize=9)
     rest = f" (the first {count} of {grid.shape[2]})" if count < grid.shape[2] else ""
-    figure.suptitle(f"what the units hold, number by number{rest}", fontsize=10)
+    figure.suptitle(f"component planes: the units' weights, number by number{rest}", fontsize=10)
     return figure

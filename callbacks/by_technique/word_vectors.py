@@ -1,9 +1,8 @@
-"""What word vectors know: scores on gensim's test files, nearest neighbours, a map, and files for TensorBoard."""
+"""Evaluation of word vectors: scores on gensim's test files, nearest neighbours, a map, files for TensorBoard."""
 
 import logging
-import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,29 +13,31 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from callbacks.figures import PictureCallback, save_figure
+from callbacks.figures import FigureCallback, save_figure
+from zoo.core.arguments import at_least
+from zoo.core.atomic import atomic_write
 
 _PAIRS = {"wordsim353": "wordsim353.tsv", "simlex999": "simlex999.txt"}
 _ANALOGIES = "questions-words.txt"
 _FREQUENT = 10_000
-_WORDS_OF_GRAMMAR = 100  # the most frequent words of a text say little about what is in it
+_FUNCTION_WORDS = 100  # the most frequent words of a text say little about what is in it
 
 
-class WordVectors(PictureCallback):
-    """Scores and looks at word vectors; for modules with ``to_keyed_vectors()``, gensim's ``KeyedVectors``.
+class WordVectors(FigureCallback):
+    """Evaluates word vectors; for modules with ``to_keyed_vectors()``, gensim's ``KeyedVectors``.
 
     At validation: ``wordsim353`` and ``simlex999``, Spearman's correlation of cosines with what people say, -1 to 1;
-    at the end of training, and at test, ``analogies``, the share of right answers, 0 to 1. Words that the vocabulary
+    at the end of training, and at test, ``analogies``, the accuracy on analogies, 0 to 1. Words that the vocabulary
     lacks are left out, as gensim does by default; a file of which it has less than half says nothing and is not
     scored. At test: a table of nearest neighbours, printed and in ``neighbours.tsv``; ``word_map.png``; and
     ``projector/``, which TensorBoard's projector opens.
 
     Args:
-        every_n_epochs: how often the scores are taken while training; 0 only at the end.
-        analogies_every_n_epochs: the same for the analogies, which take seconds.
-        words: on the map, beginning with the hundredth most frequent.
-        neighbours: of each word in the table.
-        projector: words for TensorBoard, the most frequent; 0 writes nothing.
+        every_n_epochs: epochs between evaluations while training; 0 evaluates only at the end.
+        analogies_every_n_epochs: epochs between evaluations of the analogies, which take seconds; 0 likewise.
+        words: number of words on the map, beginning with the hundredth most frequent.
+        neighbours: number of neighbours of each word in the table.
+        projector: number of words for TensorBoard, the most frequent; 0 writes nothing.
 
     Raises:
         ValueError: an argument out of its range.
@@ -51,18 +52,16 @@ class WordVectors(PictureCallback):
         projector: int = 10_000,
     ) -> None:
         super().__init__(every_n_epochs)
-        counts = {"analogies_every_n_epochs": analogies_every_n_epochs, "words": words, "projector": projector}
-        for name, value in {**counts, "neighbours": neighbours - 1}.items():
-            if value < 0:
-                raise ValueError(f"{name} is too small: {value + (name == 'neighbours')}")
+        at_least(0, analogies_every_n_epochs=analogies_every_n_epochs, words=words, projector=projector)
+        at_least(1, neighbours=neighbours)
         self.analogies_every_n_epochs, self.words = analogies_every_n_epochs, words
         self.neighbours, self.projector = neighbours, projector
 
-    def collect(self, module: pl.LightningModule, batch: dict[str, Any], batch_idx: int) -> None:
-        """Nothing: it is the module that is looked at."""
+    def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
+        """Keep nothing: it is the module that is evaluated."""
 
     def draw(self, trainer: pl.Trainer, module: Any) -> None:
-        """Table, map and files, of what is tested."""
+        """Write table, map and files, of what is tested."""
         if not trainer.testing or not hasattr(module, "to_keyed_vectors"):
             return
         keyed = module.to_keyed_vectors()
@@ -75,7 +74,7 @@ class WordVectors(PictureCallback):
             write_projector(keyed, self.folder / "projector", self.projector)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Take the scores: metrics can be logged here, and no longer when the picture is drawn."""
+        """Take the scores: metrics can be logged here, and no longer when the figure is drawn."""
         if not self.due(trainer) or not hasattr(pl_module, "to_keyed_vectors"):
             return
         keyed, stage = pl_module.to_keyed_vectors(), "test" if trainer.testing else "val"
@@ -132,14 +131,14 @@ def _silent() -> Iterator[None]:
 
 
 def some_words(keyed: Any, n: int) -> list[str]:
-    """Up to n frequent words, those of grammar left out where there are enough others."""
+    """Up to n frequent words, function words left out where there are enough others."""
     words = keyed.index_to_key
-    start = min(_WORDS_OF_GRAMMAR, max(0, len(words) - n))
+    start = min(_FUNCTION_WORDS, max(0, len(words) - n))
     return list(words[start : start + n])
 
 
 def neighbour_table(keyed: Any, words: list[str], k: int) -> list[list[str]]:
-    """Rows of a word and its k nearest among the frequent ones: of rare words chance knows more than the text."""
+    """Rows of a word and its k nearest among the frequent ones; neighbours of rare words are mostly noise."""
     nearest = {word: keyed.most_similar(word, topn=k, restrict_vocab=_FREQUENT) for word in words}
     return [[word, *(near for near, _ in nearest[word])] for word in words]
 
@@ -180,10 +179,4 @@ def write_projector(keyed: Any, folder: Path, limit: int) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    atomic_write(path, lambda tmp_path: Path(tmp_path).write_text(text, encoding="utf-8"))

@@ -1,7 +1,8 @@
-"""Did pretraining pay? Features are measured while they are learned, beside what is to be had without learning."""
+"""Did pretraining pay? Measures of features while they are learned, beside what is to be had without learning."""
 
 import copy
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,18 +11,21 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from callbacks.common import gather, training_batches
 from callbacks.features.probes import feature_spread, knn_accuracy, pca_features, probe_accuracy, rank_me
-from callbacks.figures import PictureCallback, class_labels, save_figure
+from callbacks.figures import FigureCallback, input_key_of, save_figure
+from callbacks.outputs import features_of
+from zoo.core.arguments import at_least
+from zoo.core.batch import LABEL, class_labels
+from zoo.core.distributed import gather_rows, training_batches
 
 log = logging.getLogger(__name__)
 
-_LARGEST_SIDE = 32  # of pictures taken as raw pixels: larger ones are averaged down to it
+_LARGEST_SIDE = 32  # of images taken as raw pixels: larger ones are averaged down to it
 _COLLAPSED = 0.05
 _RIVALS = ("pixels", "pca", "untrained")
 
 
-class Representation(PictureCallback):
+class Representation(FigureCallback):
     """Measures ``encode(x) -> (B, D)`` at validation and test; for modules that have it.
 
     With labels: ``knn`` (accuracy of the k nearest training samples' vote) and ``probe`` (of a logistic regression),
@@ -30,9 +34,9 @@ class Representation(PictureCallback):
     in all directions, 0 a single point), and a warning when they collapse. Draws ``representation.png``.
 
     Args:
-        k: neighbours.
-        train_samples: at most so many labelled training samples are encoded, without augmentation.
-        every_n_epochs: how often while training; 0 only at the end.
+        k: number of neighbours that vote.
+        train_samples: number of labelled training samples at most, encoded without augmentation.
+        every_n_epochs: epochs between evaluations while training; 0 evaluates only at the end.
 
     Raises:
         ValueError: an argument out of its range.
@@ -40,10 +44,11 @@ class Representation(PictureCallback):
 
     def __init__(self, k: int = 10, train_samples: int = 10_000, every_n_epochs: int = 5) -> None:
         super().__init__(every_n_epochs)
-        if k < 1 or train_samples < 2:
-            raise ValueError(f"k must be 1 or more and train_samples 2 or more; got {k} and {train_samples}")
+        at_least(1, k=k)
+        at_least(2, train_samples=train_samples)
         self.k, self.train_samples = k, train_samples
-        self._inputs: list[Tensor] = []
+        self._features: list[Tensor] = []
+        self._inputs: list[Tensor] = []  # for the rivals, as long as those are not measured
         self._labels: list[Tensor] = []
         self._rivals: dict[str, dict[str, float]] = {}  # by stage: they do not change
         self._warned: set[str] = set()
@@ -57,24 +62,28 @@ class Representation(PictureCallback):
         """On all ranks alike: each encodes its share."""
         return self.due_anywhere(trainer) and callable(getattr(trainer.lightning_module, "encode", None))
 
-    def collect(self, module: pl.LightningModule, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Keep what is evaluated."""
-        if "input" in batch:
-            self._inputs.append(batch["input"])
-            self._labels.append(class_labels(batch))
+    def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
+        """Keep features and labels, and the inputs where rivals are still to be measured on them."""
+        key = input_key_of(module)
+        if key not in batch:
+            return
+        self._features.append(features_of(module, outputs, batch))
+        self._labels.append(class_labels(batch, key))
+        if LABEL in batch and _stage(module.trainer) not in self._rivals:
+            self._inputs.append(batch[key])
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measure: metrics can be logged here, and no longer when the picture is drawn."""
-        if not self.due(trainer) or not self._inputs:
+        """Measure: metrics can be logged here, and no longer when the figure is drawn."""
+        if not self.due(trainer) or not self._features:
             return
-        stage = "test" if trainer.testing else "val"
+        stage = _stage(trainer)
         found = self.measure(trainer, pl_module, stage)
-        self._inputs, self._labels = [], []
+        self._features, self._inputs, self._labels = [], [], []
         pl_module.log_dict({f"{stage}/{name}": value for name, value in found.items()}, rank_zero_only=True)
         if found["feature_std"] < _COLLAPSED:
             self._warn(f"the features have collapsed: their spread is {found['feature_std']:.3g}, 1 would be even")
         if "probe" in found and trainer.is_global_zero:
-            save_figure(self._figure(found), self.folder, "representation")
+            save_figure(_accuracy_figure(found), self.folder, "representation")
 
     on_test_epoch_end = on_validation_epoch_end
 
@@ -83,15 +92,21 @@ class Representation(PictureCallback):
 
     @torch.no_grad()
     def measure(self, trainer: pl.Trainer, module: Any, stage: str) -> dict[str, float]:
-        """All measures of what was collected, and of the rivals."""
-        features = self._encoded(trainer, module.encode)
-        truth = gather(trainer, torch.cat(self._labels))
+        """All measures of what was collected, and of the rivals.
+
+        Args:
+            trainer: trainer at work.
+            module: module whose features were collected.
+            stage: "val" or "test".
+        """
+        features = gather_rows(torch.cat(self._features), trainer.world_size)
+        truth = gather_rows(torch.cat(self._labels), trainer.world_size)
         found = {"rank_me": rank_me(features), "feature_std": feature_spread(features)}
         known = truth >= 0
         if not known.any():
             return found
         rivals = self._encoders(module) if stage not in self._rivals else {}
-        bank, labels = self._bank(trainer, {"": module.encode, **rivals})
+        bank, labels = self._bank(trainer, input_key_of(module), {"": module.encode, **rivals})
         if len(labels) == 0 or labels.min() == labels.max():
             return found
         test = {"": features[known], **{name: self._encoded(trainer, rivals[name])[known] for name in rivals}}
@@ -110,55 +125,63 @@ class Representation(PictureCallback):
         return {f"knn{which}": knn, f"probe{which}": probe_accuracy(bank[which], labels, test[which], truth)}
 
     def _encoded(self, trainer: pl.Trainer, encode: Any) -> Tensor:
-        """Features (M, D) of all that was collected, on all ranks."""
-        return gather(trainer, torch.cat([encode(x).flatten(1).float() for x in self._inputs]))
+        """A rival's features (M, D) of all that was collected, on all ranks."""
+        features = [encode(x).flatten(1).float() for x in self._inputs]
+        return gather_rows(torch.cat(features), trainer.world_size)
 
     def _encoders(self, module: pl.LightningModule) -> dict[str, Any]:
         return {"_pixels": raw_pixels, "_untrained": untrained(module).encode}
 
-    def _bank(self, trainer: pl.Trainer, encoders: dict[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
+    def _bank(self, trainer: pl.Trainer, key: str, encoders: dict[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
         """Labelled training samples through all encoders, and their labels."""
         wanted = -(-self.train_samples // trainer.world_size)
         features: dict[str, list[Tensor]] = {name: [] for name in encoders}
         labels: list[Tensor] = []
-        for batch in training_batches(trainer):
-            if "input" not in batch or "label" not in batch:
+        for batch in training_batches(trainer, key):
+            if key not in batch or LABEL not in batch:
                 break
-            known = class_labels(batch)
+            known = class_labels(batch, key)
             kept = (known >= 0).nonzero().squeeze(1)[: wanted - sum(map(len, labels))]
             labels.append(known[kept])
             for name, encode in encoders.items():
-                features[name].append(encode(batch["input"][kept]).flatten(1).float())
+                features[name].append(encode(batch[key][kept]).flatten(1).float())
             if sum(map(len, labels)) >= wanted:
                 break
         if not labels:
             return {}, torch.empty(0, dtype=torch.long)
-        return {name: gather(trainer, torch.cat(x)) for name, x in features.items()}, gather(trainer, torch.cat(labels))
+        ranks = trainer.world_size
+        found = {name: gather_rows(torch.cat(x), ranks) for name, x in features.items()}
+        return found, gather_rows(torch.cat(labels), ranks)
 
     def _warn(self, text: str) -> None:
         if text.partition(":")[0] not in self._warned:
             self._warned.add(text.partition(":")[0])
             log.warning(text)
 
-    def _figure(self, found: dict[str, float]) -> Figure:
-        names = {"pixels": "raw pixels", "pca": "PCA, same size", "untrained": "untrained network", "": "learned"}
-        figure = Figure(figsize=(7, 3.2), layout="constrained")
-        axes = figure.add_subplot()
-        for offset, (measure, colour) in enumerate({"knn": "#9ab8d6", "probe": "#2c5f8a"}.items()):
-            values = [found[f"{measure}_{name}" if name else measure] for name in names]
-            bars = axes.barh([i + 0.38 * offset for i in range(len(names))], values, 0.36, color=colour, label=measure)
-            axes.bar_label(bars, [f"{value:.1%}" for value in values], padding=3, fontsize=8)
-        axes.set_yticks([i + 0.19 for i in range(len(names))], names.values())
-        axes.invert_yaxis()
-        axes.set_xlim(0, 1.08)
-        axes.set_title("accuracy of a vote of neighbours (knn) and of a linear classifier (probe)", fontsize=10)
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
-        return figure
+
+def _stage(trainer: pl.Trainer) -> str:
+    return "test" if trainer.testing else "val"
+
+
+def _accuracy_figure(found: dict[str, float]) -> Figure:
+    names = {"pixels": "raw pixels", "pca": "PCA, same size", "untrained": "untrained network", "": "learned"}
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for offset, (measure, colour) in enumerate({"knn": "#9ab8d6", "probe": "#2c5f8a"}.items()):
+        values = [found[f"{measure}_{name}" if name else measure] for name in names]
+        bars = axes.barh([i + 0.38 * offset for i in range(len(names))], values, 0.36, color=colour, label=measure)
+        axes.bar_label(bars, [f"{value:.1%}" for value in values], padding=3, fontsize=8)
+    axes.set_yticks([i + 0.19 for i in range(len(names))], names.values())
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.08)
+    axes.set_title("accuracy of k nearest neighbours (knn) and logistic regression (probe)", fontsize=10)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def raw_pixels(x: Tensor) -> Tensor:
-    """Inputs (B, ...) as vectors; pictures of more than 32 pixels a side are averaged down to 32."""
+    """Inputs (B, ...) as vectors; images of more than 32 pixels a side are averaged down to 32."""
     if x.ndim == 4 and max(x.shape[2:]) > _LARGEST_SIDE:
         x = F.adaptive_avg_pool2d(x, (min(x.shape[2], _LARGEST_SIDE), min(x.shape[3], _LARGEST_SIDE)))
     return x.flatten(1)

@@ -1,21 +1,29 @@
 """A map of the feature space."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import lightning.pytorch as pl
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import PictureCallback, class_labels, save_figure
+from callbacks.figures import FigureCallback, input_key_of, save_figure
+from callbacks.outputs import features_of
+from zoo.core.batch import class_labels
 
 
-class LatentMap(PictureCallback):
+class LatentMap(FigureCallback):
     """``latent_map.png``: features of evaluated inputs on their first two principal components, coloured by label.
 
     For modules with ``encode(x) -> (B, D)``; inputs without labels, and labels of -1, are grey.
 
     Args:
-        points: at most so many.
-        every_n_epochs: how often while training; 0 only at the end.
+        points: number of inputs at most.
+        every_n_epochs: epochs between figures while training; 0 draws only at the end.
+
+    Raises:
+        ValueError: an argument out of its range.
     """
 
     def __init__(self, points: int = 2000, every_n_epochs: int = 25) -> None:
@@ -26,18 +34,16 @@ class LatentMap(PictureCallback):
         self._features: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def collect(self, module: pl.LightningModule, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Encode until there are points enough."""
-        missing = self.points - sum(map(len, self._features))
-        if missing <= 0 or "input" not in batch or not callable(getattr(module, "encode", None)):
+    def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
+        """Keep features until there are points enough."""
+        missing, key = self.points - sum(map(len, self._features)), input_key_of(module)
+        if missing <= 0 or key not in batch or not callable(getattr(module, "encode", None)):
             return
-        x = batch["input"][:missing]
-        with torch.no_grad():
-            self._features.append(module.encode(x).float())  # type: ignore[operator]
-        self._labels.append(class_labels(batch)[:missing].cpu())
+        self._features.append(features_of(module, outputs, batch)[:missing])
+        self._labels.append(class_labels(batch, key)[:missing].cpu())
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """The map of what was collected."""
+        """Draw the map of what was collected."""
         if not self._features:
             return
         features, labels = torch.cat(self._features).cpu(), torch.cat(self._labels)
@@ -45,24 +51,26 @@ class LatentMap(PictureCallback):
         if len(features) < 3 or not features.isfinite().all():
             return
         place, share = principal_plane(features)
-        save_figure(self._figure(place, labels, share), self.folder, "latent_map")
+        save_figure(_map_figure(place, labels, share), self.folder, "latent_map")
 
-    def _figure(self, place: Tensor, labels: Tensor, share: float) -> Figure:
-        figure = Figure(figsize=(7, 6), layout="constrained")
-        axes = figure.add_subplot()
-        x, y = place.unbind(1)
-        unknown = labels < 0
-        axes.scatter(x[unknown], y[unknown], s=6, color="0.7", linewidths=0)
-        if not unknown.all():
-            few = labels.max() < 10
-            colours = "tab10" if few else "nipy_spectral"
-            known = axes.scatter(x[~unknown], y[~unknown], s=8, c=labels[~unknown], cmap=colours, linewidths=0)
-            axes.legend(*known.legend_elements(num=None if few else 10), title="label", fontsize=8)  # type: ignore[arg-type]
-        axes.set_title(
-            f"latent space: {len(place)} inputs, first two components ({share:.0%} of the variance)", fontsize=10
-        )
-        axes.set_aspect("equal", adjustable="datalim")
-        return figure
+
+def _map_figure(place: Tensor, labels: Tensor, share: float) -> Figure:
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.add_subplot()
+    x, y = place.unbind(1)
+    unknown = labels < 0
+    axes.scatter(x[unknown], y[unknown], s=6, color="0.7", linewidths=0)
+    if not unknown.all():
+        few = labels.max() < 10
+        colours = "tab10" if few else "nipy_spectral"
+        known = axes.scatter(x[~unknown], y[~unknown], s=8, c=labels[~unknown], cmap=colours, linewidths=0)
+        axes.legend(*known.legend_elements(num=None if few else 10), title="label", fontsize=8)  # type: ignore[arg-type]
+    axes.set_title(
+        f"features of {len(place)} inputs on the first two principal components ({share:.0%} of the variance)",
+        fontsize=10,
+    )
+    axes.set_aspect("equal", adjustable="datalim")
+    return figure
 
 
 def principal_plane(features: Tensor) -> tuple[Tensor, float]:

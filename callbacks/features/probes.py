@@ -20,10 +20,12 @@ def knn_accuracy(
     Nearest by cosine; a neighbour's vote weighs e^(cosine / temperature).
 
     Args:
-        train, labels: what votes.
-        test, test_labels: what is voted on.
-        k: neighbours; at most N.
-        temperature: of the weights.
+        train: features of the N samples that vote.
+        labels: their labels.
+        test: features of the M samples that are voted on.
+        test_labels: their labels.
+        k: number of neighbours, at most N.
+        temperature: temperature of the weights.
     """
     train, classes = F.normalize(train.float()), int(labels.max()) + 1
     right = torch.zeros((), dtype=torch.long, device=test.device)
@@ -41,10 +43,12 @@ def probe_accuracy(
     """Accuracy of a logistic regression on standardised features, fitted to the end by L-BFGS: no rate to tune.
 
     Args:
-        train, labels: what it is fitted to.
-        test, test_labels: what it is tested on.
+        train: features of the N samples that it is fitted to.
+        labels: their labels.
+        test: features of the M samples that it is tested on.
+        test_labels: their labels.
         l2: penalty on the squared weights, against the mean cross-entropy.
-        steps: of L-BFGS, at most.
+        steps: number of steps of L-BFGS at most.
     """
     weight, bias = fit_logistic(train.float(), labels, l2=l2, steps=steps)
     return (F.linear(test.float(), weight, bias).argmax(1) == test_labels).float().mean().item()

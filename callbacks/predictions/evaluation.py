@@ -1,42 +1,50 @@
-"""Where a classifier is right, how sure it is, and what it takes for something else."""
+"""Where a classifier is right, how sure it is, and which classes it confuses."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from callbacks.common import gather
-from callbacks.figures import PictureCallback, save_figure, to_unit
+from callbacks.figures import FigureCallback, denormalised, input_key_of, save_figure
+from callbacks.outputs import predictions_of
 from callbacks.predictions.figures import (
     calibration,
     confusion,
     precision_bars,
     scatter,
-    wrong_pictures,
+    wrong_images,
 )
+from zoo.core.arguments import at_least
+from zoo.core.batch import LABEL
+from zoo.core.distributed import gather_rows
 
 
-class Classification(PictureCallback):
+class Classification(FigureCallback):
     """For modules that have ``classify(x)`` and ``hparams.task`` and ``class_names``; of what is evaluated.
 
-    Of a classification ``confusion.png``, ``calibration.png`` (how often it is right when it is so sure) and, of
-    pictures, ``wrong.png``: those that are most surely taken for another class. Of a multi-label problem
-    ``precision.png``, the average precision by class; of a regression ``predicted.png``, predictions beside truth.
+    Of a classification ``confusion.png``, ``calibration.png`` (accuracy by confidence) and, of images, ``wrong.png``:
+    the misclassified ones with the highest confidence. Of a multi-label problem ``precision.png``, the average
+    precision by class; of a regression ``predicted.png``, predicted values beside true ones.
 
     Args:
-        pictures: at most so many wrong ones.
-        every_n_epochs: how often while training; 0 only at the end.
+        images: number of misclassified images shown at most.
+        every_n_epochs: epochs between figures while training; 0 draws only at the end.
+
+    Raises:
+        ValueError: an argument out of its range.
     """
 
-    def __init__(self, pictures: int = 24, every_n_epochs: int = 25) -> None:
+    renamed: ClassVar = {"pictures": "images"}
+
+    def __init__(self, images: int = 24, every_n_epochs: int = 25) -> None:
         super().__init__(every_n_epochs)
-        if pictures < 1:
-            raise ValueError(f"pictures must be 1 or more; got {pictures}")
-        self.pictures = pictures
-        self._outputs: list[Tensor] = []
+        at_least(1, images=images)
+        self.images = images
+        self._predictions: list[Tensor] = []
         self._labels: list[Tensor] = []
-        self._wrong: tuple[Tensor, Tensor, Tensor] | None = None  # pictures, probabilities and labels
+        self._wrong: tuple[Tensor, Tensor, Tensor] | None = None  # images, probabilities and labels
 
     def due(self, trainer: pl.Trainer) -> bool:
         """On all ranks alike: each classifies its share."""
@@ -45,48 +53,46 @@ class Classification(PictureCallback):
         return classifies and self.due_anywhere(trainer)
 
     @torch.no_grad()
-    def collect(self, module: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Classify what is labelled, and keep the worst."""
-        if "label" not in batch:
+    def collect(self, module: Any, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
+        """Keep what was predicted of labelled samples, and the worst mistakes."""
+        if LABEL not in batch:
             return
-        x, labels = batch["input"], batch["label"]
-        if callable(getattr(module, "known_labels", None)):
-            labels = module.known_labels(labels)
+        predictions, labels = predictions_of(module, outputs, batch)
         known = labels >= 0 if labels.ndim == 1 else ~labels.isnan().any(1)
-        x, labels = x[known], labels[known]
-        outputs = module.classify(x).float()
-        self._outputs.append(outputs)
+        x, predictions, labels = batch[input_key_of(module)][known], predictions[known], labels[known]
+        self._predictions.append(predictions)
         self._labels.append(labels)
         if module.hparams.task == "classification" and x.ndim == 4 and x.shape[1] in (1, 3):
-            self._keep_wrong(x, outputs, labels)
+            self._keep_wrong(x, predictions, labels)
 
-    def _keep_wrong(self, x: Tensor, outputs: Tensor, labels: Tensor) -> None:
-        wrong = outputs.argmax(1) != labels
-        found = x[wrong], outputs[wrong], labels[wrong]
+    def _keep_wrong(self, x: Tensor, probabilities: Tensor, labels: Tensor) -> None:
+        wrong = probabilities.argmax(1) != labels
+        found = x[wrong], probabilities[wrong], labels[wrong]
         if self._wrong is not None:
             found = tuple(torch.cat(pair) for pair in zip(self._wrong, found, strict=True))  # type: ignore[assignment]
-        worst = found[1].amax(1).argsort(descending=True)[: self.pictures]
+        worst = found[1].amax(1).argsort(descending=True)[: self.images]
         self._wrong = found[0][worst], found[1][worst], found[2][worst]
 
     def draw(self, trainer: pl.Trainer, module: Any) -> None:
-        """All pictures of the task."""
-        if not self._outputs:
+        """Draw all figures of the task."""
+        if not self._predictions:
             return
-        outputs, labels = (gather(trainer, torch.cat(kept)).cpu() for kept in (self._outputs, self._labels))
-        worst = None if self._wrong is None else tuple(gather(trainer, kept).cpu() for kept in self._wrong)
-        self._outputs, self._labels, self._wrong = [], [], None
+        ranks = trainer.world_size
+        predictions, labels = (gather_rows(torch.cat(kept), ranks).cpu() for kept in (self._predictions, self._labels))
+        worst = None if self._wrong is None else tuple(gather_rows(kept, ranks).cpu() for kept in self._wrong)
+        self._predictions, self._labels, self._wrong = [], [], None
         if not trainer.is_global_zero or not len(labels):
             return
-        names = list(module.hparams.get("class_names") or ()) or [str(i) for i in range(outputs.shape[1])]
+        names = list(module.hparams.get("class_names") or ()) or [str(i) for i in range(predictions.shape[1])]
         task = module.hparams.task
         if task == "regression":
-            save_figure(scatter(outputs, labels, names), self.folder, "predicted")
+            save_figure(scatter(predictions, labels, names), self.folder, "predicted")
         elif task == "multilabel":
-            save_figure(precision_bars(outputs, labels.long(), names), self.folder, "precision")
+            save_figure(precision_bars(predictions, labels.long(), names), self.folder, "precision")
         else:
-            save_figure(confusion(outputs, labels, names), self.folder, "confusion")
-            save_figure(calibration(outputs, labels), self.folder, "calibration")
+            save_figure(confusion(predictions, labels, names), self.folder, "confusion")
+            save_figure(calibration(predictions, labels), self.folder, "calibration")
             if worst is not None and len(worst[0]):
-                order = worst[1].amax(1).argsort(descending=True)[: self.pictures]
+                order = worst[1].amax(1).argsort(descending=True)[: self.images]
                 x, probabilities, truth = (kept[order] for kept in worst)
-                save_figure(wrong_pictures(to_unit(x, trainer), probabilities, truth, names), self.folder, "wrong")
+                save_figure(wrong_images(denormalised(x, trainer), probabilities, truth, names), self.folder, "wrong")

@@ -1,4 +1,4 @@
-"""Figures of what a classifier said. N samples, C classes: probabilities (N, C), labels (N,) long."""
+"""Figures of a classifier's predictions. N samples, C classes: probabilities (N, C), labels (N,) long."""
 
 import torch
 from matplotlib.figure import Figure
@@ -15,13 +15,13 @@ _BINS = 15
 
 
 def _short(name: str, length: int = 16) -> str:
-    """Names are often alike at one end."""
+    """A name without its middle, if it is long: names are often alike at one end."""
     half = (length - 1) // 2
     return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
 
 
 def confusion(probabilities: Tensor, labels: Tensor, names: list[str]) -> Figure:
-    """Which class is taken for which: a row for each true class, its cells shares of it, with counts."""
+    """Confusion matrix: a row for each true class, its cells shares of it, with counts."""
     classes = len(names)
     counts = multiclass_confusion_matrix(probabilities.argmax(1), labels, classes)
     shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
@@ -39,10 +39,10 @@ def confusion(probabilities: Tensor, labels: Tensor, names: list[str]) -> Figure
     shown = [_short(name) for name in names[::every]]
     axes.set_xticks(range(0, classes, every), shown, rotation=90, fontsize=8)
     axes.set_yticks(range(0, classes, every), shown, fontsize=8)
-    axes.set_xlabel("said")
-    axes.set_ylabel("is")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
     right = counts.diagonal().sum().item() / max(1, len(labels))
-    axes.set_title(f"{right:.1%} of {len(labels):,} right\n{_most_confused(counts, names)}", fontsize=9)
+    axes.set_title(f"accuracy {right:.1%} on {len(labels):,} samples\n{_most_confused(counts, names)}", fontsize=9)
     return figure
 
 
@@ -52,14 +52,14 @@ def _most_confused(counts: Tensor, names: list[str]) -> str:
     if not amount:
         return ""
     row, column = divmod(int(place), len(names))
-    return f"most often: {_short(names[row])} taken for {_short(names[column])} ({amount} times)"
+    return f"most frequent error: {_short(names[row])} predicted as {_short(names[column])} ({amount} times)"
 
 
 def calibration(probabilities: Tensor, labels: Tensor) -> Figure:
-    """How often the class said is right, by how sure it was said (Guo et al. 2017), and how often that is."""
-    sure, said = probabilities.max(1)
-    right = (said == labels).float()
-    number = (sure * _BINS).long().clamp_max(_BINS - 1)
+    """Reliability diagram: accuracy by confidence (Guo et al. 2017), and how many samples have each confidence."""
+    confidence, predicted = probabilities.max(1)
+    right = (predicted == labels).float()
+    number = (confidence * _BINS).long().clamp_max(_BINS - 1)
     count = number.bincount(minlength=_BINS)
     accuracy = number.bincount(right, minlength=_BINS) / count.clamp_min(1)
     error = multiclass_calibration_error(probabilities, labels, max(2, probabilities.shape[1]), n_bins=_BINS).item()
@@ -68,13 +68,13 @@ def calibration(probabilities: Tensor, labels: Tensor) -> Figure:
     middle, some = (torch.arange(_BINS) + 0.5) / _BINS, count > 0
     above.bar(middle[some], accuracy[some], 1 / _BINS, color=_LIGHT, edgecolor="white")
     above.plot([0, 1], [0, 1], color="0.5", lw=1, ls=(0, (3, 3)))
-    above.set_ylabel("share that is right")
+    above.set_ylabel("accuracy")
     above.set_ylim(0, 1)
-    word = "too sure" if sure.mean() > right.mean() else "not sure enough"
+    word = "overconfident" if confidence.mean() > right.mean() else "underconfident"
     above.set_title(f"expected calibration error {error:.3f}:\n{word} on the whole", fontsize=9)
     below.bar(middle, count, 1 / _BINS, color=_DARK, edgecolor="white")
     below.set_ylabel("samples")
-    below.set_xlabel("probability of the class that was said")
+    below.set_xlabel("confidence (probability of the predicted class)")
     below.set_xlim(0, 1)
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
@@ -82,26 +82,27 @@ def calibration(probabilities: Tensor, labels: Tensor) -> Figure:
     return figure
 
 
-def wrong_pictures(x: Tensor, probabilities: Tensor, labels: Tensor, names: list[str]) -> Figure:
-    """Pictures (N, C, H, W) in [0, 1], each with what was said of it and what it is."""
+def wrong_images(x: Tensor, probabilities: Tensor, labels: Tensor, names: list[str]) -> Figure:
+    """Misclassified images (N, C, H, W) in [0, 1], each with its predicted class, the confidence and the true class."""
     columns = min(6, len(x))
     rows = -(-len(x) // columns)
     figure = Figure(figsize=(max(4.0, 1.55 * columns), 1.95 * rows + 0.4), layout="constrained")
     places = figure.subplots(rows, columns, squeeze=False).flat
     for place in places:
         place.set_axis_off()
-    sure, said = probabilities.max(1)
-    for i, picture in enumerate(x):
-        grey = len(picture) == 1
-        places[i].imshow(picture.permute(1, 2, 0).numpy(), cmap="gray" if grey else None, vmin=0, vmax=1)
-        text = f"said {_short(names[int(said[i])])} {sure[i]:.0%}\nis {_short(names[int(labels[i])])}"
+    confidence, predicted = probabilities.max(1)
+    for i, image in enumerate(x):
+        grey = len(image) == 1
+        places[i].imshow(image.permute(1, 2, 0).numpy(), cmap="gray" if grey else None, vmin=0, vmax=1)
+        name, true = _short(names[int(predicted[i])]), _short(names[int(labels[i])])
+        text = f"pred {name} ({100 * confidence[i]:.0f} %)\ntrue {true}"
         places[i].set_title(text, fontsize=7, pad=2)
-    figure.suptitle("wrong, and most sure of it", fontsize=10)
+    figure.suptitle("misclassified with the highest confidence", fontsize=10)
     return figure
 
 
 def precision_bars(probabilities: Tensor, labels: Tensor, names: list[str]) -> Figure:
-    """Average precision by class of a multi-label problem, beside the share of samples that have it: labels (N, C)."""
+    """Average precision by class of a multi-label problem, beside each class's prevalence: labels (N, C)."""
     classes = len(names)
     each = multilabel_average_precision(probabilities, labels, classes, average="none")
     each = torch.where(labels.any(0), each, torch.nan)  # of what never occurs there is none
@@ -109,7 +110,7 @@ def precision_bars(probabilities: Tensor, labels: Tensor, names: list[str]) -> F
     axes = figure.add_subplot()
     axes.barh(range(classes), each.nan_to_num(), color=_LIGHT, height=0.7)
     axes.plot(
-        labels.float().mean(0), range(classes), "|", color=_DARK, ms=10, mew=2, label="share that has it: by chance"
+        labels.float().mean(0), range(classes), "|", color=_DARK, ms=10, mew=2, label="prevalence (precision by chance)"
     )
     axes.set_yticks(range(classes), [_short(name, 24) for name in names], fontsize=8)
     axes.set_ylim(classes - 0.4, -0.6)
@@ -121,7 +122,7 @@ def precision_bars(probabilities: Tensor, labels: Tensor, names: list[str]) -> F
 
 
 def scatter(values: Tensor, truth: Tensor, names: list[str]) -> Figure:
-    """Predicted beside true values, (N, K) each, a panel for each of the first six."""
+    """Predicted values against true ones, (N, K) each, a panel for each of the first six."""
     shown = min(6, values.shape[1])
     columns = min(3, shown)
     figure = Figure(figsize=(3.6 * columns, 3.6 * -(-shown // columns)), layout="constrained")

@@ -1,8 +1,7 @@
-"""What ``predict`` leaves behind."""
+"""The files that ``predict`` writes."""
 
 import csv
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,14 @@ import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from callbacks.common import gather
+from zoo.core.atomic import atomic_write
+from zoo.core.batch import INDEX
+from zoo.core.distributed import gather_rows
 
 
 class Predictions(BasePredictionWriter):
-    """``predictions.csv`` of a module that has ``classify(x)``: for each sample its path, what it is thought to be, and
-    the probability of every class; of a regression its values. Of any other module ``codes.npy`` (N, D), and where
+    """``predictions.csv`` of a module that has ``classify(x)``: for each sample its path, the predicted class, and the
+    probability of every class; of a regression its values. Of any other module ``codes.npy`` (N, D), and where
     there are paths ``paths.csv``.
 
     Samples are in the data's order, each once, on however many processes they were predicted. A path is the number of
@@ -51,7 +52,7 @@ class Predictions(BasePredictionWriter):
         if not isinstance(prediction, Tensor):
             return
         count = sum(map(len, self._outputs))
-        places = batch.get("index") if isinstance(batch, dict) else None
+        places = batch.get(INDEX) if isinstance(batch, dict) else None
         if places is None:  # of somebody else's loader: one after the other
             places = torch.tensor(batch_indices or range(count, count + len(prediction)))
         self._places.append(places.cpu())
@@ -61,7 +62,8 @@ class Predictions(BasePredictionWriter):
         if not self._outputs:
             return
         device = trainer.strategy.root_device
-        places, outputs = (gather(trainer, torch.cat(kept).to(device)).cpu() for kept in (self._places, self._outputs))
+        both = (torch.cat(kept).to(device) for kept in (self._places, self._outputs))
+        places, outputs = (gather_rows(kept, trainer.world_size).cpu() for kept in both)
         self._places, self._outputs = [], []
         if not trainer.is_global_zero:
             return
@@ -74,25 +76,23 @@ class Predictions(BasePredictionWriter):
         print(f"{len(rows):,} predictions in {path}", flush=True)
 
     def _write(self, module: Any, rows: list[Any], outputs: Tensor) -> Path:
-        self._folder.mkdir(parents=True, exist_ok=True)
         task = module.hparams.get("task") if callable(getattr(module, "classify", None)) else None
         if task is not None:
             table = as_table(rows, outputs, task, list(module.hparams.get("class_names") or ()))
-            return _whole(self._folder / "predictions.csv", lambda file: _write_csv(file, table))
+            return _write_csv(self._folder / "predictions.csv", table)
         if isinstance(rows[0], str):
-            paths = [["path"], *([row] for row in rows)]
-            _whole(self._folder / "paths.csv", lambda file: _write_csv(file, paths))
-        return _whole(self._folder / "codes.npy", lambda file: np.save(file, outputs.numpy()))
+            _write_csv(self._folder / "paths.csv", [["path"], *([row] for row in rows)])
+        return _write_array(self._folder / "codes.npy", outputs.numpy())
 
 
 def as_table(rows: list[Any], outputs: Tensor, task: str, class_names: list[str]) -> list[list[Any]]:
     """Lines of a CSV file, the first its columns' names.
 
     Args:
-        rows: what the samples are called.
-        outputs: (N, C) probabilities, or values of a regression.
-        task: "classification", "multilabel" or "regression".
-        class_names: C, or none.
+        rows: names of the samples.
+        outputs: probabilities (N, C), or values of a regression.
+        task: task of the module, "classification", "multilabel" or "regression".
+        class_names: names of the C classes, or none.
     """
     numbers = [[f"{value:.6g}" for value in line] for line in outputs.tolist()]
     names = class_names or [str(i) for i in range(outputs.shape[1])]
@@ -100,23 +100,26 @@ def as_table(rows: list[Any], outputs: Tensor, task: str, class_names: list[str]
         header = ["path", *(class_names or [f"value_{i}" for i in range(outputs.shape[1])])]
         return [header, *([row, *line] for row, line in zip(rows, numbers, strict=True))]
     if task == "multilabel":
-        said = [";".join(n for n, p in zip(names, line, strict=True) if p > 0.5) for line in outputs.tolist()]
+        predicted = [";".join(n for n, p in zip(names, line, strict=True) if p > 0.5) for line in outputs.tolist()]
     else:
-        said = [names[i] for i in outputs.argmax(1).tolist()]
-    lines = ([row, name, *line] for row, name, line in zip(rows, said, numbers, strict=True))
+        predicted = [names[i] for i in outputs.argmax(1).tolist()]
+    lines = ([row, name, *line] for row, name, line in zip(rows, predicted, numbers, strict=True))
     return [["path", "class", *names], *lines]
 
 
-def _write_csv(file: Path, lines: Iterable[Sequence[Any]]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as opened:
-        csv.writer(opened).writerows(lines)
+def _write_csv(path: Path, lines: Iterable[Sequence[Any]]) -> Path:
+    def write(tmp_path: str) -> None:
+        with Path(tmp_path).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(lines)
+
+    atomic_write(path, write)
+    return path
 
 
-def _whole(path: Path, write: Callable[[Path], None]) -> Path:
-    beside = path.with_name(f".{os.getpid()}.{path.name}")  # numpy adds an ending that is not there
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+def _write_array(path: Path, array: Any) -> Path:
+    def write(tmp_path: str) -> None:
+        with Path(tmp_path).open("wb") as file:  # numpy adds an ending to a path
+            np.save(file, array)
+
+    atomic_write(path, write)
     return path

@@ -1,4 +1,4 @@
-"""What to resume from."""
+"""The checkpoint to resume from."""
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -10,7 +10,7 @@ class LastCheckpoint(ModelCheckpoint):
     would be resumed ten epochs back.
 
     Args:
-        dirpath: the folder; None is ``checkpoints`` in the run's own.
+        dirpath: path of the folder; None is ``checkpoints`` in the run's own.
     """
 
     def __init__(self, dirpath: str | None = None) -> None:

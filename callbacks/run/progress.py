@@ -19,7 +19,7 @@ class Progress(ProgressBar):
 
     Args:
         interval: seconds between refreshes.
-        line_interval: seconds between lines where the output is no terminal.
+        line_interval: seconds between lines where the output is not a terminal.
     """
 
     def __init__(self, interval: float = 0.2, line_interval: float = 10.0) -> None:

@@ -14,21 +14,22 @@ import lightning.pytorch as pl
 import torch
 
 from callbacks.run.report_page import read_run, write_page
+from zoo.core.arguments import at_least
+from zoo.core.atomic import atomic_write
 
 
 class RunReport(pl.Callback):
-    """``report.html`` in the run's folder: results, curves, pictures, the command, versions, seed, data fingerprint.
+    """``report.html`` in the run's folder: results, curves, figures, the command, versions, seed, data fingerprint.
 
     Needs a logger that writes ``metrics.csv`` (Lightning's ``CSVLogger``); with another nothing is written. What the
     page says of the run beside its metrics is in ``run.json``.
 
     Args:
-        interval: seconds between pages, at least; a page is never more than a thirtieth of the time.
+        interval: seconds between pages at least; writing them takes a thirtieth of the time at most.
     """
 
     def __init__(self, interval: float = 10.0) -> None:
-        if interval < 0:
-            raise ValueError(f"interval must be 0 or more; got {interval}")
+        at_least(0, interval=interval)
         self.interval = interval
         self._folder: Path | None = None
         self._facts: dict[str, Any] = {}
@@ -94,9 +95,4 @@ def _facts(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(json.dumps(value, indent=2) + "\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    atomic_write(path, lambda tmp_path: Path(tmp_path).write_text(json.dumps(value, indent=2) + "\n"))

@@ -1,10 +1,9 @@
-"""Runs as one self-contained HTML page: no script, nothing fetched, pictures and curves inside."""
+"""Runs as one self-contained HTML page: no script, nothing fetched, figures and curves inside."""
 
 import base64
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from zoo.core.atomic import atomic_write
 
 Points = list[tuple[float, float]]  # (step, value)
 
@@ -36,12 +37,12 @@ class Run(NamedTuple):
     folder: Path
     facts: dict[str, Any]  # run.json
     curves: dict[str, Points]  # by metric, "train/loss"
-    pictures: dict[str, Path]  # by name
+    figures: dict[str, Path]  # by name
     config: str
 
     @property
     def title(self) -> str:
-        """The last two parts of its path."""
+        """Title of the run: the last two parts of its path."""
         return "/".join(self.folder.resolve().parts[-2:])
 
 
@@ -58,9 +59,9 @@ def read_run(folder: str | Path) -> Run:
     if not (folder / "metrics.csv").is_file():
         raise FileNotFoundError(f"{folder} holds no metrics.csv: is it the folder of a run (runs/NAME/1)?")
     config = folder / "config.yaml"
-    pictures = {path.stem: path for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")}
+    figures = {path.stem: path for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")}
     text = config.read_text(errors="replace") if config.is_file() else ""
-    return Run(folder, _read_facts(folder / "run.json"), read_curves(folder / "metrics.csv"), pictures, text)
+    return Run(folder, _read_facts(folder / "run.json"), read_curves(folder / "metrics.csv"), figures, text)
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
 
 
 def read_curves(path: Path) -> dict[str, Points]:
-    """Lightning's CSV as points by metric."""
+    """Read Lightning's CSV as points by metric."""
     curves: dict[str, Points] = {}
     with path.open(newline="", errors="replace") as file:
         for row in csv.DictReader(file):
@@ -104,7 +105,7 @@ def page(runs: Sequence[Run]) -> str:
         "" if len(runs) > 1 else f'<p class="status">{escape(str(runs[0].facts.get("status", "")))}</p>',
         _results(runs),
         _curves(runs),
-        _pictures(runs),
+        _figures(runs),
         _facts(runs),
         *(_details(run, len(runs) > 1) for run in runs),
         "</body></html>",
@@ -142,11 +143,11 @@ def _results(runs: Sequence[Run]) -> str:
 
 def _curves(runs: Sequence[Run]) -> str:
     names = {name.partition("/")[2] for run in runs for name in run.curves if not name.startswith("test/")}
-    # A baseline (knn_pixels) belongs into the picture of what it is compared with (knn).
+    # A baseline (knn_pixels) belongs into the figure of what it is compared with (knn).
     main = [name for name in sorted(names) if name.rpartition("_")[0] not in names]
-    pictures = [curve_svg(runs, name, [n for n in sorted(names) if n.rpartition("_")[0] == name]) for name in main]
-    pictures = [picture for picture in pictures if picture]
-    return f'<h2>Curves</h2><div class="grid">{"".join(pictures)}</div>' if pictures else ""
+    figures = [curve_svg(runs, name, [n for n in sorted(names) if n.rpartition("_")[0] == name]) for name in main]
+    figures = [figure for figure in figures if figure]
+    return f'<h2>Curves</h2><div class="grid">{"".join(figures)}</div>' if figures else ""
 
 
 def curve_svg(runs: Sequence[Run], name: str, baselines: Sequence[str] = ()) -> str:
@@ -183,20 +184,20 @@ def _thin(points: Points) -> Points:
     return points[:: -(-len(points) // _MOST_POINTS)] if points else []
 
 
-def _pictures(runs: Sequence[Run]) -> str:
+def _figures(runs: Sequence[Run]) -> str:
     parts = []
-    for name in dict.fromkeys(name for run in runs for name in run.pictures):
+    for name in dict.fromkeys(name for run in runs for name in run.figures):
         figures = []
-        for run in (run for run in runs if name in run.pictures):
+        for run in (run for run in runs if name in run.figures):
             caption = f"{name} - {run.title}" if len(runs) > 1 else name
-            data = base64.b64encode(run.pictures[name].read_bytes()).decode()
+            data = base64.b64encode(run.figures[name].read_bytes()).decode()
             image = f'<img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
             figures.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
         parts.append("".join(figures) if len(runs) == 1 else f'<div class="grid">{"".join(figures)}</div>')
     if not parts:
         return ""
     body = f'<div class="grid">{"".join(parts)}</div>' if len(runs) == 1 else "".join(parts)
-    return f"<h2>Pictures</h2>{body}"
+    return f"<h2>Figures</h2>{body}"
 
 
 def _facts(runs: Sequence[Run]) -> str:
@@ -215,22 +216,17 @@ def _details(run: Run, named: bool) -> str:
 
 
 def write_page(runs: Sequence[Run], path: Path) -> None:
-    """Write the page whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(page(runs), encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write the page atomically."""
+    text = page(runs)
+    atomic_write(path, lambda tmp_path: Path(tmp_path).write_text(text, encoding="utf-8"))
 
 
 def compare(folders: Sequence[str], out: str | None = None) -> Path:
     """Put runs on one page.
 
     Args:
-        folders: of the runs.
-        out: the page; by default ``report.html``, in the folder of the one run, or here for several.
+        folders: folders of the runs.
+        out: path of the page; by default ``report.html``, in the folder of the one run, or here for several.
 
     Raises:
         FileNotFoundError: a folder is not that of a run.

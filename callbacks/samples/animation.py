@@ -1,6 +1,6 @@
-"""The same samples again and again while a generator learns: a film and a strip of it."""
+"""The same samples again and again while a generator learns: an animation and a strip of it."""
 
-import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -11,10 +11,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from callbacks.figures import PictureCallback, save_figure
-from callbacks.samples.draw import first_samples, samples_pictures
+from callbacks.figures import FigureCallback, save_figure
+from callbacks.samples.draw import first_samples, samples_images
+from zoo.core.atomic import atomic_write
 
-_WIDTH = 360  # of the film, pixels, at least
+_WIDTH = 360  # of the animation, pixels, at least
 _SECONDS = 6.0  # it lasts, before it begins again
 _STRIP = 8  # rows of the strip
 
@@ -24,19 +25,19 @@ class Frame(NamedTuple):
 
     epoch: int
     step: int
-    pictures: Tensor
+    images: Tensor
 
 
-class TrainingAnimation(PictureCallback):
+class TrainingAnimation(FigureCallback):
     """``training.gif`` and ``training.png``: samples of fixed noise after every validation of a training.
 
-    For modules that sample pictures (see ``callbacks.samples.draw``). A long training keeps every second, then every
-    fourth validation and so on. A resumed training begins a film of its own.
+    For modules that sample images (see ``callbacks.samples.draw``). A long training keeps every second, then every
+    fourth validation and so on. A resumed training begins an animation of its own.
 
     Args:
-        side: the film shows side x side samples, the strip the first of them.
-        frames: at most so many.
-        every_n_epochs: how often the files are written while training; 0 only at the end.
+        side: number of samples in a row and in a column of the animation; the strip shows the first of them.
+        frames: number of frames at most.
+        every_n_epochs: epochs between files while training; 0 writes them only at the end.
 
     Raises:
         ValueError: an argument out of its range.
@@ -45,20 +46,20 @@ class TrainingAnimation(PictureCallback):
     def __init__(self, side: int = 6, frames: int = 60, every_n_epochs: int = 50) -> None:
         super().__init__(every_n_epochs)
         if side < 1 or frames < 2:
-            raise ValueError(f"a film needs side 1 and 2 frames at least; got {side} and {frames}")
+            raise ValueError(f"an animation needs side 1 and 2 frames at least; got {side} and {frames}")
         self.side, self.most = side, frames
         self.frames: list[Frame] = []
         self._every, self._validations = 1, 0
         self._able: bool | None = None
 
-    def collect(self, module: pl.LightningModule, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Nothing: the module is asked when the validation is over."""
+    def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
+        """Keep nothing: the module is asked when the validation is over."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
         if self._able is None:
-            self._able = samples_pictures(pl_module)
+            self._able = samples_images(pl_module)
         if self._able:
             self._take(trainer, pl_module)
             super().on_validation_end(trainer, pl_module)
@@ -68,40 +69,32 @@ class TrainingAnimation(PictureCallback):
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write what there is so far."""
-        save_film(self.frames, self.side, self.folder / "training.gif")
+        save_animation(self.frames, self.side, self.folder / "training.gif")
         save_figure(strip(self.frames, 2 * self.side), self.folder, "training")
 
     def _take(self, trainer: pl.Trainer, module: Any) -> None:
         """A frame, in the place of the last one if that was not due."""
         if len(self.frames) > 1 and (self._validations - 1) % self._every:
-            self.frames.pop()  # only the end of the film may be out of step
+            self.frames.pop()  # only the end of the animation may be out of step
         if len(self.frames) == self.most:
             self.frames, self._every = self.frames[::2], 2 * self._every
-        pictures = first_samples(trainer, module, self.side**2)
-        self.frames.append(Frame(trainer.current_epoch + 1, trainer.global_step, pictures))
+        images = first_samples(trainer, module, self.side**2)
+        self.frames.append(Frame(trainer.current_epoch + 1, trainer.global_step, images))
         self._validations += 1
 
 
-TrainingFilm = TrainingAnimation  # its old name, for one release
-
-
-def save_film(frames: list[Frame], side: int, path: Any) -> None:
-    """An animated GIF, whole or not at all, of ``side`` x ``side`` samples a frame, with a line that says when."""
+def save_animation(frames: list[Frame], side: int, path: Any) -> None:
+    """Write an animated GIF, atomically, of ``side`` x ``side`` samples a frame, with a line that says when."""
     images = [_image(frame, side) for frame in frames]
     palette = images[-1].quantize(256)  # one for all: else colours flicker
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     durations = [max(40, int(1000 * _SECONDS / len(images)))] * (len(images) - 1) + [1500]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        images[0].save(beside, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    options = {"save_all": True, "append_images": images[1:], "duration": durations, "loop": 0}
+    atomic_write(path, lambda tmp_path: images[0].save(tmp_path, "GIF", **options))
 
 
 def _image(frame: Frame, side: int) -> Image.Image:
-    grid = make_grid(frame.pictures, nrow=side, padding=1, pad_value=255).permute(1, 2, 0)
+    grid = make_grid(frame.images, nrow=side, padding=1, pad_value=255).permute(1, 2, 0)
     larger = -(-_WIDTH // grid.shape[1])
     pixels = np.kron(grid.numpy(), np.ones((larger, larger, 1), np.uint8))
     image = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + 20), "white")
@@ -113,8 +106,8 @@ def _image(frame: Frame, side: int) -> Image.Image:
 def strip(frames: list[Frame], columns: int) -> Figure:
     """A row of samples for each of up to 8 moments, evenly spread: in a column one noise through the training."""
     chosen = [frames[i] for i in torch.linspace(0, len(frames) - 1, min(_STRIP, len(frames))).round().int().tolist()]
-    columns = min(columns, len(frames[0].pictures))
-    grid = make_grid(torch.cat([frame.pictures[:columns] for frame in chosen]), columns, padding=1, pad_value=255)
+    columns = min(columns, len(frames[0].images))
+    grid = make_grid(torch.cat([frame.images[:columns] for frame in chosen]), columns, padding=1, pad_value=255)
     height = grid.shape[1] / len(chosen)
     figure = Figure(figsize=(9, 8.2 * grid.shape[1] / grid.shape[2] + 0.4), layout="constrained")
     axes = figure.add_subplot()

@@ -1,4 +1,4 @@
-"""Noticing that a generator makes a few things only, or nothing that looks like the data."""
+"""Mode collapse: noticing that a generator makes a few things only, or nothing that looks like the data."""
 
 from collections.abc import Mapping
 
@@ -10,40 +10,40 @@ _FEW = 0.5  # of the data's classes, by effective number
 def symptoms(found: Mapping[str, float]) -> list[str]:
     """What is wrong with samples of these scores (``callbacks.samples.metrics.scores``), in words; none if nothing is.
 
-    Precision and recall count only where held-out pictures (``precision_real``, ``recall_real``) do better.
+    Precision and recall count only where held-out images (``precision_real``, ``recall_real``) do better.
     """
-    said = []
+    words = []
     if found.get("spread", 1.0) < _FEW:
-        said.append(f"few classes ({found['spread']:.0%} of the data's, by effective number)")
+        words.append(f"few classes ({found['spread']:.0%} of the data's, by effective number)")
     if found["diversity"] < _NARROW:
-        said.append(f"hardly any variety ({found['diversity']:.1%} of the data's variance)")
+        words.append(f"hardly any variety ({found['diversity']:.1%} of the data's variance)")
     for name, meaning in {"recall": "of the data is covered", "precision": "of the samples look like the data"}.items():
         if found[name] < _LITTLE and found[f"{name}_real"] > 5 * _LITTLE:
-            said.append(f"{found[name]:.1%} {meaning} ({name})")
-    return said
+            words.append(f"{found[name]:.1%} {meaning} ({name})")
+    return words
 
 
-class Alarm:
-    """Tells a collapse once, when it begins.
+class CollapseDetector:
+    """Reports mode collapse once, as soon as it starts.
 
-    What was never well may only not have begun to learn: it is given time.
+    Samples that were never good may be of a generator that has not begun to learn: it is given time.
     """
 
     def __init__(self) -> None:
-        self._was_well = self._told = False
+        self._was_good = self._reported = False
 
-    def hear(self, found: Mapping[str, float], patient: bool = True) -> str | None:
-        """The warning that is due after these scores.
+    def update(self, found: Mapping[str, float], patient: bool = True) -> str | None:
+        """Take an evaluation's scores; the warning that is due after them, or None.
 
         Args:
-            found: see ``symptoms``.
-            patient: say nothing yet of what was never well.
+            found: scores by name, see ``symptoms``.
+            patient: whether samples that were never good are not reported yet.
         """
-        said = symptoms(found)
-        if not said:
-            self._was_well, self._told = True, False
+        words = symptoms(found)
+        if not words:
+            self._was_good, self._reported = True, False
             return None
-        if self._told or (patient and not self._was_well):
+        if self._reported or (patient and not self._was_good):
             return None
-        self._told = True
-        return f"the samples have collapsed: {'; '.join(said)}"
+        self._reported = True
+        return f"mode collapse: {'; '.join(words)}"

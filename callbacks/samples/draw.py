@@ -1,6 +1,6 @@
-"""Samples of a generative module as pictures, the same at every call.
+"""Samples of a generative module as images, the same at every call.
 
-The protocol: ``module.sample(n)`` gives n pictures (n, C, H, W), of 1 or 3 channels, normalised as the data are; a
+The protocol: ``module.sample(n)`` gives n images (n, C, H, W), of 1 or 3 channels, normalised as the data are; a
 module whose attribute ``conditional`` is true also takes ``labels``, the classes (n,) long that it is asked for.
 Whoever has no such method, gives other things, or raises ``ValueError`` as this variant cannot sample, is left alone.
 """
@@ -11,21 +11,21 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from callbacks.common import fixed_randomness
-from callbacks.figures import to_unit
+from callbacks.figures import denormalised
+from zoo.functional.randomness import fixed_randomness
 
 _AT_ONCE = 250
 
 
-def samples_pictures(module: Any) -> bool:
-    """Whether the module has pictures to give."""
+def samples_images(module: Any) -> bool:
+    """Whether the module samples images."""
     if not callable(getattr(module, "sample", None)):
         return False
     try:
-        pictures = _sample(module, 2, None, 0)
+        images = _sample(module, 2, None, 0)
     except ValueError:
         return False
-    return isinstance(pictures, Tensor) and pictures.ndim == 4 and pictures.shape[1] in (1, 3)
+    return isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] in (1, 3)
 
 
 def draw_samples(trainer: pl.Trainer, module: Any, n: int, labels: Tensor | None = None, seed: int = 0) -> Tensor:
@@ -33,21 +33,22 @@ def draw_samples(trainer: pl.Trainer, module: Any, n: int, labels: Tensor | None
     number of processes; torch's random state stays as it was.
 
     Args:
-        trainer, module: of whom.
-        n: on all processes.
-        labels: those of the data, (N,) long, -1 for unlabelled: conditional modules are asked for classes as often.
-        seed: the same gives the same samples, until the module changes.
+        trainer: trainer at work.
+        module: module that samples.
+        n: number of samples on all processes.
+        labels: labels of the data, (N,) long, -1 for unlabelled: conditional modules are asked for classes as often.
+        seed: seed of the samples, which are the same until the module changes.
     """
     starts = range(0, n, _AT_ONCE)[trainer.global_rank :: trainer.world_size]
     parts = [_sample(module, min(_AT_ONCE, n - start), labels, seed + start) for start in starts]
     if not parts:  # fewer chunks than processes
-        return to_bytes(_sample(module, 2, labels, seed)[:0], trainer)
-    return torch.cat([to_bytes(part, trainer) for part in parts])
+        return to_uint8(_sample(module, 2, labels, seed)[:0], trainer)
+    return torch.cat([to_uint8(part, trainer) for part in parts])
 
 
 def first_samples(trainer: pl.Trainer, module: Any, n: int, seed: int = 0) -> Tensor:
     """``n`` samples (n, C, H, W) uint8 on the CPU, on this process alone; of a conditional module as it chooses."""
-    return to_bytes(_sample(module, n, None, seed), trainer)
+    return to_uint8(_sample(module, n, None, seed), trainer)
 
 
 @torch.no_grad()
@@ -59,6 +60,6 @@ def _sample(module: Any, n: int, labels: Tensor | None, seed: int) -> Tensor:
         return module.sample(n, labels=chosen)
 
 
-def to_bytes(pictures: Tensor, trainer: pl.Trainer) -> Tensor:
-    """Pictures (B, C, H, W), normalised as the data are, to uint8 on the CPU; what is not finite is black."""
-    return to_unit(pictures, trainer).nan_to_num(0.0).mul(255).round().to(torch.uint8)
+def to_uint8(images: Tensor, trainer: pl.Trainer) -> Tensor:
+    """Images (B, C, H, W), normalised as the data are, to uint8 on the CPU; what is not finite is black."""
+    return denormalised(images, trainer).nan_to_num(0.0).mul(255).round().to(torch.uint8)

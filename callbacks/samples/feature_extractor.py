@@ -1,7 +1,7 @@
-"""The networks that look at pictures where samples are scored: Inception, or small ones that need no download.
+"""Networks whose features samples are scored by: Inception, or small ones that need no download.
 
-They take pictures (B, C, H, W) of 8 bits, B of them with C channels, and give features (B, D). The small ones look at
-no more than 32 x 32 pixels, so larger pictures are averaged down: fine detail is not judged by them.
+They take images (B, C, H, W) of 8 bits, B of them with C channels, and give features (B, D). The small ones see
+no more than 32 x 32 pixels, so larger images are averaged down: fine detail is not judged by them.
 """
 
 import hashlib
@@ -13,22 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from callbacks.common import fixed_randomness
+from zoo.functional.randomness import fixed_randomness
 
 LARGEST_SIDE = 32
 _AT_ONCE = 1000
 _STEPS, _BATCH = 500, 128  # of training: seconds, and right on 98 % of MNIST, 86 % of Fashion-MNIST
 
 
-class ConvScorer(nn.Module):
-    """A small frozen convolutional network: 64 features, and what class a picture is of where it was trained on labels.
+class ConvFeatureExtractor(nn.Module):
+    """A small frozen convolutional network: 64 features, and what class an image is of where it was trained on labels.
 
-    Features are centred and scaled as a whole, so that the training pictures' variance is 1 a feature on average:
-    samples that are all one picture have a Frechet distance of about 64.
+    Features are centred and scaled as a whole, so that the training images' variance is 1 a feature on average:
+    samples that are all one image have a Frechet distance of about 64.
 
     Args:
-        shape: of a picture, (C, H, W), no side longer than 32.
-        classes: K; 0 for a network that is not trained.
+        shape: shape of an image, (C, H, W), no side longer than 32.
+        classes: number of classes, K; 0 for a network that is not trained.
     """
 
     num_features = 64
@@ -52,16 +52,18 @@ class ConvScorer(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         self.about = ""  # for people: what it was trained on
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """uint8 pictures (B, C, H, W) to features (B, 64).
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 images (B, C, H, W) to features (B, 64).
 
         Raises:
-            ValueError: pictures of another shape than those that the scorer is made for.
+            ValueError: images of another shape than those that the extractor is made for.
         """
         parts = []
-        for part in map(small, pictures.split(_AT_ONCE)):
+        for part in map(downscale, images.split(_AT_ONCE)):
             if tuple(part.shape[1:]) != self.shape:
-                raise ValueError(f"this scorer looks at pictures of {self.shape}; these are {tuple(part.shape[1:])}")
+                raise ValueError(
+                    f"this feature extractor takes images of {self.shape}; these are {tuple(part.shape[1:])}"
+                )
             parts.append(self.trunk(part.float() / 255))
         return (torch.cat(parts) - self.centre) / self.scale
 
@@ -70,10 +72,10 @@ class ConvScorer(nn.Module):
         return self.head(features * self.scale + self.centre).argmax(1)
 
     @torch.no_grad()
-    def calibrate(self, pictures: Tensor) -> None:
-        """Choose centre and scale by training pictures (N, C, H, W)."""
+    def calibrate(self, images: Tensor) -> None:
+        """Choose centre and scale by training images (N, C, H, W)."""
         self.centre.zero_(), self.scale.fill_(1.0)
-        features = self(pictures)
+        features = self(images)
         self.centre.copy_(features.mean(0))
         self.scale.copy_(features.var(0).mean().sqrt().clamp_min(1e-12))
 
@@ -82,14 +84,14 @@ class ConvScorer(nn.Module):
         return checksum(self.state_dict())
 
 
-class InceptionScorer(nn.Module):
+class InceptionFeatureExtractor(nn.Module):
     """torchvision's Inception v3 (Szegedy et al. 2016): 2,048 features before its last layer, and of which class of the
-    data a picture is by the nearest class mean.
+    data an image is by the nearest class mean.
 
     These are torchvision's weights and not those of the original FID, so the values do not compare with published ones.
 
     Args:
-        path: of torchvision's weights, ``inception_v3_google-*.pth``.
+        path: path of torchvision's weights, ``inception_v3_google-*.pth``.
 
     Raises:
         ValueError: the file is missing, or holds something else.
@@ -128,10 +130,10 @@ class InceptionScorer(nn.Module):
         """Features (B, 2048) to classes (B,) long."""
         return self.known[torch.cdist(features, self.means).argmin(1)]
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """uint8 pictures (B, C, H, W), grey or in colour, to features (B, 2048)."""
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 images (B, C, H, W), grey or in colour, to features (B, 2048)."""
         parts = []
-        for part in pictures.split(64):
+        for part in images.split(64):
             x = (part.float() / 255).expand(-1, 3, -1, -1)
             x = F.interpolate(x, (299, 299), mode="bilinear", align_corners=False, antialias=True)
             parts.append(self.network(2 * x - 1))
@@ -142,50 +144,50 @@ class InceptionScorer(nn.Module):
         return self._sum
 
 
-def small(pictures: Tensor) -> Tensor:
-    """uint8 pictures (B, C, H, W), averaged down so that no side is longer than 32."""
-    if max(pictures.shape[2:]) <= LARGEST_SIDE:
-        return pictures
-    sides = (min(pictures.shape[2], LARGEST_SIDE), min(pictures.shape[3], LARGEST_SIDE))
-    return F.adaptive_avg_pool2d(pictures.float(), sides).round().to(torch.uint8)
+def downscale(images: Tensor) -> Tensor:
+    """uint8 images (B, C, H, W), averaged down so that no side is longer than 32."""
+    if max(images.shape[2:]) <= LARGEST_SIDE:
+        return images
+    sides = (min(images.shape[2], LARGEST_SIDE), min(images.shape[3], LARGEST_SIDE))
+    return F.adaptive_avg_pool2d(images.float(), sides).round().to(torch.uint8)
 
 
-def train_scorer(pictures: Tensor, labels: Tensor, seed: int = 0) -> ConvScorer:
-    """Train on labelled pictures; the same pictures in the same order give the same weights on the same machine.
+def train_extractor(images: Tensor, labels: Tensor, seed: int = 0) -> ConvFeatureExtractor:
+    """Train on labelled images; the same images in the same order give the same weights on the same machine.
 
     Args:
-        pictures: (N, C, H, W) uint8, no side longer than 32.
-        labels: (N,) long, 0 to K - 1.
-        seed: of the weights' beginning and the order.
+        images: images (N, C, H, W) uint8, no side longer than 32.
+        labels: classes (N,) long, 0 to K - 1.
+        seed: seed of the initial weights and of the order.
     """
-    with fixed_randomness(seed, pictures.device), torch.inference_mode(False), torch.enable_grad():
-        scorer = ConvScorer(pictures.shape[1:], int(labels.max()) + 1).to(pictures.device)  # type: ignore[arg-type]
-        optimizer = torch.optim.AdamW(scorer.parameters(), lr=3e-3, weight_decay=1e-3, fused=True)
+    with fixed_randomness(seed, images.device), torch.inference_mode(False), torch.enable_grad():
+        extractor = ConvFeatureExtractor(images.shape[1:], int(labels.max()) + 1).to(images.device)  # type: ignore[arg-type]
+        optimizer = torch.optim.AdamW(extractor.parameters(), lr=3e-3, weight_decay=1e-3, fused=True)
         rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=_STEPS)
-        pictures, labels = pictures.clone(), labels.clone()  # out of inference mode
+        images, labels = images.clone(), labels.clone()  # out of inference mode
         for _ in range(_STEPS):
-            rows = torch.randint(len(pictures), (_BATCH,)).to(pictures.device)
-            x = pictures[rows].float() / 255
-            loss = F.cross_entropy(scorer.head(scorer.trunk(x)), labels[rows], label_smoothing=0.05)
+            rows = torch.randint(len(images), (_BATCH,)).to(images.device)
+            x = images[rows].float() / 255
+            loss = F.cross_entropy(extractor.head(extractor.trunk(x)), labels[rows], label_smoothing=0.05)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             rate.step()
-    scorer.about = f"a small network trained on {len(pictures):,} labelled pictures"
-    return _frozen(scorer, pictures)
+    extractor.about = f"a small network trained on {len(images):,} labelled images"
+    return _frozen(extractor, images)
 
 
-def untrained_scorer(pictures: Tensor, seed: int = 0) -> ConvScorer:
-    """The network as it begins, by ``seed``, for pictures (N, C, H, W) without labels (Naeem et al. 2020)."""
-    with fixed_randomness(seed, pictures.device):
-        scorer = ConvScorer(pictures.shape[1:], 0).to(pictures.device)  # type: ignore[arg-type]
-    scorer.about = "a small untrained network (the pictures have no labels to train one)"
-    return _frozen(scorer, pictures)
+def untrained_extractor(images: Tensor, seed: int = 0) -> ConvFeatureExtractor:
+    """The network as it begins, by ``seed``, for images (N, C, H, W) without labels (Naeem et al. 2020)."""
+    with fixed_randomness(seed, images.device):
+        extractor = ConvFeatureExtractor(images.shape[1:], 0).to(images.device)  # type: ignore[arg-type]
+    extractor.about = "a small untrained network (the images have no labels to train one)"
+    return _frozen(extractor, images)
 
 
-def _frozen(scorer: ConvScorer, pictures: Tensor) -> ConvScorer:
-    scorer.calibrate(pictures)
-    return scorer.requires_grad_(False).eval()
+def _frozen(extractor: ConvFeatureExtractor, images: Tensor) -> ConvFeatureExtractor:
+    extractor.calibrate(images)
+    return extractor.requires_grad_(False).eval()
 
 
 def checksum(tensors: dict[str, Any]) -> str:

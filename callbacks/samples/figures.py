@@ -1,4 +1,4 @@
-"""Samples beside real pictures, and beside the training pictures that they are nearest to."""
+"""Figures of samples beside real images, and beside the training images that they are nearest to."""
 
 import torch
 from matplotlib.axes import Axes
@@ -11,45 +11,44 @@ _PAIRS = 12
 
 
 def real_and_fake(real: Tensor, fake: Tensor, caption: str) -> Figure:
-    """Two squares: real pictures (N, C, H, W) uint8 left, samples (M, C, H, W) right."""
+    """Two squares: real images (N, C, H, W) uint8 left, samples (M, C, H, W) right."""
     count = max(1, min(len(real), len(fake)))
     rows = -(-count // _COLUMNS)
     height = 4.4 * rows / min(count, _COLUMNS) * real.shape[2] / real.shape[3]
     figure = Figure(figsize=(9, height + 0.4), layout="constrained")
     axes = figure.subplots(1, 2)
-    for ax, pictures, title in zip(axes, (real, fake), ("real (held out)", f"samples - {caption}"), strict=True):
-        _show(ax, pictures[:count], _COLUMNS, title)
+    for ax, images, title in zip(axes, (real, fake), ("real (held-out images)", f"samples - {caption}"), strict=True):
+        _show(ax, images[:count], _COLUMNS, title)
     return figure
 
 
 def nearest_training(samples: Tensor, train: Tensor, distance: Tensor, held_out: Tensor, share: float) -> Figure:
-    """The samples that are nearest to a training picture above that picture, and all distances beside those of
-    held-out pictures.
+    """The samples that are nearest to a training image above that image, and all distances beside those of
+    held-out images.
 
     Args:
-        samples: (M, C, H, W) uint8.
-        train: (M, C, H, W) uint8, the training picture that is nearest to each.
-        distance: (M,) between them.
-        held_out: (N,) of held-out pictures from their nearest.
-        share: how many samples count as memorised.
+        samples: images (M, C, H, W) uint8.
+        train: training images nearest to them, (M, C, H, W) uint8.
+        distance: distances between them, (M,).
+        held_out: distances of held-out images from their nearest, (N,).
+        share: share of the samples that count as memorised.
     """
     order = distance.argsort()[:_PAIRS]
     rows = torch.stack([samples[order], train[order]]).flatten(0, 1).cpu()  # samples above, training below
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=(1.05, 1))
-    title = "samples that are nearest to a training picture (above), and that picture (below)"
+    title = "samples that are nearest to a training image (above), and that image (below)"
     _show(above, rows, len(order), title)
     top = torch.cat([distance, held_out]).max().item() or 1.0
-    for values, colour, label in ((held_out, "0.6", "held-out pictures"), (distance, "#2c5f8a", "samples")):
+    for values, colour, label in ((held_out, "0.6", "held-out images"), (distance, "#2c5f8a", "samples")):
         heights = torch.histc(values.float().cpu(), 40, 0, top) / len(values)
         below.stairs(
             heights.numpy(), torch.linspace(0, top, 41).numpy(), fill=colour == "0.6", color=colour, label=label
         )
-    below.axvline(
-        torch.quantile(held_out.float(), 0.05).item(), color="#d1742a", lw=1, label="95 % of held-out are beyond"
-    )
+    fifth = torch.quantile(held_out.float(), 0.05).item()
+    below.axvline(fifth, color="#d1742a", lw=1, label="5th percentile of held-out")
     below.set_title(
-        f"distance to the nearest training picture: {share:.1%} of the samples are left of the line (5 % if new)",
+        f"distance to the nearest training image: {share:.1%} of the samples are left of the line (5 % if new)",
         fontsize=10,
     )
     below.set_yticks([])
@@ -58,8 +57,8 @@ def nearest_training(samples: Tensor, train: Tensor, distance: Tensor, held_out:
     return figure
 
 
-def _show(axes: Axes, pictures: Tensor, columns: int, title: str) -> None:
-    grid = make_grid(pictures.cpu(), nrow=columns, padding=1, pad_value=255).permute(1, 2, 0)
+def _show(axes: Axes, images: Tensor, columns: int, title: str) -> None:
+    grid = make_grid(images.cpu(), nrow=columns, padding=1, pad_value=255).permute(1, 2, 0)
     axes.imshow(grid.numpy(), interpolation="nearest")
     axes.set_title(title, fontsize=10)
     axes.axis("off")

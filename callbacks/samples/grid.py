@@ -1,5 +1,6 @@
-"""Pictures of what a generative module makes: rebuilt, sampled and blended inputs."""
+"""Figures of what a generative module makes: reconstructions, samples and interpolations."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -8,19 +9,22 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from callbacks.common import fixed_randomness
-from callbacks.figures import PictureCallback, save_figure, to_unit
+from callbacks.figures import FigureCallback, denormalised, input_key_of, save_figure
+from zoo.functional.randomness import fixed_randomness
 
 
-class SampleGrid(PictureCallback):
+class SampleGrid(FigureCallback):
     """``reconstructions.png`` (needs ``reconstruct(batch)``), ``samples.png`` (``sample(n)``) and
     ``interpolations.png`` (``interpolate(start, end, steps)``, or from noise to noise ``walk(rows, steps)``), each for
     modules that offer it.
 
     Args:
-        columns: pictures in a row.
-        rows: of samples and interpolations; reconstructions have as many pairs of rows.
-        every_n_epochs: how often while training; 0 only at the end.
+        columns: number of images in a row.
+        rows: number of rows of samples and interpolations; reconstructions have as many pairs of rows.
+        every_n_epochs: epochs between figures while training; 0 draws only at the end.
+
+    Raises:
+        ValueError: an argument out of its range.
     """
 
     def __init__(self, columns: int = 12, rows: int = 4, every_n_epochs: int = 25) -> None:
@@ -30,44 +34,38 @@ class SampleGrid(PictureCallback):
         self.columns, self.rows = columns, rows
         self._batch: dict[str, Any] | None = None
 
-    def collect(self, module: pl.LightningModule, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Keep the first batch's first pictures."""
-        x = batch.get("input")
+    def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
+        """Keep the first batch's first images."""
+        x = batch.get(input_key_of(module))
         if batch_idx == 0 and x is not None and x.ndim == 4 and x.shape[1] in (1, 3):
             size = min(len(x), self.columns * self.rows)
             self._batch = {key: v[:size] for key, v in batch.items() if isinstance(v, Tensor) and len(v) == len(x)}
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """All grids that the module can fill."""
+        """Draw all grids that the module can fill."""
         if self._batch is None:
             return
         batch, self._batch = self._batch, None
         grids = {
-            "reconstructions": ("original above, rebuilt below", self._reconstructions),
+            "reconstructions": ("inputs above, reconstructions below", self._reconstructions),
             "samples": ("samples", self._samples),
-            "interpolations": ("from one picture (left) to another (right)", self._interpolations),
+            "interpolations": ("interpolations from one image (left) to another (right)", self._interpolations),
         }
         stage = f"epoch {trainer.current_epoch + 1}" if trainer.state.fn == "fit" else "best checkpoint"
         for name, (title, make) in grids.items():
-            with (
-                torch.no_grad(),
-                fixed_randomness(0, module.device),
-            ):  # the same samples at every epoch: progress is seen
+            # The same samples at every epoch: progress is seen.
+            with torch.no_grad(), fixed_randomness(0, module.device):
                 images = make(module, batch)
             if images is not None:
-                save_figure(self._figure(to_unit(images, trainer), f"{title} - {stage}"), self.folder, name)
+                save_figure(self._figure(denormalised(images, trainer), f"{title} - {stage}"), self.folder, name)
 
     def _reconstructions(self, module: Any, batch: dict[str, Tensor]) -> Tensor | None:
         if not hasattr(module, "reconstruct"):
             return None
-        pairs = zip(batch["input"].split(self.columns), module.reconstruct(batch).split(self.columns), strict=True)
+        x = batch[input_key_of(module)]
+        pairs = zip(x.split(self.columns), module.reconstruct(batch).split(self.columns), strict=True)
         return torch.cat(
-            [
-                row
-                for pair in pairs
-                if len(pair[0]) == self.columns or len(batch["input"]) < self.columns
-                for row in pair
-            ]
+            [row for pair in pairs if len(pair[0]) == self.columns or len(x) < self.columns for row in pair]
         )
 
     def _samples(self, module: Any, batch: dict[str, Tensor]) -> Tensor | None:
@@ -79,7 +77,7 @@ class SampleGrid(PictureCallback):
             return None
 
     def _interpolations(self, module: Any, batch: dict[str, Tensor]) -> Tensor | None:
-        x = batch["input"]
+        x = batch[input_key_of(module)]
         if hasattr(module, "walk"):
             return module.walk(self.rows, self.columns).flatten(0, 1)
         rows = min(self.rows, len(x) // 2)

@@ -1,6 +1,6 @@
-"""How good are samples? Measures of their features against those of real pictures: pure functions.
+"""How good are samples? Measures of their features against those of real images: pure functions.
 
-N real and M sampled pictures with D features each; K classes. Features are (N, D) or (M, D) floats on one device.
+N real and M sampled images with D features each; K classes. Features are (N, D) or (M, D) floats on one device.
 """
 
 import warnings
@@ -11,28 +11,35 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from callbacks.common import fixed_randomness
+from zoo.functional.randomness import fixed_randomness
 
-_ROWS = 1024  # pictures whose distances to all others are in memory at once
+_ROWS = 1024  # images whose distances to all others are in memory at once
 
 
-class _Given(nn.Module):
-    """Stands where torchmetrics expects a network: the features are there already."""
+class IdentityFeatures(nn.Module):
+    """Stands where torchmetrics expects a network: the features are there already.
+
+    Args:
+        num_features: number of features, D.
+    """
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features (B, D) as they are."""
         return features
 
 
 def fid(real: Tensor, fake: Tensor) -> float:
     """Frechet distance of the Gaussians that have the features' means and covariances, 0 or more (Heusel et al. 2017).
 
-    It falls with the number of pictures, and so compares only at equal numbers; two of each at least.
+    It falls with the number of images, and so compares only at equal numbers; two of each at least.
     """
-    metric = FrechetInceptionDistance(_Given(real.shape[1]), normalize=True, sync_on_compute=False).to(real.device)
+    metric = FrechetInceptionDistance(IdentityFeatures(real.shape[1]), normalize=True, sync_on_compute=False).to(
+        real.device
+    )
     metric.update(real.double(), real=True)
     metric.update(fake.double(), real=False)
     return max(0.0, metric.compute().item())  # of equal sets the last digits may be below
@@ -48,7 +55,7 @@ def kid(real: Tensor, fake: Tensor, subset: int = 1000, subsets: int = 10) -> fl
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*will save all extracted features")
         metric = KernelInceptionDistance(
-            _Given(real.shape[1]), 1 if whole else subsets, size, normalize=True, sync_on_compute=False
+            IdentityFeatures(real.shape[1]), 1 if whole else subsets, size, normalize=True, sync_on_compute=False
         ).to(real.device)
     metric.update(real.double(), real=True)
     metric.update(fake.double(), real=False)
@@ -57,7 +64,7 @@ def kid(real: Tensor, fake: Tensor, subset: int = 1000, subsets: int = 10) -> fl
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, float]:
-    """Share of samples among the real pictures, and of real pictures among the samples (Kynkaanniemi et al. 2019).
+    """Share of samples among the real images, and of real images among the samples (Kynkaanniemi et al. 2019).
 
     A set covers the balls around its members that reach to their k-th nearest neighbour; both sets should be equally
     large, and larger than k.
@@ -75,7 +82,7 @@ def _reach(features: Tensor, k: int) -> Tensor:
 
 
 def diversity(real: Tensor, fake: Tensor) -> float:
-    """Total variance of the samples' features over that of real ones: 1 is as the data, 0 a single picture."""
+    """Total variance of the samples' features over that of real ones: 1 is as the data, 0 a single image."""
     return (fake.double().var(0).sum() / real.double().var(0).sum().clamp_min(1e-12)).item()
 
 
@@ -84,10 +91,10 @@ def class_shares(classes: Tensor, count: int) -> Tensor:
     return torch.bincount(classes, minlength=count).double() / len(classes)
 
 
-def class_kl(fake: Tensor, real: Tensor, pictures: int) -> float:
-    """KL(samples || data) in nats of the class shares (K,); a class that the data lack counts as half a picture of
-    ``pictures``, so that it is finite."""
-    real = real.clamp_min(0.5 / pictures)
+def class_kl(fake: Tensor, real: Tensor, images: int) -> float:
+    """KL(samples || data) in nats of the class shares (K,); a class that the data lack counts as half an image of
+    ``images``, so that it is finite."""
+    real = real.clamp_min(0.5 / images)
     return max(0.0, (torch.special.xlogy(fake, fake / real)).sum().item())
 
 
@@ -96,19 +103,19 @@ def effective_classes(shares: Tensor) -> float:
     return torch.special.entr(shares).sum().exp().item()
 
 
-def nearest(train: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance of pictures (M, D) to the nearest of (N, D), and which it is: (M,) each."""
-    which = torch.cat([torch.cdist(rows, train.float()).argmin(1) for rows in pictures.float().split(_ROWS)])
-    return (pictures.float() - train.float()[which]).norm(dim=1), which  # anew: cdist's are not exactly 0 for equals
+def nearest(train: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance of images (M, D) to the nearest of (N, D), and which it is: (M,) each."""
+    which = torch.cat([torch.cdist(rows, train.float()).argmin(1) for rows in images.float().split(_ROWS)])
+    return (images.float() - train.float()[which]).norm(dim=1), which  # anew: cdist's are not exactly 0 for equals
 
 
 def memorised(fake: Tensor, held_out: Tensor, share: float = 0.05) -> float:
-    """Share of samples that are nearer to the training pictures than nearly all held-out pictures are.
+    """Share of samples that are nearer to the training images than nearly all held-out images are.
 
     Args:
-        fake: (M,) distances of samples to the nearest training picture.
-        held_out: (N,) those of held-out pictures.
-        share: of the held-out that are as near: the value to expect of samples that are as new as they are.
+        fake: distances (M,) of samples to the nearest training image.
+        held_out: distances (N,) of held-out images likewise.
+        share: share of the held-out images that are as near: the value to expect of samples as new as they are.
 
     Returns:
         0 to 1; 1 if all are copies.
@@ -117,14 +124,15 @@ def memorised(fake: Tensor, held_out: Tensor, share: float = 0.05) -> float:
 
 
 def scores(train: Tensor, fake: Tensor, classify: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
-    """All measures that need no held-out pictures: ``fid``, ``kid``, ``precision``, ``recall``, ``diversity`` and, if
+    """All measures that need no held-out images: ``fid``, ``kid``, ``precision``, ``recall``, ``diversity`` and, if
     there are classes, ``modes`` (classes with a sample), ``class_kl``, and ``spread`` (effective number of the
     samples' classes over that of the data's).
 
     Args:
-        train: features (N, D), in an order of no meaning: precision and recall take as many as there are samples.
-        fake: features (M, D).
-        classify: features (B, D) to classes (B,) long.
+        train: features (N, D) of training images, in an order of no meaning: precision and recall take as many as there
+            are samples.
+        fake: features (M, D) of samples.
+        classify: function from features (B, D) to classes (B,) long.
     """
     found = {"fid": fid(train, fake), "kid": kid(train, fake)}
     size = min(len(train), len(fake))

@@ -7,12 +7,12 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from callbacks.features.latent_map import LatentMap, principal_plane
-from callbacks.figures import class_labels
 from callbacks.samples.grid import SampleGrid
 from datamodules.images import Digits
 from zoo import AutoencoderModule
+from zoo.core.batch import class_labels
 
-PICTURES = ("reconstructions", "samples", "interpolations")
+FIGURES = ("reconstructions", "samples", "interpolations")
 
 
 def fit(folder, module, callbacks, epochs=1, data=None):
@@ -25,9 +25,9 @@ def pixels(path):
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def test_all_grids_are_drawn_at_the_end_and_hold_pictures(tmp_path):
+def test_all_grids_are_drawn_at_the_end_and_hold_images(tmp_path):
     fit(tmp_path, AutoencoderModule((1, 8, 8)), [SampleGrid(), LatentMap()])
-    for name in (*PICTURES, "latent_map"):
+    for name in (*FIGURES, "latent_map"):
         image = pixels(tmp_path / f"{name}.png")
         assert min(image.shape[:2]) > 200 and image.std() > 10
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
@@ -41,11 +41,11 @@ def test_the_first_row_is_the_originals(tmp_path, monkeypatch):
     module = AutoencoderModule((1, 8, 8))
     fit(tmp_path, module, [grid], data=data)
     expected = data.splits["val"].images[:5].float() / 255
-    torch.testing.assert_close(seen["original above"][:5], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen["inputs above"][:5], expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("every, drawn", [(2, [2, 4, 5]), (0, [5]), (1, [1, 2, 3, 4, 5])])
-def test_pictures_are_drawn_when_due(tmp_path, every, drawn):
+def test_figures_are_drawn_when_due(tmp_path, every, drawn):
     class Watch(SampleGrid):
         def draw(self, trainer, module):
             seen.append(trainer.current_epoch + 1)
@@ -65,7 +65,7 @@ def test_drawing_does_not_change_the_training(tmp_path):
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-def test_modules_that_lack_what_is_needed_get_no_pictures(tmp_path):
+def test_modules_that_lack_what_is_needed_get_no_figures(tmp_path):
     class Bare(pl.LightningModule):
         def __init__(self):
             super().__init__()

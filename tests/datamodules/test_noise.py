@@ -7,7 +7,7 @@ import torch
 from conftest import quiet_trainer
 from scipy import stats
 
-from callbacks.figures import to_unit
+from callbacks.figures import denormalised
 from datamodules.noise import Noise
 from zoo.functional.priors import PRIORS, moments
 from zoo.modules.autoencoder import AutoencoderModule
@@ -95,11 +95,11 @@ def test_normalisation_shows_bounded_noise_whole(kind):
     x, norm = epoch(data), data.normalisation
     trainer = SimpleNamespace(datamodule=data)
     if norm is None:
-        assert torch.equal(to_unit(x, trainer), x)
+        assert torch.equal(denormalised(x, trainer), x)
         return
     mean, std = (torch.tensor(norm[key]).view(-1, 1, 1) for key in ("mean", "std"))
     assert len(norm["mean"]) == 3
-    shown = to_unit(x, trainer)
+    shown = denormalised(x, trainer)
     clipped = ((shown - mean) / std - x).abs() > 1e-4 * x.abs().clamp_min(1)
     assert clipped.float().mean() < (0.02 if kind == "log_normal" else 1e-3 if kind == "normal" else 1e-9)
     assert shown.min() < 0.2 and shown.max() > 0.8

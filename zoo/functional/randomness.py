@@ -1,5 +1,8 @@
 """Randomness as a function of where one is, not of what happened before."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -9,6 +12,22 @@ def seed_generator(device: torch.device, *place: int) -> None:
     cuda = device.type == "cuda"
     generator = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
     generator.manual_seed(hash(place) % 2**63)
+
+
+@contextmanager
+def fixed_randomness(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Within, torch's generators of the CPU and of ``device`` begin at a seed; afterwards they are as before.
+
+    >>> with fixed_randomness(0):
+    ...     first = torch.rand(2)
+    >>> with fixed_randomness(0):
+    ...     print(torch.equal(first, torch.rand(2)))
+    True
+    """
+    cuda = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        yield
 
 
 def widest_float_dtype(device: torch.device) -> torch.dtype:

@@ -29,10 +29,10 @@ def test_each_component_is_shown_with_its_share():
     shown = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title() for axes in shown] == ["mean", "1: 50.0%", "2: 20.0%", "3: 10.0%", "4: 5.0%", "5: 1.0%"]
     for axes, component in zip(shown[1:], components, strict=True):
-        picture = axes.images[0].get_array().squeeze()
-        signs = np.sign(np.asarray(picture) - 0.5)
-        assert picture.shape == (4, 6) and (signs == component[0].sign().numpy()).all()
-        assert max(picture.max() - 0.5, 0.5 - picture.min()) == pytest.approx(0.5)
+        image = axes.images[0].get_array().squeeze()
+        signs = np.sign(np.asarray(image) - 0.5)
+        assert image.shape == (4, 6) and (signs == component[0].sign().numpy()).all()
+        assert max(image.max() - 0.5, 0.5 - image.min()) == pytest.approx(0.5)
 
 
 def test_colour_and_a_single_component():
@@ -43,7 +43,7 @@ def test_colour_and_a_single_component():
 def test_the_scree_says_how_many_are_needed():
     figure = scree(torch.tensor([0.6, 0.31, 0.05, 0.03, 0.01, 0.0]), kept=3)
     assert figure.axes[1].texts[0].get_text().splitlines()[1:] == ["90%: 2", "95%: 3", "99%: 4"]
-    assert "3 hold 96.0%" in figure.axes[1].get_title()
+    assert "3 explain 96.0%" in figure.axes[1].get_title()
     kept = figure.axes[0].lines[1].get_xdata()
     assert list(kept) == [1, 2, 3] and len(figure.axes[0].lines[0].get_xdata()) == 5  # 0 has no logarithm
 

@@ -22,7 +22,7 @@ def test_the_most_frequent_label():
     assert majority(winners, torch.full((5,), -1), 2).tolist() == [-1, -1]
 
 
-def test_pictures_of_pictures_and_of_vectors(tmp_path):
+def test_figures_of_images_and_of_vectors(tmp_path):
     for name, data, options in (
         ("digits", Digits(), {}),
         ("wine", Vectors("wine"), {"topology": "hexagonal"}),
@@ -30,8 +30,8 @@ def test_pictures_of_pictures_and_of_vectors(tmp_path):
         module = SOMModule(data.input_shape, rows=4, columns=5, **options)
         fit = quiet_trainer(tmp_path / name, callbacks=[SOMMap(planes=6)])
         fit.fit(module, data)
-        for picture in ("map.png", "units.png"):
-            assert (tmp_path / name / picture).stat().st_size > 5000
+        for figure in ("map.png", "units.png"):
+            assert (tmp_path / name / figure).stat().st_size > 5000
 
 
 def test_idle_with_other_modules(tmp_path):

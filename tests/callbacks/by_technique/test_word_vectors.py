@@ -55,5 +55,5 @@ def test_table_map_and_projector(tmp_path):
 
 
 def test_wrong_options_are_named():
-    with pytest.raises(ValueError, match="neighbours is too small"):
+    with pytest.raises(ValueError, match="neighbours must be 1 or more"):
         WordVectors(neighbours=0)

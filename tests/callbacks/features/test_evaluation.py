@@ -133,7 +133,7 @@ def test_the_untrained_copy_is_new_repeats_and_leaves_the_module_alone():
     assert first.encoder.head.weight.std() > 0.001
 
 
-def test_large_pictures_are_averaged_for_the_pixel_rival():
+def test_large_images_are_averaged_for_the_pixel_rival():
     x = torch.rand(2, 3, 64, 128)
     assert raw_pixels(x).shape == (2, 3 * 32 * 32)
     torch.testing.assert_close(raw_pixels(x)[0, 0], x[0, 0, :2, :4].mean())

@@ -13,7 +13,7 @@ from zoo import AutoencoderModule, FinetuneModule
 SHAPE = (1, 8, 8)
 
 
-def pictures_of(folder, module, data, **options):
+def figures_of(folder, module, data, **options):
     callback = Classification(**options)
     quiet_trainer(folder, callbacks=[callback]).test(module, data, verbose=False)
     return sorted(path.name for path in folder.glob("*.png"))
@@ -24,10 +24,10 @@ def test_the_most_confident_mistakes_are_shown(tmp_path, monkeypatch):
     module = FinetuneModule(SHAPE, 10, backbone={"name": "conv", "width": 8}).eval()
     shown = {}
     monkeypatch.setattr(
-        "callbacks.predictions.evaluation.wrong_pictures",
+        "callbacks.predictions.evaluation.wrong_images",
         lambda x, p, y, names: shown.update(x=x, p=p, y=y) or scatter(torch.rand(3, 1), torch.rand(3, 1), ["a"]),
     )
-    found = pictures_of(tmp_path, module, Digits(batch_size=50), pictures=7)
+    found = figures_of(tmp_path, module, Digits(batch_size=50), images=7)
     assert found == ["calibration.png", "confusion.png", "wrong.png"]
     data = Digits()
     data.setup()
@@ -40,19 +40,19 @@ def test_the_most_confident_mistakes_are_shown(tmp_path, monkeypatch):
     assert torch.equal(shown["y"], y[wrong][order])
 
 
-@pytest.mark.parametrize(("task", "picture"), [("multilabel", "precision.png"), ("regression", "predicted.png")])
-def test_other_tasks_have_pictures_of_their_own(task, picture, tmp_path):
+@pytest.mark.parametrize(("task", "figure"), [("multilabel", "precision.png"), ("regression", "predicted.png")])
+def test_other_tasks_have_figures_of_their_own(task, figure, tmp_path):
     x, y = torch.randn(60, 5), (torch.rand(60, 3) > 0.5).float()
     y[0] = float("nan")
     module = FinetuneModule((5,), 3, task=task, backbone="mlp")
-    assert pictures_of(tmp_path, module, DataLoader(TensorDataset(x, y), 25)) == [picture]
+    assert figures_of(tmp_path, module, DataLoader(TensorDataset(x, y), 25)) == [figure]
 
 
 def test_idle_where_nothing_is_classified_or_labelled(tmp_path):
-    assert pictures_of(tmp_path, AutoencoderModule(SHAPE), Digits()) == []
+    assert figures_of(tmp_path, AutoencoderModule(SHAPE), Digits()) == []
     module = FinetuneModule(SHAPE, 10, backbone="conv")
     unlabelled = DataLoader(TensorDataset(torch.rand(9, *SHAPE), torch.full((9,), -1)), 4)
-    assert pictures_of(tmp_path, module, unlabelled) == []
+    assert figures_of(tmp_path, module, unlabelled) == []
 
 
 def test_idle_where_a_module_says_no_task(tmp_path):
@@ -60,7 +60,7 @@ def test_idle_where_a_module_says_no_task(tmp_path):
         def classify(self, x):
             raise AssertionError
 
-    assert pictures_of(tmp_path, Own(SHAPE), Digits()) == []
+    assert figures_of(tmp_path, Own(SHAPE), Digits()) == []
 
 
 def test_what_never_occurs_has_no_precision():
@@ -87,4 +87,4 @@ def test_every_count_is_written():
     figure = confusion(said, y, ["ant", "bee", "cat"])
     numbers = {text.get_position()[::-1]: text.get_text() for text in figure.axes[0].texts}
     assert numbers == {(0, 0): "2", (0, 1): "1", (1, 1): "1", (2, 0): "1"}
-    assert "60.0% of 5 right" in figure.axes[0].get_title()
+    assert "accuracy 60.0% on 5 samples" in figure.axes[0].get_title()

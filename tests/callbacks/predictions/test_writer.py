@@ -52,7 +52,7 @@ def test_every_sample_once_and_in_order(tmp_path, capsys):
 TWO = """
 import sys
 sys.path[:0] = [{here!r}, {tests!r}, {root!r}]
-from test_predictions import Digits, Predictions, module, quiet_trainer
+from test_writer import Digits, Predictions, module, quiet_trainer
 trainer = quiet_trainer({folder!r}, callbacks=[Predictions()], devices=2, strategy="ddp")
 trainer.predict(module(), Digits(batch_size=50), return_predictions=False)
 """
@@ -60,7 +60,7 @@ trainer.predict(module(), Digits(batch_size=50), return_predictions=False)
 
 def test_two_processes_write_one_file(tmp_path):
     """Of 359 samples one goes to both."""
-    here = str(ROOT / "tests/callbacks")
+    here = str(ROOT / "tests/callbacks/predictions")
     names = {"here": here, "tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path)}
     (tmp_path / "two.py").write_text(TWO.format(**names))
     done = subprocess.run([sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300)
@@ -82,7 +82,7 @@ def test_folders_in_order_without_what_cannot_be_read(tmp_path, in_memory):
     for i in range(11):
         Image.new("L", (8, 8), 20 * i).save(tmp_path / f"{i:02}.png")
     for i in range(4):
-        (tmp_path / f"0{i}.png").write_bytes(b"not a picture")
+        (tmp_path / f"0{i}.png").write_bytes(b"not an image")
     data = Folder(str(tmp_path), size=8, channels=1, batch_size=3, in_memory=in_memory, num_workers=2)
     quiet_trainer(tmp_path, callbacks=[Predictions()]).predict(module(), data)
     lines = read(tmp_path)[1:]
@@ -93,7 +93,7 @@ def test_folders_in_order_without_what_cannot_be_read(tmp_path, in_memory):
 
 
 def test_nothing_that_can_be_read_is_said(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"not a picture")
+    (tmp_path / "a.png").write_bytes(b"not an image")
     data = Folder(str(tmp_path), size=8, channels=1, in_memory=False, num_workers=0)
     with pytest.raises(ValueError, match="not one sample could be read"):
         quiet_trainer(tmp_path, callbacks=[Predictions()]).predict(module(), data)

@@ -105,7 +105,7 @@ def test_in_a_browser(run, tmp_path):
     if BROWSER is None:
         pytest.skip("no chromium is installed: the page was not looked at in a browser")
     # A script in a copy of the page says what the browser made of it.
-    probe = """<script>document.title = [...document.images].filter(i => i.naturalWidth > 50).length + " pictures, " +
+    probe = """<script>document.title = [...document.images].filter(i => i.naturalWidth > 50).length + " figures, " +
         [...document.querySelectorAll("svg")].filter(s => s.getBoundingClientRect().width > 100).length + " curves, " +
         (document.documentElement.scrollWidth <= window.innerWidth ? "fits" : "too wide")</script>"""
     copy = tmp_path / "copy.html"
@@ -113,7 +113,7 @@ def test_in_a_browser(run, tmp_path):
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
     look = [BROWSER, *options, "--window-size=1000,1500"]
     done = subprocess.run([*look, "--dump-dom", copy.as_uri()], capture_output=True, text=True, timeout=120)
-    assert re.search(r"<title>(.*?)</title>", done.stdout)[1] == "3 pictures, 4 curves, fits"
+    assert re.search(r"<title>(.*?)</title>", done.stdout)[1] == "3 figures, 4 curves, fits"
     shot = tmp_path / "shot.png"
     subprocess.run([*look, f"--screenshot={shot}", copy.as_uri()], capture_output=True, timeout=120, check=True)
     pixels = np.asarray(Image.open(shot).convert("L"))

@@ -1,6 +1,6 @@
 import pytest
 
-from callbacks.samples.collapse import Alarm, symptoms
+from callbacks.samples.collapse import CollapseDetector, symptoms
 
 WELL = {"spread": 0.9, "diversity": 0.8, "precision": 0.5, "recall": 0.6, "precision_real": 0.9, "recall_real": 0.9}
 
@@ -23,24 +23,27 @@ def test_symptoms(changes, words):
     assert words in said
 
 
-def test_what_real_pictures_cannot_do_is_not_asked_of_samples():
+def test_what_real_images_cannot_do_is_not_asked_of_samples():
     assert symptoms(ill(recall=0.0, recall_real=0.05)) == [] and symptoms(WELL) == []
     assert symptoms({name: value for name, value in WELL.items() if name != "spread"}) == []  # no classes
 
 
 def test_told_once_when_it_begins_and_again_after_recovery():
-    alarm = Alarm()
+    detector = CollapseDetector()
     bad = ill(diversity=0.0)
-    told = [alarm.hear(found) is not None for found in (WELL, bad, bad, bad, WELL, bad)]
+    told = [detector.update(found) is not None for found in (WELL, bad, bad, bad, WELL, bad)]
     assert told == [False, True, False, False, False, True]
 
 
 def test_what_was_never_well_is_given_time():
-    alarm = Alarm()
+    detector = CollapseDetector()
     bad = ill(recall=0.0)
-    assert alarm.hear(bad) is None and alarm.hear(bad) is None
-    assert "collapsed: 0.0% of the data" in alarm.hear(bad, patient=False) and alarm.hear(bad, patient=False) is None
+    assert detector.update(bad) is None and detector.update(bad) is None
+    assert (
+        "mode collapse: 0.0% of the data" in detector.update(bad, patient=False)
+        and detector.update(bad, patient=False) is None
+    )
 
 
 def test_a_test_is_not_patient():
-    assert Alarm().hear(ill(spread=0.1), patient=False)
+    assert CollapseDetector().update(ill(spread=0.1), patient=False)

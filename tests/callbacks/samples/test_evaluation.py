@@ -12,9 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks.run.report import RunReport
-from callbacks.samples.draw import draw_samples, samples_pictures
+from callbacks.samples.draw import draw_samples, samples_images
 from callbacks.samples.evaluation import Generation
-from callbacks.samples.feature_extractor_store import load_scorer
+from callbacks.samples.feature_extractor_store import load_extractor
 from datamodules.images import Digits
 from zoo import AutoencoderModule, VQVAEModule
 
@@ -25,19 +25,19 @@ FLOORS = {"fid_real", "kid_real", "precision_real", "recall_real", "class_kl_rea
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """So that one scorer serves all tests."""
-    return str(tmp_path_factory.mktemp("scorers"))
+    """So that one extractor serves all tests."""
+    return str(tmp_path_factory.mktemp("extractors"))
 
 
 class Gives(AutoencoderModule):
-    """Samples are given pictures (N, C, H, W), from the first on."""
+    """Samples are given images (N, C, H, W), from the first on."""
 
-    def __init__(self, pictures, **options):
+    def __init__(self, images, **options):
         super().__init__(SHAPE, **options)
-        self.pictures = pictures
+        self.images = images
 
     def sample(self, n):
-        return self.pictures[torch.randint(len(self.pictures), (n,))] if n > 2 else self.pictures[:n]
+        return self.images[torch.randint(len(self.images), (n,))] if n > 2 else self.images[:n]
 
 
 def digits(part):
@@ -64,23 +64,23 @@ def test_measured_while_training_and_testing(tmp_path, cache):
     assert found["test/fid"] > 10 * found["test/fid_real"] and found["test/class_kl_real"] < 0.05
     for name in ("real_and_fake", "nearest_training"):
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
-    assert "beside 359 held-out pictures, against 1,295 training pictures" in callback.facts["scored"]
+    assert "beside 359 held-out images, against 1,295 training images" in callback.facts["scored"]
     (file,) = Path(cache).iterdir()
-    assert load_scorer(file).checksum() in callback.facts["scorer"]
+    assert load_extractor(file).checksum() in callback.facts["feature_extractor"]
 
 
-def test_copies_of_training_pictures_are_found(tmp_path, cache):
+def test_copies_of_training_images_are_found(tmp_path, cache):
     found = judge(tmp_path, Gives(digits("train")), cache)
     assert found["test/memorised"] == 1 and found["test/modes"] == 10 and found["test/precision"] > 0.8
 
 
-def test_held_out_pictures_as_samples_reach_what_they_reach(tmp_path, cache):
+def test_held_out_images_as_samples_reach_what_they_reach(tmp_path, cache):
     class All(Gives):
         start = 0
 
         def sample(self, n):
             self.start += n * (n > 2)
-            return self.pictures[self.start - n : self.start] if n > 2 else self.pictures[:n]
+            return self.images[self.start - n : self.start] if n > 2 else self.images[:n]
 
     found = judge(tmp_path, All(digits("test")), cache)
     for name in ("fid", "kid", "precision", "recall", "class_kl"):
@@ -88,15 +88,15 @@ def test_held_out_pictures_as_samples_reach_what_they_reach(tmp_path, cache):
     assert found["test/memorised"] == pytest.approx(0.05, abs=0.005)
 
 
-def test_one_picture_only_is_a_collapse_and_is_said_once(tmp_path, cache, caplog):
+def test_one_image_only_is_a_collapse_and_is_said_once(tmp_path, cache, caplog):
     trainer = quiet_trainer(
         tmp_path, max_epochs=4, limit_train_batches=1, callbacks=[Generation(every_n_epochs=1, cache=cache)]
     )
     trainer.fit(Gives(digits("train")[:1]), Digits())
     found = trainer.callback_metrics
     assert found["val/modes"] == 1 and found["val/diversity"] == 0 and found["val/recall"] < 0.02
-    assert [r.message for r in caplog.records if "collapsed" in r.message] == [
-        "the samples have collapsed: few classes (10% of the data's, by effective number); "
+    assert [r.message for r in caplog.records if "mode collapse" in r.message] == [
+        "mode collapse: few classes (10% of the data's, by effective number); "
         f"hardly any variety (0.0% of the data's variance); {found['val/recall']:.1%} of the data is covered (recall)"
     ]
 
@@ -105,7 +105,7 @@ def test_one_picture_only_is_a_collapse_and_is_said_once(tmp_path, cache, caplog
 def test_a_collapse_from_the_beginning_is_told_at_half_time(length, told_after, tmp_path, cache, caplog):
     class Watch(Gives):
         def on_train_epoch_end(self):
-            told.append("collapsed" in caplog.text)
+            told.append("mode collapse" in caplog.text)
 
     told = []
     callbacks = [Generation(every_n_epochs=1, cache=cache)]
@@ -157,7 +157,7 @@ def test_a_loader_that_shuffles_by_torchs_generator_is_not_disturbed(tmp_path, c
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-def test_pictures_without_labels_are_scored_by_an_untrained_network_which_is_said(tmp_path, caplog):
+def test_images_without_labels_are_scored_by_an_untrained_network_which_is_said(tmp_path, caplog):
     loader = DataLoader(TensorDataset(torch.rand(100, *SHAPE)), batch_size=50)
     callback = Generation()
     trainer = quiet_trainer(tmp_path, callbacks=[callback])
@@ -165,10 +165,10 @@ def test_pictures_without_labels_are_scored_by_an_untrained_network_which_is_sai
     found = {name.partition("/")[2] for name in trainer.callback_metrics}
     assert {"fid", "kid", "precision", "recall", "memorised", "fid_real"} <= found and not {"modes", "class_kl"} & found
     assert "samples are scored by a small untrained network" in caplog.text
-    assert "untrained" in callback.facts["scorer"]
+    assert "untrained" in callback.facts["feature_extractor"]
 
 
-def test_a_damaged_scorer_stops_the_run_before_it_begins(tmp_path):
+def test_a_damaged_extractor_stops_the_run_before_it_begins(tmp_path):
     cache = tmp_path / "cache"
     judge(tmp_path, AutoencoderModule(SHAPE), str(cache))
     (file,) = cache.iterdir()
@@ -183,7 +183,7 @@ def test_a_damaged_scorer_stops_the_run_before_it_begins(tmp_path):
 
 
 @pytest.mark.parametrize("sample", ["none", "refused", "vectors"])
-def test_modules_without_samples_of_pictures_are_left_alone(sample, tmp_path, caplog):
+def test_modules_without_samples_of_images_are_left_alone(sample, tmp_path, caplog):
     class Other(AutoencoderModule):
         def sample(self, n):
             return torch.rand(n, 7)
@@ -197,11 +197,11 @@ def test_modules_without_samples_of_pictures_are_left_alone(sample, tmp_path, ca
     assert not (tmp_path / "cache").exists() and "scored" not in caplog.text
 
 
-def test_too_few_held_out_pictures_are_said(tmp_path, cache, caplog):
+def test_too_few_held_out_images_are_said(tmp_path, cache, caplog):
     trainer = quiet_trainer(tmp_path, limit_val_batches=1, callbacks=[Generation(cache=cache)])
     trainer.fit(AutoencoderModule(SHAPE), Digits(batch_size=10))
     assert "val/fid" not in trainer.callback_metrics
-    assert "samples are not scored: there are 10 held-out pictures, 16 are needed" in caplog.text
+    assert "samples are not scored: there are 10 held-out images, 16 are needed" in caplog.text
 
 
 def test_checkpoints_by_fid(tmp_path, cache):
@@ -212,17 +212,17 @@ def test_checkpoints_by_fid(tmp_path, cache):
     assert best.best_model_score > 0 and best.best_model_path
 
 
-def test_the_report_names_the_scorer(tmp_path, cache):
+def test_the_report_names_the_extractor(tmp_path, cache):
     callbacks = [Generation(cache=cache), RunReport(interval=0)]
     trainer = quiet_trainer(tmp_path, limit_train_batches=1, callbacks=callbacks, logger=CSVLogger(tmp_path, "a", "1"))
     trainer.fit(AutoencoderModule(SHAPE), Digits())
     facts = json.loads((tmp_path / "a/1/run.json").read_text())
     text = (tmp_path / "a/1/report.html").read_text()
-    assert "sha256" in facts["scorer"] and facts["scorer"] in text and facts["scored"] in text
+    assert "sha256" in facts["feature_extractor"] and facts["feature_extractor"] in text and facts["scored"] in text
 
 
 class Conditional(nn.Module):
-    """Its pictures are the class that was asked for, as a grey."""
+    """Its images are the class that was asked for, as a grey."""
 
     conditional, device = True, torch.device("cpu")
 
@@ -251,7 +251,7 @@ def test_samples_are_the_same_every_time_and_for_any_number_of_processes():
     parts = [draw_samples(Rank(rank, 3), module, 1100) for rank in range(3)]
     assert sorted(map(bytes, whole.flatten(1).numpy())) == sorted(map(bytes, torch.cat(parts).flatten(1).numpy()))
     assert len(draw_samples(Rank(2, 3), module, 300)) == 0
-    assert samples_pictures(module) and not samples_pictures(AutoencoderModule(SHAPE, variant="plain"))
+    assert samples_images(module) and not samples_images(AutoencoderModule(SHAPE, variant="plain"))
 
 
 DDP_SCRIPT = """

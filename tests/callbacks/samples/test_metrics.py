@@ -60,8 +60,8 @@ def test_precision_and_recall_of_constructed_clouds():
     a = cloud(200)
     assert precision_recall(a, a.clone()) == (1.0, 1.0)
     assert precision_recall(a, a + 100) == (0.0, 0.0)
-    one_picture = a[:1].repeat(200, 1)
-    assert precision_recall(a, one_picture) == (1.0, pytest.approx(0.005, abs=0.006))
+    one_image = a[:1].repeat(200, 1)
+    assert precision_recall(a, one_image) == (1.0, pytest.approx(0.005, abs=0.006))
     half = torch.cat([a[:100], a[:100] + 100])  # the half of samples that is real covers about what it did
     precision, recall = precision_recall(a, half)
     assert precision == 0.5 and recall > 0.5
@@ -83,7 +83,7 @@ def test_class_kl_by_hand():
     fake, real = class_shares(torch.tensor([0, 0, 0, 1]), 3), class_shares(torch.tensor([0, 1, 1, 2]), 3)
     assert fake.tolist() == [0.75, 0.25, 0]
     assert class_kl(fake, real, 4) == pytest.approx(0.75 * math.log(3) + 0.25 * math.log(0.5))
-    missing = class_shares(torch.tensor([0, 0, 0, 0]), 2)  # the data lack the second class: half of 4 pictures' share
+    missing = class_shares(torch.tensor([0, 0, 0, 0]), 2)  # the data lack the second class: half of 4 images' share
     expected = 0.5 * math.log(0.5) + 0.5 * math.log(0.5 / 0.125)
     assert class_kl(torch.tensor([0.5, 0.5]).double(), missing, 4) == pytest.approx(expected)
     assert effective_classes(torch.tensor([0.25] * 4 + [0]).double()) == pytest.approx(4)
