@@ -68,7 +68,7 @@ def chosen_class(arguments: list[str], name: str) -> type | None:
             path = _class_path(read(value)) or path
         elif option in ("-c", "--config"):
             path = next((p for part in _parts(read(value)) if (p := _class_path(part.get(name)))), path)
-    return _find(path) if path else None
+    return find_class(path) if path else None
 
 
 def _parts(document: Any) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def _class_path(spec: Any) -> str | None:
     return spec.get("class_path") if isinstance(spec, dict) else spec if isinstance(spec, str) else None
 
 
-def _find(path: str) -> type | None:
+def find_class(path: str) -> type | None:
     """A class by its import path, or by its bare name if it is the registry's."""
     paths = [entry.path for entry in MODULES.values()] + [entry.path for entry in DATA.values()]
     known = {known.rpartition(".")[2]: known for known in paths}
@@ -111,7 +111,7 @@ def with_present_names(arguments: list[str], groups: Mapping[str, str]) -> list[
         groups: callbacks of the run, by the name of their options, with their import paths.
     """
     owners = {name: chosen_class(arguments, name) for name in ("model", "data")}
-    owners |= {name: _find(path) for name, path in groups.items()}
+    owners |= {name: find_class(path) for name, path in groups.items()}
     found = [_present_option(argument, owners) for argument in arguments]
     for place, option, value in given(arguments):
         if option in ("-c", "--config"):
@@ -186,7 +186,7 @@ def _present_classes(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     value = {name: _present_classes(each) for name, each in value.items()}
-    owner = _find(value["class_path"]) if isinstance(value.get("class_path"), str) else None
+    owner = find_class(value["class_path"]) if isinstance(value.get("class_path"), str) else None
     if owner and isinstance(value.get("init_args"), dict):
         value["init_args"] = current_options(owner, value["init_args"])
     return value

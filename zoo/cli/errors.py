@@ -13,7 +13,9 @@ from zoo.core.suggest import did_you_mean
 
 
 class Flags(NamedTuple):
-    """How arguments that messages name in backquotes, ```lr``` or ```data.batch_size```, are given on a command line.
+    """How arguments that a message names in backquotes are given on a command line.
+
+    A message says the owner, too, where it is not the module: ``data.batch_size``.
 
     Args:
         module: what the user calls the module, ``--module`` or ``--model``.

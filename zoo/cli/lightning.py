@@ -247,10 +247,13 @@ def _same(first: Any, second: Any) -> bool:
 
 
 def print_options(prog: str, model: str, data: str) -> None:
-    """The options of one module and one datamodule, as ``--module NAME --help`` shows them."""
+    """The options of one module, its own callbacks, and one datamodule, as ``--module NAME --help`` shows them."""
     parser = LightningArgumentParser(prog=prog, usage=f"{prog} --module NAME [--data NAME] [options]")
     parser.add_class_arguments(load(model), "module")
     parser.add_class_arguments(load(data), "data")
+    technique = technique_of(load(model))
+    for name, path in (technique.callbacks if technique else {}).items():
+        parser.add_class_arguments(load(path), name)
     parser.epilog = f"More: {prog} fit --help (trainer, checkpoints, pictures)."
     parser.print_help()
 

@@ -1,6 +1,9 @@
+import logging
+
 import pytest
 
-from zoo.cli.errors import explain, explain_usage
+from zoo.cli.errors import FlagFilter, Flags, arguments_of, explain, explain_usage
+from zoo.modules.pca import PCAModule
 
 OPTIONS = ["--trainer.max_epochs", "latent_dim", "lr"]
 
@@ -48,3 +51,54 @@ def test_failures_that_the_user_can_mend(error, line):
 def test_defects_keep_their_traceback():
     assert explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
     assert explain(TypeError("x")) is None
+
+
+@pytest.mark.parametrize("module", ["--module", "--model"])
+def test_arguments_become_flags_in_the_spelling_that_was_typed(module):
+    flags = Flags(module, {"lr", "optimizer"}, ["data", "trainer", "generation"])
+    text = "a lower `lr`, `model.x`, `module.y.z`, `optimizer.betas`, `trainer.precision` 32-true, or `generation.k`"
+    for name in ("trainer.precision", "generation.k"):
+        assert f"--{name}" in flags.translate(text)
+    for name in ("lr", "x", "y.z", "optimizer.betas"):
+        assert f"{module}.{name}" in flags.translate(text)
+    assert "`" not in flags.translate(text)
+
+
+def test_other_words_in_backquotes_stay():
+    text = "`rate`, `data`, `other.lr`, `two words`, `lr=3`, `` and `"
+    assert Flags("--module", {"lr"}).translate(text) == text
+
+
+def test_what_is_logged_has_flags():
+    record = logging.LogRecord("x", logging.WARNING, "f", 1, "no `%s` PATH: %d", ("backbone", 3), None)
+    assert FlagFilter(Flags("--model", {"backbone"})).filter(record)
+    assert record.getMessage() == "no --model.backbone PATH: 3"
+
+
+def test_arguments_of_a_class_and_its_parents():
+    class Mine(PCAModule):
+        def __init__(self, own: int = 3, **options):
+            super().__init__(**options)
+
+    assert {"own", "n_components"} <= arguments_of(Mine)
+    assert "self" not in arguments_of(Mine)
+
+
+LOUD = """
+import logging, warnings
+from zoo.modules.autoencoder import AutoencoderModule
+class Loud(AutoencoderModule):
+    def on_fit_start(self):
+        logging.getLogger("zoo.x").warning("logged: `%s`", "lr")
+        warnings.warn("warned: `data.flip`")
+        raise ValueError("failed: `lr`, `trainer.max_epochs` or `this`")
+"""
+
+
+@pytest.mark.parametrize("words, flag", [(["--module"], "--module.lr"), (["fit", "--model"], "--model.lr")])
+def test_messages_warnings_and_failures_name_flags(train, tmp_path, words, flag):
+    (tmp_path / "mine.py").write_text(LOUD)
+    done = train(*words, "mine.Loud", "--data", "digits", "--trainer.max_epochs=1")
+    assert done.returncode == 1
+    assert f"WARNING: logged: {flag}\n" in done.stderr and "warned: --data.flip\n" in done.stderr
+    assert f"error: failed: {flag}, --trainer.max_epochs or `this`" in done.stderr

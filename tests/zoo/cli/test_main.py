@@ -1,0 +1,36 @@
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+HEAVY = "{'torch', 'lightning', 'yaml', 'jsonargparse', 'numpy', 'rich'}"
+CODE = f"""
+import sys
+from zoo.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    found = {HEAVY} & set(sys.modules)
+    assert not found, found
+"""
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        ((), "report RUN"),
+        (("--help",), "report RUN"),
+        (("list",), "modules (--module NAME)"),
+        (("--module", "nothing"), "unknown module 'nothing'"),
+        (("fti",), "did you mean 'fit'"),
+        (("--data", "digits"), "say which technique"),
+        (("report",), "say which runs"),
+        (("export", "a", "--format", "onx"), "did you mean 'onnx'"),
+    ],
+    ids=lambda value: " ".join(value) or "nothing" if isinstance(value, tuple) else None,
+)
+def test_help_lists_and_mistakes_are_answered_before_anything_heavy_is_loaded(words, says):
+    done = subprocess.run([sys.executable, "-c", CODE, *words], cwd=ROOT, capture_output=True, text=True)
+    assert says in done.stdout + done.stderr and "AssertionError" not in done.stderr
+    assert done.returncode == (2 if done.stderr else 0)
