@@ -64,7 +64,14 @@ def run(folder, *words, **environment):
     return done.stdout
 
 
-@pytest.mark.parametrize("command", [str(ROOT / "train.py"), "start.py", "bin/zoo"], ids=["train.py", "own", "zoo"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(str(ROOT / "train.py"), id="train.py", marks=pytest.mark.long),
+        pytest.param("start.py", id="own script"),
+        pytest.param("bin/zoo", id="zoo", marks=pytest.mark.long),
+    ],
+)
 def test_the_command_finds_both(project, command):
     assert "mine begins: Mine MyData" in run(project, command, *FIT)
 
