@@ -11,7 +11,7 @@ class SplitDataModule(pl.LightningDataModule, metaclass=RenamedOptions):
     """What all datamodules here share: a loader for each of the splits "train", "val", "test" and "predict".
 
     A subclass defines ``_loader(split, shuffle)``. "predict" is the test samples where there are no others. Batches
-    have the samples' places within the split as ``index`` (B,) long.
+    have the samples' numbers within the split as ``index`` (B,) long.
     """
 
     def _loader(self, split: str, shuffle: bool = False) -> Any:

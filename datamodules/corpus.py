@@ -112,9 +112,9 @@ class CorpusLoader(Resumable):
             order = self._order(len(rows), epoch, chunk)
             # A few rows come twice where the ranks would get unequal numbers.
             order = order.repeat(self.world_size)[: -(-len(rows) // self.world_size) * self.world_size]
-            for places in order[self.rank :: self.world_size].split(self.batch_size)[skip:]:
+            for indices in order[self.rank :: self.world_size].split(self.batch_size)[skip:]:
                 self._position += 1
-                yield {TOKENS: rows.index_select(0, places)}
+                yield {TOKENS: rows.index_select(0, indices)}
             skip = 0
 
     def _order(self, n: int, epoch: int, chunk: int) -> Tensor:
@@ -194,7 +194,7 @@ class Corpus(SplitDataModule):
 
     @property
     def vocabulary(self) -> dict[str, int]:
-        """Words and their counts, the most frequent first; a word's place is its id."""
+        """Words and their counts, the most frequent first; a word's position is its id."""
         self.setup()
         return self._vocabulary
 

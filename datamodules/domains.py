@@ -18,7 +18,7 @@ class PairLoader(Resumable):
     """The source's batches, each with as many images of the target as ``target``.
 
     The target has an order of its own, which goes on where the source begins anew; what it is follows from epoch and
-    place, so that a resumed run has the same pairs.
+    position, so that a resumed run has the same pairs.
 
     Args:
         source: loader of the source, from memory.
@@ -42,17 +42,17 @@ class PairLoader(Resumable):
             yield {**batch, TARGET: self._target(first + position, len(batch[INPUT]))}
 
     def _target(self, number: int, count: int) -> Tensor:
-        """As many images as the source's batch has, from the place where batch ``number`` begins."""
+        """As many images as the source's batch has, from the position where batch ``number`` begins."""
         sampler, images = self.target.sampler, self.target.tensors[INPUT]
         size = len(sampler)
         epoch, begin = divmod(number * self.target.batch_size, size)
         if sampler.epoch != epoch or self._order is None:
             sampler.set_epoch(epoch)
             self._order = sampler.indices().to(images.device)
-        places = self._order[begin : begin + count]
-        if len(places) < count:  # the order ends here: what is missing is taken from its beginning
-            places = self._order.repeat(2 + count // size)[begin : begin + count]
-        return images.index_select(0, places)
+        indices = self._order[begin : begin + count]
+        if len(indices) < count:  # the order ends here: what is missing is taken from its beginning
+            indices = self._order.repeat(2 + count // size)[begin : begin + count]
+        return images.index_select(0, indices)
 
     _order: Tensor | None = None
 
@@ -70,7 +70,7 @@ class Domains(SplitDataModule):
         photographs: folder of what ``_m`` is blended with, see ``DigitsM``.
         size: height and width of images from folders.
         validate_on: domain of the validation: "source", or "target", whose labels then choose the best checkpoint,
-            which is not adaptation without labels any more, and good for looking.
+            which is not adaptation without labels any more, and good for comparison alone.
         batch_size: samples of each domain in a batch on each rank, B.
         shift: pixels by which training images are shifted at most, in both directions.
         flip: whether training images are mirrored left to right by chance.

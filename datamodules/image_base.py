@@ -186,7 +186,7 @@ class ImageData(SplitDataModule):
         if self.binarise not in ("static", "dynamic"):
             return splits
         if not all(isinstance(split.images, Tensor) for split in splits.values()):
-            raise ValueError(f"binarise {self.binarise!r} needs images kept in memory: use 'threshold'")
+            raise ValueError(f"`data.binarise` {self.binarise!r} needs images kept in memory: use 'threshold'")
         generator = Generator().manual_seed(self.seed)
         names = [name for name in splits if not (name == "train" and self.binarise == "dynamic")]
         drawn = {name: Split(draw_binary(splits[name].images, generator), splits[name].labels) for name in names}

@@ -78,9 +78,9 @@ class StoredImages(ImageData):
         try:
             self.download()
         except (URLError, RuntimeError, OSError) as error:
-            looked = ", ".join(str(self.root / folder) for folder in self.folders)
+            searched = ", ".join(str(self.root / folder) for folder in self.folders)
             raise FileNotFoundError(
-                f"{type(self).__name__} is not there (looked in {looked}) and could not be downloaded "
+                f"{type(self).__name__} was not found (searched {searched}) and could not be downloaded "
                 f"({str(error).splitlines()[0]}): put its files into one of these folders, or name another with "
                 "`data.root`"
             ) from error

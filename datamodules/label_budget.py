@@ -50,7 +50,9 @@ def subsample_labels(labels: Tensor, per_class: int, seed: int) -> Tensor:
     for label in labels[labels >= 0].unique():
         members = (labels == label).nonzero().squeeze(1)
         if len(members) < per_class:
-            raise ValueError(f"labels_per_class is {per_class}, but class {int(label)} has only {len(members)} samples")
+            raise ValueError(
+                f"`data.labels_per_class` is {per_class}, but class {int(label)} has only {len(members)} samples"
+            )
         chosen = _shuffled(members, seed)[:per_class]
         kept[chosen] = label
     return kept
@@ -66,4 +68,4 @@ def check_options(batch_size: int, val_fraction: float, labels_per_class: int | 
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
     if labelled_only and labels_per_class is None:
-        raise ValueError("labelled_only needs labels_per_class")
+        raise ValueError("`data.labelled_only` needs `data.labels_per_class`")

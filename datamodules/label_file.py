@@ -61,17 +61,17 @@ def read_labels(file: Path, task: Task) -> LabelFile:
         seen[cells[0]] = line
     if task == "regression":
         return LabelFile(lines[0][1][1:], {cells[0]: _numbers(cells[1:], file, line) for line, cells in lines[1:]})
-    said = {cells[0]: [name for name in cells[1].split(";") if name.strip()] for _, cells in lines[1:]}
+    names_of = {cells[0]: [name for name in cells[1].split(";") if name.strip()] for _, cells in lines[1:]}
     if task == "classification":
-        said = {cells[0]: [cells[1]] for _, cells in lines[1:] if cells[1]}
-    names = class_order({name.strip() for found in said.values() for name in found})
+        names_of = {cells[0]: [cells[1]] for _, cells in lines[1:] if cells[1]}
+    names = class_order({name.strip() for found in names_of.values() for name in found})
     if len(names) < (2 if task == "classification" else 1):
         raise ValueError(f"{file} names {len(names)} class(es): nothing to tell apart")
     number = {name: i for i, name in enumerate(names)}
     if task == "classification":
-        return LabelFile(names, {path: torch.tensor(number[found[0]]) for path, found in said.items()})
+        return LabelFile(names, {path: torch.tensor(number[found[0]]) for path, found in names_of.items()})
     return LabelFile(
-        names, {path: _marks([number[n.strip()] for n in found], len(names)) for path, found in said.items()}
+        names, {path: _multi_hot([number[n.strip()] for n in found], len(names)) for path, found in names_of.items()}
     )
 
 
@@ -85,7 +85,7 @@ def _numbers(cells: list[str], file: Path, line: int) -> Tensor:
     return values
 
 
-def _marks(places: list[int], count: int) -> Tensor:
+def _multi_hot(indices: list[int], count: int) -> Tensor:
     marks = torch.zeros(count)
-    marks[places] = 1.0
+    marks[indices] = 1.0
     return marks

@@ -38,6 +38,7 @@ class ShardedSampler(DistributedSampler):
         self.period = period
 
     def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, which decides order and seeds; it repeats after ``period``."""
         super().set_epoch(epoch % self.period if self.period else epoch)
 
     def indices(self) -> Tensor:
@@ -73,9 +74,11 @@ class Resumable:
     _position = 0  # batches given out in this one
 
     def state_dict(self) -> dict[str, Any]:
+        """The number of batches that were given out in this epoch."""
         return {"position": self._position % max(1, len(self))}  # type: ignore[arg-type]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin the next iteration after as many batches as a ``state_dict`` says."""
         self._start = state["position"]
 
     def _take_start(self) -> int:
@@ -93,7 +96,7 @@ class TensorLoader(Resumable):
         sampler: sampler that gives the order.
 
     Yields:
-        {name: (B, ...)}, ``index`` (B,) long, the samples' places, and ``seed``, an int for the batch's augmentation.
+        {name: (B, ...)}, ``index`` (B,) long, the samples' indices, and ``seed``, an int for the batch's augmentation.
     """
 
     def __init__(self, tensors: dict[str, Tensor], batch_size: int, sampler: ShardedSampler) -> None:

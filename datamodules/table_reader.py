@@ -1,4 +1,4 @@
-"""Reading tables of numbers: what cannot be used is said by row and column, and nothing is dropped in silence."""
+"""Reading tables of numbers: what cannot be used is named by row and column, and nothing is dropped in silence."""
 
 import csv
 import importlib
@@ -142,14 +142,14 @@ def _table(names: list[str], cells: Any, given: Any, wanted: list[str], source: 
     columns = given.shape[1] if isinstance(given, np.ndarray) and given.ndim == 2 else len(wanted)
     if columns > 1 and task == "classification":
         raise ValueError(f"{columns} columns of labels: say what they are of, `data.task` multilabel or regression")
-    places = [_column_index(names, label, "label", source) for label in wanted]
-    if places:
-        given = [[row[i] for i in places] for row in cells]
-        cells = [[cell for i, cell in enumerate(row) if i not in places] for row in cells]
-    labelled = [names[i] for i in places]
-    names = [name for i, name in enumerate(names) if i not in places]
+    indices = [_column_index(names, label, "label", source) for label in wanted]
+    if indices:
+        given = [[row[i] for i in indices] for row in cells]
+        cells = [[cell for i, cell in enumerate(row) if i not in indices] for row in cells]
+    labelled = [names[i] for i in indices]
+    names = [name for i, name in enumerate(names) if i not in indices]
     if task == "classification":
-        classes, labels = _classes([row[0] for row in given] if places else given) if given is not None else ([], None)
+        classes, labels = _classes([row[0] for row in given] if indices else given) if given is not None else ([], None)
     else:
         classes, labels = _columns(given, labelled, source, task)
     return Table(_as_numbers(cells, names, source), names, labels, classes)

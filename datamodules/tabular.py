@@ -109,11 +109,11 @@ class Vectors(SplitDataModule):
         rows, labels = self.table.rows, self.table.labels
         strata = labels if labels is not None and labels.ndim == 1 else torch.zeros(len(rows), dtype=torch.long)
         rest, test = stratified_split(strata, _TEST, seed=0)
-        train, val = (rest[places] for places in stratified_split(strata[rest], self.val_fraction, self.seed))
+        train, val = (rest[chosen] for chosen in stratified_split(strata[rest], self.val_fraction, self.seed))
         mean, std = self._given(self.scale) if self.scale else self._own_scale(rows[train])
-        places = {"train": train, "val": val, "test": test}
-        scaled = {name: ((rows[place] - mean) / std).float() for name, place in places.items()}
-        known = {} if labels is None else {name: labels[place] for name, place in places.items()}
+        indices = {"train": train, "val": val, "test": test}
+        scaled = {name: ((rows[index] - mean) / std).float() for name, index in indices.items()}
+        known = {} if labels is None else {name: labels[index] for name, index in indices.items()}
         return Splits(*self._with_budget(scaled, known), mean, std)
 
     def _check_enough(self) -> None:

@@ -237,7 +237,7 @@ def choose_vocabulary(text: NumberedText, min_count: int, max_vocab: int | None)
     if not len(kept):
         top = order[0]
         raise ValueError(
-            f"min_count {min_count} leaves no word: of {len(counts):,} different words the most frequent, "
+            f"`data.min_count` {min_count} leaves no word: of {len(counts):,} different words the most frequent, "
             f"{text.words[top]!r}, occurs {counts[top]:,} times; set `data.min_count` to {counts[top]} or lower"
         )
     return {text.words[i]: int(counts[i]) for i in kept.tolist()}

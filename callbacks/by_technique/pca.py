@@ -65,19 +65,19 @@ def component_grid(mean: Tensor, components: Tensor, ratio: Tensor) -> Figure:
     height, width = mean.shape[1:]
     side = 1.25
     figure = Figure(figsize=(max(columns, 4) * side, rows * (side * height / width + 0.22) + 0.4), layout="constrained")
-    places = figure.subplots(rows, columns, squeeze=False).flat
-    for place in places:
-        place.set_axis_off()
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for panel in panels:
+        panel.set_axis_off()
     low, high = mean.min(), mean.max()
     grey = len(mean) == 1
     shown = (mean - low) / (high - low).clamp_min(1e-12)
-    places[0].imshow(shown.permute(1, 2, 0).numpy(), cmap="gray" if grey else None, vmin=0, vmax=1)
-    places[0].set_title("mean", fontsize=8, pad=2)
+    panels[0].imshow(shown.permute(1, 2, 0).numpy(), cmap="gray" if grey else None, vmin=0, vmax=1)
+    panels[0].set_title("mean", fontsize=8, pad=2)
     for i, component in enumerate(components):
         largest = component.abs().max().clamp_min(1e-12)
         image = (0.5 + 0.5 * component / largest).permute(1, 2, 0).numpy()
-        places[i + 1].imshow(image, cmap="RdBu_r" if grey else None, vmin=0, vmax=1)
-        places[i + 1].set_title(f"{i + 1}: {ratio[i]:.1%}", fontsize=8, pad=2)
+        panels[i + 1].imshow(image, cmap="RdBu_r" if grey else None, vmin=0, vmax=1)
+        panels[i + 1].set_title(f"{i + 1}: {ratio[i]:.1%}", fontsize=8, pad=2)
     signs = "red positive, blue negative" if grey else "grey is zero"
     figure.suptitle(f"principal components and their explained variance ({signs})", fontsize=10)
     return figure

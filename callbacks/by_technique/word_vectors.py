@@ -118,7 +118,7 @@ def analogies(keyed: Any) -> float | None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """gensim tells every unknown pair, and scipy every constant one."""
+    """Without the warnings of gensim for every unknown pair, and of scipy for every constant one."""
     log = logging.getLogger("gensim")
     before = log.level
     log.setLevel(logging.ERROR)
@@ -160,8 +160,8 @@ def word_map(keyed: Any, words: list[str]) -> Figure:
     figure = Figure(figsize=(12, 10), layout="constrained")
     axes = figure.add_subplot()
     axes.scatter(x, y, s=3, color="0.8")
-    for word, place in zip(words, zip(x, y, strict=True), strict=True):
-        axes.annotate(word, place, fontsize=8, ha="center", va="center")
+    for word, position in zip(words, zip(x, y, strict=True), strict=True):
+        axes.annotate(word, position, fontsize=8, ha="center", va="center")
     axes.set_axis_off()
     axes.set_title(f"{len(words)} frequent words, similar ones near each other (t-SNE)", fontsize=11)
     return figure

@@ -1,4 +1,4 @@
-"""Did pretraining pay? Measures of features while they are learned, beside what is to be had without learning."""
+"""Did pretraining pay? Measures of features while they are learned, compared with what needs no learning."""
 
 import copy
 import logging

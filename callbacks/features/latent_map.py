@@ -50,14 +50,14 @@ class LatentMap(FigureCallback):
         self._features, self._labels = [], []
         if len(features) < 3 or not features.isfinite().all():
             return
-        place, share = principal_plane(features)
-        save_figure(_map_figure(place, labels, share), self.folder, "latent_map")
+        points, share = principal_plane(features)
+        save_figure(_map_figure(points, labels, share), self.folder, "latent_map")
 
 
-def _map_figure(place: Tensor, labels: Tensor, share: float) -> Figure:
+def _map_figure(points: Tensor, labels: Tensor, share: float) -> Figure:
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.add_subplot()
-    x, y = place.unbind(1)
+    x, y = points.unbind(1)
     unknown = labels < 0
     axes.scatter(x[unknown], y[unknown], s=6, color="0.7", linewidths=0)
     if not unknown.all():
@@ -66,7 +66,7 @@ def _map_figure(place: Tensor, labels: Tensor, share: float) -> Figure:
         known = axes.scatter(x[~unknown], y[~unknown], s=8, c=labels[~unknown], cmap=colours, linewidths=0)
         axes.legend(*known.legend_elements(num=None if few else 10), title="label", fontsize=8)  # type: ignore[arg-type]
     axes.set_title(
-        f"features of {len(place)} inputs on the first two principal components ({share:.0%} of the variance)",
+        f"features of {len(points)} inputs on the first two principal components ({share:.0%} of the variance)",
         fontsize=10,
     )
     axes.set_aspect("equal", adjustable="datalim")

@@ -26,7 +26,7 @@ class Classification(FigureCallback):
 
     Of a classification ``confusion.png``, ``calibration.png`` (accuracy by confidence) and, of images, ``wrong.png``:
     the misclassified ones with the highest confidence. Of a multi-label problem ``precision.png``, the average
-    precision by class; of a regression ``predicted.png``, predicted values beside true ones.
+    precision by class; of a regression ``predicted.png``, predicted values against true ones.
 
     Args:
         images: number of misclassified images shown at most.

@@ -48,10 +48,10 @@ def confusion(probabilities: Tensor, labels: Tensor, names: list[str]) -> Figure
 
 def _most_confused(counts: Tensor, names: list[str]) -> str:
     off = counts.clone().fill_diagonal_(0)
-    amount, place = off.flatten().max(0)
+    amount, index = off.flatten().max(0)
     if not amount:
         return ""
-    row, column = divmod(int(place), len(names))
+    row, column = divmod(int(index), len(names))
     return f"most frequent error: {_short(names[row])} predicted as {_short(names[column])} ({amount} times)"
 
 
@@ -71,7 +71,7 @@ def calibration(probabilities: Tensor, labels: Tensor) -> Figure:
     above.set_ylabel("accuracy")
     above.set_ylim(0, 1)
     word = "overconfident" if confidence.mean() > right.mean() else "underconfident"
-    above.set_title(f"expected calibration error {error:.3f}:\n{word} on the whole", fontsize=9)
+    above.set_title(f"expected calibration error {error:.3f}:\n{word} overall", fontsize=9)
     below.bar(middle, count, 1 / _BINS, color=_DARK, edgecolor="white")
     below.set_ylabel("samples")
     below.set_xlabel("confidence (probability of the predicted class)")
@@ -87,22 +87,22 @@ def wrong_images(x: Tensor, probabilities: Tensor, labels: Tensor, names: list[s
     columns = min(6, len(x))
     rows = -(-len(x) // columns)
     figure = Figure(figsize=(max(4.0, 1.55 * columns), 1.95 * rows + 0.4), layout="constrained")
-    places = figure.subplots(rows, columns, squeeze=False).flat
-    for place in places:
-        place.set_axis_off()
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for panel in panels:
+        panel.set_axis_off()
     confidence, predicted = probabilities.max(1)
     for i, image in enumerate(x):
         grey = len(image) == 1
-        places[i].imshow(image.permute(1, 2, 0).numpy(), cmap="gray" if grey else None, vmin=0, vmax=1)
+        panels[i].imshow(image.permute(1, 2, 0).numpy(), cmap="gray" if grey else None, vmin=0, vmax=1)
         name, true = _short(names[int(predicted[i])]), _short(names[int(labels[i])])
         text = f"pred {name} ({100 * confidence[i]:.0f} %)\ntrue {true}"
-        places[i].set_title(text, fontsize=7, pad=2)
+        panels[i].set_title(text, fontsize=7, pad=2)
     figure.suptitle("misclassified with the highest confidence", fontsize=10)
     return figure
 
 
 def precision_bars(probabilities: Tensor, labels: Tensor, names: list[str]) -> Figure:
-    """Average precision by class of a multi-label problem, beside each class's prevalence: labels (N, C)."""
+    """Average precision by class of a multi-label problem, with each class's prevalence: labels (N, C)."""
     classes = len(names)
     each = multilabel_average_precision(probabilities, labels, classes, average="none")
     each = torch.where(labels.any(0), each, torch.nan)  # of what never occurs there is none

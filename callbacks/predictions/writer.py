@@ -30,7 +30,7 @@ class Predictions(BasePredictionWriter):
 
     def __init__(self) -> None:
         super().__init__("batch")
-        self._places: list[Tensor] = []
+        self._indices: list[Tensor] = []
         self._outputs: list[Tensor] = []
         self._folder = Path()
 
@@ -48,30 +48,30 @@ class Predictions(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Keep a batch's outputs and places."""
+        """Keep a batch's outputs and indices."""
         if not isinstance(prediction, Tensor):
             return
         count = sum(map(len, self._outputs))
-        places = batch.get(INDEX) if isinstance(batch, dict) else None
-        if places is None:  # of somebody else's loader: one after the other
-            places = torch.tensor(batch_indices or range(count, count + len(prediction)))
-        self._places.append(places.cpu())
+        indices = batch.get(INDEX) if isinstance(batch, dict) else None
+        if indices is None:  # of somebody else's loader: one after the other
+            indices = torch.tensor(batch_indices or range(count, count + len(prediction)))
+        self._indices.append(indices.cpu())
         self._outputs.append(prediction.flatten(1).float().cpu())
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self._outputs:
             return
         device = trainer.strategy.root_device
-        both = (torch.cat(kept).to(device) for kept in (self._places, self._outputs))
-        places, outputs = (gather_rows(kept, trainer.world_size).cpu() for kept in both)
-        self._places, self._outputs = [], []
+        both = (torch.cat(kept).to(device) for kept in (self._indices, self._outputs))
+        indices, outputs = (gather_rows(kept, trainer.world_size).cpu() for kept in both)
+        self._indices, self._outputs = [], []
         if not trainer.is_global_zero:
             return
-        if not len(places):
+        if not len(indices):
             raise ValueError("nothing to predict: not one sample could be read")
-        order, first = np.unique(places.numpy(), return_index=True)  # a process may have had another's sample, too
+        order, first = np.unique(indices.numpy(), return_index=True)  # a process may have had another's sample, too
         names = list(getattr(getattr(trainer, "datamodule", None), "names", None) or [])
-        rows = [names[place] if place < len(names) else place for place in order.tolist()]
+        rows = [names[index] if index < len(names) else index for index in order.tolist()]
         path = self._write(pl_module, rows, outputs[torch.from_numpy(first)])
         print(f"{len(rows):,} predictions in {path}", flush=True)
 

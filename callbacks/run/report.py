@@ -22,7 +22,7 @@ class RunReport(pl.Callback):
     """``report.html`` in the run's folder: results, curves, figures, the command, versions, seed, data fingerprint.
 
     Needs a logger that writes ``metrics.csv`` (Lightning's ``CSVLogger``); with another nothing is written. What the
-    page says of the run beside its metrics is in ``run.json``.
+    page says of the run other than its metrics is in ``run.json``.
 
     Args:
         interval: seconds between pages at least; writing them takes a thirtieth of the time at most.

@@ -47,7 +47,7 @@ class Run(NamedTuple):
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read what there is; a line that is not whole yet, or a cell that is no number, is passed over.
+    """Read what there is; a line that is not complete yet, or a cell that is no number, is passed over.
 
     Raises:
         FileNotFoundError: the folder, or ``metrics.csv`` in it, is missing.

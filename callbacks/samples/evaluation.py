@@ -1,4 +1,4 @@
-"""Are the samples good, of every kind, and new? Measured while they are learned, beside what real images reach."""
+"""Are the samples good, of every kind, and new? Measured while they are learned, compared with real images."""
 
 import logging
 import math
@@ -229,7 +229,7 @@ class Generation(FigureCallback):
         n, all_training = len(held_out.images), len(self._train.images)
         about = f"{self._extractor.about}{accuracy}; sha256 {self._extractor.checksum()}"
         self.facts["feature_extractor"] = about
-        self.facts["scored"] = f"{n:,} samples, beside {n:,} held-out images, against {all_training:,} training images"
+        self.facts["scored"] = f"{n:,} samples and {n:,} held-out images, against {all_training:,} training images"
 
     def _too_few(self, which: str, count: int) -> bool:
         self._warn(f"samples are not scored: there are {count} {which} images, {_FEWEST} are needed")

@@ -37,13 +37,13 @@ class ConvFeatureExtractor(nn.Module):
         super().__init__()
         channels, *sides = shape
         first = 2 if max(sides) > 16 else 1
-        places = math.prod(-(-side // (4 * first)) for side in sides)
+        positions = math.prod(-(-side // (4 * first)) for side in sides)
         self.shape, self.classes = tuple(shape), classes
         self.trunk = nn.Sequential(
             nn.Conv2d(channels, 16, 3, first, 1), nn.ReLU(),
             nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
             nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(), nn.Flatten(),
-            nn.Linear(64 * places, self.num_features), nn.ReLU(),
+            nn.Linear(64 * positions, self.num_features), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Linear(self.num_features, max(classes, 1))
         self.centre: Tensor

@@ -1,4 +1,4 @@
-"""Figures of samples beside real images, and beside the training images that they are nearest to."""
+"""Figures of samples next to real images, and to the training images that they are nearest to."""
 
 import torch
 from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ def real_and_fake(real: Tensor, fake: Tensor, caption: str) -> Figure:
 
 
 def nearest_training(samples: Tensor, train: Tensor, distance: Tensor, held_out: Tensor, share: float) -> Figure:
-    """The samples that are nearest to a training image above that image, and all distances beside those of
+    """The samples that are nearest to a training image above that image, and all distances with those of
     held-out images.
 
     Args:
@@ -48,7 +48,7 @@ def nearest_training(samples: Tensor, train: Tensor, distance: Tensor, held_out:
     fifth = torch.quantile(held_out.float(), 0.05).item()
     below.axvline(fifth, color="#d1742a", lw=1, label="5th percentile of held-out")
     below.set_title(
-        f"distance to the nearest training image: {share:.1%} of the samples are left of the line (5 % if new)",
+        f"distance to the nearest training image: {share:.1%} of the samples are below the line (5 % if new)",
         fontsize=10,
     )
     below.set_yticks([])

@@ -64,7 +64,7 @@ def test_measured_while_training_and_testing(tmp_path, cache):
     assert found["test/fid"] > 10 * found["test/fid_real"] and found["test/class_kl_real"] < 0.05
     for name in ("real_and_fake", "nearest_training"):
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
-    assert "beside 359 held-out images, against 1,295 training images" in callback.facts["scored"]
+    assert "and 359 held-out images, against 1,295 training images" in callback.facts["scored"]
     (file,) = Path(cache).iterdir()
     assert load_extractor(file).checksum() in callback.facts["feature_extractor"]
 
