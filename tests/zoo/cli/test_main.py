@@ -1,5 +1,7 @@
+import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 
 import pytest
 from conftest import ROOT
@@ -34,3 +36,12 @@ def test_help_lists_and_mistakes_are_answered_before_anything_heavy_is_loaded(wo
     done = subprocess.run([sys.executable, "-c", CODE, *words], cwd=ROOT, capture_output=True, text=True)
     assert says in done.stdout + done.stderr and "AssertionError" not in done.stderr
     assert done.returncode == (2 if done.stderr else 0)
+
+
+def test_no_file_imports_one_that_imports_it():
+    graph = {}
+    for path in (ROOT / "zoo" / "cli").glob("*.py"):
+        imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        names = [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
+        graph[path.stem] = {name.split(".")[2] for name in names if name.startswith("zoo.cli.")}
+    assert list(TopologicalSorter(graph).static_order())[-1] == "__init__"

@@ -1,0 +1,41 @@
+import importlib
+import sys
+
+import pytest
+
+from zoo.core.shared_packages import SharedPackages
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Ours and theirs, which hold a package of one name; theirs is on the path."""
+    for side in ("ours", "theirs"):
+        (tmp_path / side / "shared_x").mkdir(parents=True)
+        (tmp_path / side / f"shared_x/{side}.py").write_text(f"WHO = '{side}'\n")
+        (tmp_path / side / "shared_x/both.py").write_text(f"WHO = '{side}'\n")
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.syspath_prepend(tmp_path / "theirs")
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shared_x"]:
+        del sys.modules[name]
+
+
+def who(name):
+    return importlib.import_module(f"shared_x.{name}").WHO
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("package", [False, True], ids=["namespace", "package"])
+def test_modules_of_both_are_found_whoever_is_first(folders, package, early):
+    if package:
+        (folders / "theirs/shared_x/__init__.py").touch()
+    if early:
+        importlib.import_module("shared_x")
+    for _ in range(2):  # a second one does no harm
+        SharedPackages(folders / "ours", ["shared_x"]).install()
+    assert [who(name) for name in ("ours", "theirs", "both")] == ["ours", "theirs", "ours"]
+
+
+def test_only_names_that_are_shared(folders):
+    finder = SharedPackages(folders / "ours", ["shared_y"])
+    assert finder.find_spec("shared_x") is None and finder.find_spec("shared_y") is None
