@@ -166,6 +166,7 @@ sys.exit(len(multiprocessing.active_children()))
 """
 
 
+@pytest.mark.long
 def test_two_processes_stream(tmp_path):
     """Each its own share, which Lightning must not divide again; the workers end with the run."""
     for i in range(20):

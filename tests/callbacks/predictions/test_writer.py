@@ -58,6 +58,7 @@ trainer.predict(module(), Digits(batch_size=50), return_predictions=False)
 """
 
 
+@pytest.mark.long
 def test_two_processes_write_one_file(tmp_path):
     """Of 359 samples one goes to both."""
     here = str(ROOT / "tests/callbacks/predictions")

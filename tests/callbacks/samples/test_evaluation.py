@@ -271,6 +271,7 @@ if trainer.is_global_zero:
 """
 
 
+@pytest.mark.long
 def test_two_processes_score_as_one_does(tmp_path, cache):
     for devices in (1, 2):
         script = tmp_path / f"{devices}.py"

@@ -451,6 +451,7 @@ for run in "ab":
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("data", [{}, {"flip": True, "views": 1}])
 def test_two_processes_share_a_cache(teacher, tmp_path, data):
     names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path), "teacher": teacher, "data": data}
@@ -465,6 +466,7 @@ def test_two_processes_share_a_cache(teacher, tmp_path, data):
     assert first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+@pytest.mark.long
 def test_two_processes_agree_with_one(teacher, tmp_path):
     names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path), "teacher": teacher}
     script = TWO.replace('kd=1.0, crd=0.1,\n                                 cache={folder!r} + "/cache"', "kd=1.0")

@@ -232,7 +232,8 @@ def test_resumes_with_the_probe_behind_it(pretrained, tmp_path):
 
 
 def test_unlabelled_samples_change_nothing(pretrained, tmp_path):
-    options = {"backbone": pretrained, "mode": "probe", "class_weights": "balanced"}
+    # At the default penalty the optimum is so flat that rounding decides where in it the probe ends.
+    options = {"backbone": pretrained, "mode": "probe", "class_weights": "balanced", "probe_l2": 5.0}
     module, _, _ = fitted(tmp_path, **options)
     with_rest, _, _ = fitted(tmp_path, digits(labelled_only=False, batch_size=128), **options)
     torch.testing.assert_close(with_rest.head.weight, module.head.weight, rtol=0.02, atol=2e-3)
@@ -254,6 +255,7 @@ fit.save_checkpoint({folder!r} + "/two.ckpt")
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["probe", "gradual"])
 def test_two_processes_do_what_one_does(mode, pretrained, tmp_path):
     """Features and labels of both are gathered; frozen stages do not keep DDP waiting."""

@@ -90,6 +90,7 @@ def one_step(folder, batch_size, **options):
     return fit
 
 
+@pytest.mark.long
 def test_two_processes_take_one_process_step(tmp_path):
     """Adam's first step is the gradient's sign, so what is compared is what Adam remembers: the gradients' mean."""
     script = tmp_path / "two.py"

@@ -261,6 +261,7 @@ fit.save_checkpoint({folder!r} + "/end.ckpt")
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bytes_, method", [(True, "exact"), (False, "exact"), (False, "sketch")])
 def test_two_processes_give_what_one_gives(tmp_path, bytes_, method):
     names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path)}

@@ -159,6 +159,7 @@ def news(seed, batch_size, **options):
     return fit.callback_metrics["val/loss"].item()
 
 
+@pytest.mark.long
 def test_two_processes_learn_what_one_does(tmp_path):
     """Other words of noise, so not the same numbers; but no further from one process than its seeds are apart."""
     script = tmp_path / "two.py"

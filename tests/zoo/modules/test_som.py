@@ -186,6 +186,7 @@ class Save(pl.Callback):
             trainer.save_checkpoint(self.folder + "/middle.ckpt")
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_two_processes_leaves_each_its_own_sums(tmp_path):
     """Reducing in place would leave every process the sums of all, which the epoch's end would add up again."""
     script = tmp_path / "two.py"
