@@ -26,7 +26,8 @@ class Classification(FigureCallback):
 
     Of a classification ``confusion.png``, ``calibration.png`` (accuracy by confidence) and, of images, ``wrong.png``:
     the misclassified ones with the highest confidence. Of a multi-label problem ``precision.png``, the average
-    precision by class; of a regression ``predicted.png``, predicted values against true ones.
+    precision by class; of a regression ``predicted.png``, predicted values against true ones. A task of one's own has
+    the figures of a classification if its labels are classes, otherwise none.
 
     Args:
         images: number of misclassified images shown at most.
@@ -62,7 +63,7 @@ class Classification(FigureCallback):
         x, predictions, labels = batch[input_key_of(module)][known], predictions[known], labels[known]
         self._predictions.append(predictions)
         self._labels.append(labels)
-        if module.hparams.task == "classification" and x.ndim == 4 and x.shape[1] in (1, 3):
+        if _of_classes(labels) and x.ndim == 4 and x.shape[1] in (1, 3):
             self._keep_wrong(x, predictions, labels)
 
     def _keep_wrong(self, x: Tensor, probabilities: Tensor, labels: Tensor) -> None:
@@ -89,10 +90,14 @@ class Classification(FigureCallback):
             save_figure(scatter(predictions, labels, names), self.folder, "predicted")
         elif task == "multilabel":
             save_figure(precision_bars(predictions, labels.long(), names), self.folder, "precision")
-        else:
+        elif _of_classes(labels):
             save_figure(confusion(predictions, labels, names), self.folder, "confusion")
             save_figure(calibration(predictions, labels), self.folder, "calibration")
             if worst is not None and len(worst[0]):
                 order = worst[1].amax(1).argsort(descending=True)[: self.images]
                 x, probabilities, truth = (kept[order] for kept in worst)
                 save_figure(wrong_images(denormalised(x, trainer), probabilities, truth, names), self.folder, "wrong")
+
+
+def _of_classes(labels: Tensor) -> bool:
+    return labels.ndim == 1 and not labels.is_floating_point()

@@ -18,8 +18,8 @@ from zoo.core.distributed import gather_rows
 
 class Predictions(BasePredictionWriter):
     """``predictions.csv`` of a module that has ``classify(x)``: for each sample its path, the predicted class, and the
-    probability of every class; of a regression its values. Of any other module ``codes.npy`` (N, D), and where
-    there are paths ``paths.csv``.
+    probability of every class; of a regression, or a task of one's own, its values. Of any other module ``codes.npy``
+    (N, D), and where there are paths ``paths.csv``.
 
     Samples are in the data's order, each once, on however many processes they were predicted. A path is the number of
     the sample where the datamodule has no ``names``.
@@ -91,12 +91,12 @@ def as_table(rows: list[Any], outputs: Tensor, task: str, class_names: list[str]
     Args:
         rows: names of the samples.
         outputs: probabilities (N, C), or values of a regression.
-        task: task of the module, "classification", "multilabel" or "regression".
+        task: task of the module, "classification", "multilabel", "regression" or another.
         class_names: names of the C classes, or none.
     """
     numbers = [[f"{value:.6g}" for value in line] for line in outputs.tolist()]
     names = class_names or [str(i) for i in range(outputs.shape[1])]
-    if task == "regression":
+    if task not in ("classification", "multilabel"):
         header = ["path", *(class_names or [f"value_{i}" for i in range(outputs.shape[1])])]
         return [header, *([row, *line] for row, line in zip(rows, numbers, strict=True))]
     if task == "multilabel":

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from conftest import quiet_trainer
@@ -53,6 +55,21 @@ def test_idle_where_nothing_is_classified_or_labelled(tmp_path):
     module = FinetuneModule(SHAPE, 10, backbone="conv")
     unlabelled = DataLoader(TensorDataset(torch.rand(9, *SHAPE), torch.full((9,), -1)), 4)
     assert figures_of(tmp_path, module, unlabelled) == []
+
+
+@pytest.mark.parametrize(
+    ("label", "figures"), [(torch.arange(20) % 3, ["calibration.png", "confusion.png"]), (torch.rand(20, 3), [])]
+)
+def test_a_task_of_ones_own_has_figures_if_its_labels_are_classes(label, figures, tmp_path):
+    module = FinetuneModule((5,), 3, backbone="mlp")
+    callback = Classification()
+    trainer = SimpleNamespace(is_global_zero=True, world_size=1)
+    module.hparams.task = "mine.Task"
+    outputs = {"prediction": torch.rand(20, 3), "label": label}
+    callback.folder = tmp_path
+    callback.collect(module, {"input": torch.randn(20, 5), "label": label}, 0, outputs)
+    callback.draw(trainer, module)
+    assert sorted(path.name for path in tmp_path.iterdir()) == figures
 
 
 def test_idle_where_a_module_says_no_task(tmp_path):

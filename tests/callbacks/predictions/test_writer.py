@@ -126,3 +126,8 @@ def test_tables(task, names, lines):
 def test_several_classes_at_once():
     lines = as_table([7], torch.tensor([[0.6, 0.2, 0.9]]), "multilabel", [])
     assert lines == [["path", "class", "0", "1", "2"], [7, "0;2", "0.6", "0.2", "0.9"]]
+
+
+def test_a_task_of_ones_own_has_its_values():
+    lines = as_table(["a.png"], torch.tensor([[0.25, 3.0]]), "mine.Task", ["x", "y"])
+    assert lines == [["path", "x", "y"], ["a.png", "0.25", "3"]]
