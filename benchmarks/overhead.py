@@ -26,7 +26,7 @@ from datamodules.loader import ShardedSampler, TensorLoader
 from zoo.cli.lightning import NoProfiler
 from zoo.core.base import ZooModule
 from zoo.core.checkpoint import AtomicCheckpointIO
-from zoo.core.optim import adamw
+from zoo.core.optim import configure
 
 INPUT, OUTPUT, BATCH = 32, 2, 64
 
@@ -46,7 +46,7 @@ class OneLayer(ZooModule):
 
     def configure_optimizers(self) -> Any:
         """The zoo's default."""
-        return adamw(self, 1e-3, 0.0)
+        return configure(self, "adamw", "constant", 1e-3)
 
 
 def batches(steps: int) -> TensorLoader:

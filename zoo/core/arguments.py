@@ -1,5 +1,9 @@
 """Arguments out of their range, refused by name."""
 
+from collections.abc import Iterable
+
+from zoo.core.suggest import did_you_mean
+
 
 def at_least(least: float, **values: float) -> None:
     """Raise a ``ValueError`` that names the first value below ``least``, or that is no number."""
@@ -20,3 +24,19 @@ def between(low: float, high: float, **values: float) -> None:
     for name, value in values.items():
         if not low <= value <= high:
             raise ValueError(f"{name} must be {low:g} to {high:g}; got {value}")
+
+
+def below(bound: float, **values: float) -> None:
+    """The same for those that are not under ``bound``."""
+    for name, value in values.items():
+        if not value < bound:
+            raise ValueError(f"{name} must be below {bound:g}; got {value}")
+
+
+def one_of(names: Iterable[str], **values: str) -> None:
+    """The same for those that are none of some names; the nearest is proposed."""
+    known = list(names)
+    for name, value in values.items():
+        if value not in known:
+            hint = did_you_mean(str(value), known)
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}{hint}")

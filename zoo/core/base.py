@@ -1,20 +1,21 @@
-"""What every module shares: steps around ``loss``, randomness that repeats, checkpoints that know their owner."""
+"""What every module shares: steps around ``loss``, reproducible randomness, checkpoints that know their owner."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from zoo.core.batch import INPUT, as_mapping
-from zoo.core.checkpoint import add_metadata, validate_checkpoint_owner
+from zoo.core.batch import INPUT, as_mapping, require
+from zoo.core.checkpoint import add_metadata, read_renamed_options, rename_tensors, validate_checkpoint_owner
 from zoo.core.renamed import RenamedOptions
 from zoo.functional.randomness import seed_generator
 
 
 class ZooModule(pl.LightningModule, metaclass=RenamedOptions):
-    """Define ``loss(batch) -> (loss, dict to log)`` and ``configure_optimizers``, and it trains.
+    """Define ``loss(batch) -> (loss, dict to log)``, ``encode`` and ``configure_optimizers``, and it trains.
 
     The best checkpoint has the least (``monitor_mode`` "min") or the most ("max") of the metric ``monitor``. Each step
     seeds torch's generator from (seed, epoch, batch, rank), so that a resumed run repeats the unbroken one.
@@ -30,13 +31,16 @@ class ZooModule(pl.LightningModule, metaclass=RenamedOptions):
     takes_tuples: ClassVar[bool] = True  # (input, label) pairs from any loader are enough
     stops_exactly: ClassVar[bool] = True  # stopped in mid-epoch, it goes on as if it had not been
 
+    renamed: ClassVar[dict[str, str]] = {}  # options, old name to new
+    renamed_tensors: ClassVar[dict[str, str]] = {}  # beginnings of names in the state, old to new
     hparams: Any  # plain values; Lightning declares a mapping, but it has attributes too
-    divergence_hint = "try a lower lr (--model.lr), --trainer.gradient_clip_val 1, or --trainer.precision 32-true"
+    divergence_hint = "try a lower `lr`, `trainer.gradient_clip_val` 1, or `trainer.precision` 32-true"
 
     def __init__(self) -> None:
         super().__init__()
         self._seed, self._steps = torch.initial_seed() % 2**31, 0
         self._sums: dict[str, Tensor] = {}  # since the last record, on the device: reading them would stall a GPU
+        self._outputs: dict[str, Tensor] | None = None  # of an evaluation step
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets a string attribute some forty times a step; torch's way through its registries is long.
@@ -46,8 +50,12 @@ class ZooModule(pl.LightningModule, metaclass=RenamedOptions):
             super().__setattr__(name, value)
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The technique: from a batch the scalar to minimise, and scalars to log tmp_path it."""
+        """The technique: from a batch the scalar to minimise, and scalars to log beside it."""
         raise NotImplementedError(f"{type(self).__name__} must define loss(batch)")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs (B, ...) to features (B, D), by ``encode``."""
+        return self.encode(x)  # type: ignore[no-any-return, operator]
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         seed_generator(self.device, self._seed, self.current_epoch, batch_idx, self.global_rank)
@@ -68,21 +76,56 @@ class ZooModule(pl.LightningModule, metaclass=RenamedOptions):
 
     on_train_epoch_end = _record
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate("val", batch, batch_idx)
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate("val", as_mapping(batch, self.input_key), batch_idx)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate("test", batch, batch_idx)
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate("test", as_mapping(batch, self.input_key), batch_idx)
 
-    def _evaluate(self, stage: str, batch: Any, batch_idx: int) -> None:
+    def _evaluate(self, stage: str, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Log the loss; what ``loss`` kept of its work goes to the callbacks."""
         seed_generator(self.device, self._seed, -1, batch_idx, self.global_rank)  # the same noise every time
-        loss, logs = self.loss(batch := as_mapping(batch, self.input_key))
+        outputs: dict[str, Tensor] = {}
+        self._outputs = outputs
+        loss, logs = self.loss(batch)
+        self._outputs = None
         values = {f"{stage}/{name}": value for name, value in {"loss": loss, **logs}.items()}
-        self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=len(next(iter(batch.values()))))
+        size = len(batch[self.input_key]) if self.input_key in batch else None
+        self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=size)
+        return outputs
+
+    def keep(self, **outputs: Tensor) -> None:
+        """Called by ``loss``: what an evaluation step returns to callbacks, such as ``features`` (B, D), which they
+        would otherwise compute again."""
+        if self._outputs is not None:
+            self._outputs.update({name: value.detach() for name, value in outputs.items()})
+
+    def predict(self, x: Tensor) -> Tensor:
+        """What ``predict_step`` gives for inputs (B, ...): their features, unless a technique has something better."""
+        return self.encode(x)  # type: ignore[no-any-return, operator]
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.predict(require(as_mapping(batch, self.input_key), self.input_key, self))
+
+    @property
+    def training_summary(self) -> str:
+        """What learns, for the line that announces a run."""
+        return f"{sum(p.numel() for p in self.parameters() if p.requires_grad):,} parameters"
+
+    def export_artifacts(self, folder: Path) -> list[tuple[str, str]]:
+        """Write what the technique has to give beside its encoder; rows of what was written and where."""
+        return []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         add_metadata(checkpoint, self, self._seed)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         validate_checkpoint_owner(self, checkpoint)
+        rename_tensors(checkpoint, self.renamed_tensors)
         self._seed = checkpoint["zoo"]["seed"]
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
+        """Lightning's; options that were renamed since are understood, and nothing in the file is executed."""
+        options = {**read_renamed_options(cls, checkpoint_path), "weights_only": True, **options}
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)

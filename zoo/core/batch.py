@@ -59,3 +59,15 @@ def class_labels(batch: Mapping[str, Any], input_key: str = INPUT) -> Tensor:
     if labels is None or labels.ndim != 1 or labels.is_floating_point():
         return torch.full((len(x),), -1, device=x.device)
     return labels.to(x.device)
+
+
+def check_shape(x: Tensor, input_shape: Sequence[int]) -> None:
+    """Refuse inputs (B, ...) of which one sample has another shape than a module was made for.
+
+    Raises:
+        ValueError: names both shapes.
+    """
+    if tuple(x.shape[1:]) != tuple(input_shape):
+        raise ValueError(
+            f"input_shape is {tuple(input_shape)} but the batch holds inputs of shape {tuple(x.shape[1:])}"
+        )

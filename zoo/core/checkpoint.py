@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo.core.atomic import atomic_write
+from zoo.core.renamed import renamed_options
+
+FORMAT = 2  # of what checkpoints hold beside Lightning's own; 1 had no ``head``
+_NOT_OWNERS = ("zoo.core.", "zoo.base.", "zoo.gradient_free.", "zoo.modules.supervised.")  # whom techniques share
 
 
 def class_paths(module: pl.LightningModule) -> list[str]:
@@ -20,14 +25,33 @@ def class_paths(module: pl.LightningModule) -> list[str]:
 
 
 def checkpoint_metadata(module: pl.LightningModule) -> dict[str, Any]:
-    """What a checkpoint says of its owner: its classes, the arguments that no checkpoint can hold (objects), and, where
-    it has an encoder by spec, what that is: others can then rebuild it without the module."""
+    """What a checkpoint says of its owner, in plain values.
+
+    Its ``classes``; ``objects``, the arguments that no checkpoint can hold; and, for others to rebuild them without the
+    module, ``encoder``, the configuration of an encoder made by spec, and ``head``, that of a head on its features (see
+    ``SupervisedModule.head_config``).
+    """
     parameters = list(inspect.signature(type(module).__init__).parameters.values())[1:]  # without self
     arguments = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     encoder: Any = getattr(module, "encoder", None)
-    described = encoder.get_config() if getattr(encoder, "spec", None) is not None else None
-    objects = [name for name in arguments if name not in module.hparams]
-    return {"classes": class_paths(module), "objects": objects, "encoder": described}
+    by_spec = getattr(encoder, "spec", None) is not None
+    head_config: Any = getattr(module, "head_config", None)
+    return {
+        "format": FORMAT,
+        "classes": class_paths(module),
+        "objects": [name for name in arguments if name not in module.hparams],
+        "encoder": encoder.get_config() if by_spec else None,
+        "head": head_config() if callable(head_config) else None,
+    }
+
+
+def head_config(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """The ``head`` of a checkpoint's metadata, also of one written before there was any; None without a head."""
+    metadata, options = checkpoint.get("zoo", {}), checkpoint.get("hyper_parameters", {})
+    if "head" in metadata or "task" not in options:
+        return metadata.get("head")
+    names = list(options.get("class_names") or [])
+    return {"task": options["task"], "class_names": names, "wise_ft": options.get("wise_ft", 1.0)}
 
 
 def add_metadata(checkpoint: dict[str, Any], module: pl.LightningModule, seed: int) -> None:
@@ -51,18 +75,42 @@ def _keep_epoch_open(checkpoint: dict[str, Any], module: pl.LightningModule) -> 
 
 
 def validate_checkpoint_owner(module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-    """Refuse a checkpoint of another technique, or one that was made with an object not given now.
+    """Refuse a checkpoint of another technique, of a later version, or made with an object that is not given now.
 
     Raises:
-        ValueError: in both cases, naming both sides.
+        ValueError: in these cases, naming both sides.
     """
     origin = checkpoint.get("zoo", {"classes": [], "objects": []})
-    shared = set(origin["classes"]) & set(class_paths(module)) - {"zoo.core.base.ZooModule"}
+    if origin.get("format", 1) > FORMAT:
+        raise ValueError(f"this checkpoint has format {origin['format']}, of a later version of pretraining-zoo")
+    shared = {path for path in {*origin["classes"]} & {*class_paths(module)} if not path.startswith(_NOT_OWNERS)}
     if not shared:
         owner = origin["classes"][0].rpartition(".")[2] if origin["classes"] else "another program"
         raise ValueError(f"this checkpoint was written by {owner}, not by {type(module).__name__}")
     for name in set(origin["objects"]) & set(module.hparams):
         raise ValueError(f"this checkpoint was made with an object as {name!r}; load it with {name}=<that object>")
+
+
+def read_renamed_options(cls: type, path: Any) -> dict[str, Any]:
+    """Options of a checkpoint's module that have other names now, by these; {} where it has none or is not a file."""
+    renamed = renamed_options(cls)
+    if not renamed or not Path(path).is_file():
+        return {}
+    saved = read_checkpoint(path).get("hyper_parameters", {})
+    return {new: saved[old] for old, new in renamed.items() if new and old in saved and new not in saved}
+
+
+def rename_tensors(checkpoint: dict[str, Any], renamed: Mapping[str, str]) -> None:
+    """Give tensors of an older checkpoint their present names.
+
+    Args:
+        checkpoint: is changed in place.
+        renamed: beginnings of names, old to new.
+    """
+    state = checkpoint.get("state_dict", {})
+    for old, new in renamed.items():
+        for name in [name for name in state if name.startswith(old)]:
+            state[new + name.removeprefix(old)] = state.pop(name)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -78,7 +126,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} is not loaded: it is no checkpoint, or holds objects that would run code") from error
-    except Exception as error:  # what is no pickle makes the reader stumble in many ways
+    except Exception as error:  # torch.load raises many exception types on files that are not pickles
         raise ValueError(f"{path} is damaged or no checkpoint: {error}".strip().partition("\n")[0]) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path} is not a Lightning checkpoint: it has no state_dict")

@@ -10,7 +10,8 @@ from zoo.core.base import ZooModule
 
 
 class GradientFreeModule(ZooModule):
-    """A module that gathers sums in ``loss`` while training, and keeps what it learns in buffers and frozen parameters.
+    """A module that accumulates sums in ``loss`` while training, and keeps what it learns in buffers and frozen
+    parameters.
 
     Lightning counts steps, logs, writes checkpoints and resumes by its optimiser. So there is one, of a single number
     that never moves: clipping, accumulation, mixed precision, DDP and the rest work as for any other module.

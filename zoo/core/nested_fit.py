@@ -12,17 +12,17 @@ from zoo.core.checkpoint import AtomicCheckpointIO
 
 
 def fit_nested(
-    trainer: Any, module: pl.LightningModule, epochs: int | None, steps: int = -1, keep: Path | None = None
+    trainer: Any, module: pl.LightningModule, epochs: int | None, steps: int = -1, save_to: Path | None = None
 ) -> None:
     """Train another module on the training data of a trainer that is at work, which notices nothing of it.
 
     The first process trains, quietly, on its device and in its precision; then all have the weights.
 
     Args:
-        trainer: at work.
-        module: is moved to its device, and left in eval mode.
-        epochs, steps: whichever ends first; None and -1 are no limit.
-        keep: where its checkpoint is written, without the optimiser.
+        trainer: The trainer at work.
+        module: What is trained; it is moved to the trainer's device, and left in eval mode.
+        epochs, steps: Whichever ends first; None and -1 are no limit.
+        save_to: Path of a checkpoint without the optimiser, or None.
     """
     device = trainer.strategy.root_device
     if trainer.is_global_zero:
@@ -46,8 +46,8 @@ def fit_nested(
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             data = getattr(trainer, "datamodule", None)
             other.fit(module, *([copy.copy(data)] if data else [trainer.train_dataloader]))
-        if keep is not None:
-            other.save_checkpoint(keep, weights_only=True)
+        if save_to is not None:
+            other.save_checkpoint(save_to, weights_only=True)
     module.to(device).eval()
     if trainer.world_size > 1:
         state = trainer.strategy.broadcast({name: value.cpu() for name, value in module.state_dict().items()}, 0)

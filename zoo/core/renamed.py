@@ -1,4 +1,4 @@
-"""Options that were renamed: for one release the old name works, too, and is told its new one, once."""
+"""Options that were renamed or left out: for one release the old name works, too, and is told its new one, once."""
 
 import logging
 from collections.abc import Mapping
@@ -9,25 +9,28 @@ _told: set[tuple[str, str]] = set()
 
 
 def renamed_options(cls: type) -> dict[str, str]:
-    """Old names of a class's options to the present ones: the attributes ``renamed`` of the class and its parents."""
+    """Old names of a class's options to the present ones, "" for one that is gone: the attributes ``renamed`` of the
+    class and its parents."""
     return {old: new for base in reversed(cls.__mro__) for old, new in vars(base).get("renamed", {}).items()}
 
 
 def current_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a class under their present names; an old name is told its new one, once a process."""
+    """Options of a class under their present names, without those that are gone; each is told once a process."""
     renamed, found = renamed_options(cls), {}
     for name, value in options.items():
-        if name in renamed and (cls.__name__, name) not in _told:
+        new = renamed.get(name, name)
+        if new != name and (cls.__name__, name) not in _told:
             _told.add((cls.__name__, name))
-            log.warning("option %r of %s is now called %r", name, cls.__name__, renamed[name])
-        found[renamed.get(name, name)] = value
+            log.warning("option %r of %s %s", name, cls.__name__, f"is now called {new!r}" if new else "is gone")
+        if new:
+            found[new] = value
     return found
 
 
 class RenamedOptions(type):
     """Metaclass of classes whose constructors take renamed options under their old names, too.
 
-    A class says which in an attribute ``renamed``, {old name: new name}.
+    A class says which in an attribute ``renamed``, {old name: new name, or "" for an option that is gone}.
     """
 
     def __call__(cls, *args: Any, **options: Any) -> Any:

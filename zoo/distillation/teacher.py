@@ -1,21 +1,22 @@
 """Networks to learn from: read from files or trained first, checked against the data, frozen."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from zoo.core.checkpoint import read_checkpoint
-from zoo.io.backbone import check_input, load_backbone, without_head
+from zoo.core.checkpoint import head_config, read_checkpoint
+from zoo.io.backbone import check_input, resolve_backbone, without_head
 from zoo.io.encoder import load_encoder, load_state_dict_strict, submodule_state_dict
 from zoo.networks.encoder import Encoder
 from zoo.networks.layers import layer_outputs, layer_shapes
+from zoo.tasks.base import index_of_names
 
 
-class Labels(NamedTuple):
+class LabelSpace(NamedTuple):
     """What a classifier's outputs mean; ``names`` may be empty."""
 
     task: str
@@ -27,9 +28,9 @@ class Classifier(nn.Module):
     """An encoder with a linear head: (B, *input_shape) to features (B, D) and logits (B, C), or values.
 
     Args:
-        encoder: of any kind.
-        head: of its features; None until one is fitted.
-        prepare: whether inputs come as they are and get the encoder's normalisation here.
+        encoder: Encoder of any kind.
+        head: Linear layer on its features; None until one is fitted.
+        preprocess: Whether inputs come in [0, 1] and get the encoder's normalisation here.
         scale: (mean, std) of a regression's values, (C,) each.
     """
 
@@ -37,29 +38,29 @@ class Classifier(nn.Module):
         self,
         encoder: Encoder,
         head: nn.Linear | None = None,
-        prepare: bool = False,
+        preprocess: bool = False,
         scale: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.encoder, self.head, self.prepare = encoder, head, prepare
+        self.encoder, self.head, self.preprocess = encoder, head, preprocess
         mean, std = scale or (torch.zeros(()), torch.ones(()))
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.features = encoder.output_dim or encoder.feature_dim
 
     def encode(self, x: Tensor) -> Tensor:
-        """Inputs to features (B, D)."""
-        return self.encoder(self.encoder.preprocess(x) if self.prepare else x)
+        """Inputs (B, *input_shape) to features (B, D)."""
+        return self.encoder(self.encoder.preprocess(x) if self.preprocess else x)
 
-    def answer(self, features: Tensor) -> Tensor:
-        """Features to logits (B, C), or values in the target's units."""
+    def head_output(self, features: Tensor) -> Tensor:
+        """Features (B, D) to logits (B, C), or values in the target's units."""
         assert self.head is not None
         return self.head(features) * self.std + self.mean
 
-    def choose(self, places: Sequence[int]) -> None:
+    def select_classes(self, indices: Sequence[int]) -> None:
         """Keep these outputs of the head, in this order."""
         assert self.head is not None
-        head, index = nn.Linear(self.features, len(places)), torch.tensor(places)
+        head, index = nn.Linear(self.features, len(indices)), torch.tensor(indices)
         head.load_state_dict({name: value[index] for name, value in self.head.state_dict().items()})
         self.head = head
 
@@ -72,28 +73,30 @@ class Teacher(nn.Module):
     single one.
 
     Args:
-        members: the classifiers.
-        labels: what their logits mean, or will; None where neither data nor teachers know any.
-        untrained: whether they still have to be trained.
+        members: The classifiers.
+        labels: What their logits mean, or will; None where neither data nor teachers know any.
+        untrained: Whether they still have to be trained.
     """
 
-    def __init__(self, members: Sequence[Classifier], labels: Labels | None = None, untrained: bool = False) -> None:
+    def __init__(
+        self, members: Sequence[Classifier], labels: LabelSpace | None = None, untrained: bool = False
+    ) -> None:
         super().__init__()
         self.members, self.labels, self.untrained = nn.ModuleList(members), labels, untrained
         self.requires_grad_(False).eval()
 
     @property
     def classifiers(self) -> list[Classifier]:
-        """The members."""
+        """The members, typed."""
         return list(self.members)  # type: ignore[arg-type]
 
     @property
     def features(self) -> int:
-        """D."""
+        """D, of all members together."""
         return sum(member.features for member in self.classifiers)
 
     def shapes(self, layers: Sequence[str]) -> dict[str, list[int]]:
-        """Of layers' outputs, of one sample.
+        """Shapes of layers' outputs for one sample.
 
         Raises:
             ValueError: no such layer, or several classifiers.
@@ -111,15 +114,15 @@ class Teacher(nn.Module):
         features += [member.encode(x) for member in others]
         outputs = {"features": torch.cat(features, 1), **found}
         if first.head is not None:
-            answers = [member.answer(f) for member, f in zip(self.classifiers, features, strict=True)]
-            outputs["logits"] = torch.stack(answers).mean(0)
+            logits = [member.head_output(f) for member, f in zip(self.classifiers, features, strict=True)]
+            outputs["logits"] = torch.stack(logits).mean(0)
         return outputs
 
     def fingerprint(self) -> str:
-        """Of networks and weights."""
+        """A digest of networks and weights."""
         digest = hashlib.sha256()
         for member in self.classifiers:
-            digest.update(repr((member.encoder.spec, member.encoder.normalisation, member.prepare)).encode())
+            digest.update(repr((member.encoder.spec, member.encoder.normalisation, member.preprocess)).encode())
         for name, value in self.state_dict().items():
             digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -130,13 +133,13 @@ def read_teacher(
     input_shape: Sequence[int],
     normalisation: dict[str, Any] | None,
     weights: str = "default",
-    labels: Labels | None = None,
+    labels: LabelSpace | None = None,
 ) -> Teacher:
     """One network or several to learn from.
 
     Args:
-        sources, input_shape, normalisation, weights: see ``read_classifier``.
-        labels: the data's, if they have any.
+        sources, input_shape, normalisation, weights: As for ``read_classifier``, a list of sources.
+        labels: Label space of the data, if they have labels.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -149,7 +152,7 @@ def read_teacher(
             raise ValueError(f"several teachers must be trained ones; {source!r} is a network without weights")
         if theirs is not None:
             labels = labels or theirs
-            fit_labels(classifier, theirs, labels)
+            align_labels(classifier, theirs, labels)
         members.append(classifier)
     if not trained:
         classifier.head = nn.Linear(classifier.features, labels.classes if labels else 1)
@@ -158,14 +161,14 @@ def read_teacher(
 
 def read_classifier(
     source: Any, input_shape: Sequence[int], normalisation: dict[str, Any] | None, weights: str = "default"
-) -> tuple[Classifier, Labels | None, bool]:
+) -> tuple[Classifier, LabelSpace | None, bool]:
     """A network to learn from.
 
     Args:
-        source: a checkpoint with an encoder and a linear head (of fine-tuning or distillation); otherwise what
-            ``load_backbone`` takes, which has no head yet.
-        input_shape, normalisation: of the data.
-        weights: of torchvision's and timm's networks.
+        source: A checkpoint with an encoder and a linear head (of fine-tuning or distillation); otherwise what
+            ``resolve_backbone`` takes, which has no head yet.
+        input_shape, normalisation: Shape of one sample of the data, and what was done to it.
+        weights: Weights of torchvision's and timm's networks.
 
     Returns:
         The classifier, what its outputs mean (None without a head), and whether it is trained.
@@ -178,28 +181,38 @@ def read_classifier(
     if isinstance(source, str) and source.endswith(".ckpt") and not Path(source).is_file():
         raise FileNotFoundError(f"no teacher at {source}")
     if not (isinstance(source, str) and Path(source).is_file()):
-        encoder, origin = load_backbone(source, shape, normalisation, True, weights, "teacher")
-        return Classifier(encoder, None, _prepares(encoder, normalisation)), None, bool(origin)
+        encoder = resolve_backbone(source, shape, normalisation, True, weights, "teacher")
+        return Classifier(encoder, None, _needs_preprocessing(encoder, normalisation)), None, bool(encoder.origin)
     encoder, checkpoint = load_encoder(source), read_checkpoint(source)
     check_input(encoder, shape, normalisation, "teacher")
-    said, state = checkpoint.get("hyper_parameters", {}), submodule_state_dict(checkpoint, "head")
-    if "task" not in said or "weight" not in state:
-        return Classifier(without_head(encoder), None, _prepares(encoder, normalisation)), None, True
+    preprocess = _needs_preprocessing(encoder, normalisation)
+    head, labels, scale = read_head(checkpoint, source)
+    if head is None:
+        return Classifier(without_head(encoder), None, preprocess), None, True
+    return Classifier(encoder, head, preprocess, scale), labels, True
+
+
+def read_head(
+    checkpoint: Mapping[str, Any], origin: str
+) -> tuple[nn.Linear | None, LabelSpace | None, tuple[Tensor, Tensor] | None]:
+    """A checkpoint's linear head, its label space, and a regression's mean and std; None where there is none."""
+    config, state = head_config(dict(checkpoint)), submodule_state_dict(dict(checkpoint), "head")
+    if config is None or "weight" not in state:
+        return None, None, None
     outputs, features = state["weight"].shape
     head = nn.Linear(features, outputs)
-    load_state_dict_strict(head, state, source)
+    load_state_dict_strict(head, state, origin)
     values = checkpoint["state_dict"]
-    scale = (values["target_mean"], values["target_std"]) if said["task"] == "regression" else None
-    labels = Labels(said["task"], head.out_features, list(said["class_names"]))
-    return Classifier(encoder, head, _prepares(encoder, normalisation), scale), labels, True
+    scale = (values["target_mean"], values["target_std"]) if config["task"] == "regression" else None
+    return head, LabelSpace(config["task"], outputs, list(config["class_names"])), scale
 
 
-def _prepares(encoder: Encoder, normalisation: dict[str, Any] | None) -> bool:
-    """Whether inputs come as they are to an encoder that needs more."""
+def _needs_preprocessing(encoder: Encoder, normalisation: dict[str, Any] | None) -> bool:
+    """Whether inputs come in [0, 1] to an encoder that needs them normalised."""
     return normalisation is None and encoder.normalisation is not None
 
 
-def fit_labels(classifier: Classifier, theirs: Labels, ours: Labels) -> None:
+def align_labels(classifier: Classifier, theirs: LabelSpace, ours: LabelSpace) -> None:
     """Bring a classifier's outputs into the order of the data's classes.
 
     Raises:
@@ -208,12 +221,8 @@ def fit_labels(classifier: Classifier, theirs: Labels, ours: Labels) -> None:
     if theirs.task != ours.task:
         raise ValueError(f"the teacher is of a {theirs.task}, the data are for a {ours.task}")
     if theirs.names and ours.names:
-        if unknown := [name for name in ours.names if name not in theirs.names]:
-            raise ValueError(
-                f"the data have classes that the teacher does not know: {', '.join(unknown[:5])}; it knows "
-                f"{', '.join(theirs.names[:20])}"
-            )
+        indices = index_of_names(ours.names, theirs.names, "teacher")
         if theirs.names != ours.names:
-            classifier.choose([theirs.names.index(name) for name in ours.names])
+            classifier.select_classes(indices)
     elif theirs.classes != ours.classes:
         raise ValueError(f"the teacher knows {theirs.classes} classes, the data have {ours.classes}")

@@ -19,33 +19,51 @@ def is_labelled(labels: Tensor) -> Tensor:
     return labels >= 0 if labels.ndim == 1 and not labels.is_floating_point() else ~labels.isnan().any(-1)
 
 
-def task_loss(
-    output: Tensor, labels: Tensor, task: Task, class_weight: Tensor | None = None, smoothing: float = 0.0
+def classification_loss(
+    output: Tensor, labels: Tensor, class_weight: Tensor | None = None, smoothing: float = 0.0
 ) -> Tensor:
-    """The mean over labelled samples of the task's loss; zero where there are none.
-
-    Cross-entropy; of a multi-label problem the binary one, a mean over its classes; of a regression the squared error.
+    """Cross-entropy, the mean over labelled samples; zero where there are none.
 
     Args:
-        output, labels: see above.
-        task: "classification", "multilabel" or "regression".
-        class_weight: (C,), of a class's samples, or of a multi-label problem's positive ones.
+        output: logits (B, C).
+        labels: (B,) long, -1 for unlabelled samples.
+        class_weight: (C,), weights of the classes' samples; the mean is the weighted one.
         smoothing: share of the label that is spread over all classes (Szegedy et al. 2016), 0 to 1.
     """
-    if task == "classification":
-        total = F.cross_entropy(
-            output, labels, class_weight, ignore_index=-1, label_smoothing=smoothing, reduction="sum"
-        )
-        count = is_labelled(labels).float() if class_weight is None else _weights(labels, class_weight)
-        return total / count.sum().clamp_min(1e-12)
-    is_known = is_labelled(labels)
-    labels = labels.nan_to_num()
-    if task == "multilabel":
-        labels = labels * (1 - smoothing) + smoothing / 2
-        each = F.binary_cross_entropy_with_logits(output, labels, pos_weight=class_weight, reduction="none")
-    else:
-        each = (output - labels).square()
-    return (each.mean(1) * is_known).sum() / is_known.sum().clamp_min(1)
+    total = F.cross_entropy(output, labels, class_weight, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
+    count = is_labelled(labels).float() if class_weight is None else _weights(labels, class_weight)
+    return total / count.sum().clamp_min(1e-12)
+
+
+def multilabel_loss(
+    output: Tensor, labels: Tensor, class_weight: Tensor | None = None, smoothing: float = 0.0
+) -> Tensor:
+    """Binary cross-entropy, the mean over classes and labelled samples; zero where there are none.
+
+    Args:
+        output: logits (B, C).
+        labels: (B, C) floats of 0 and 1, a row of NaN for unlabelled samples.
+        class_weight: (C,), weights of the classes' positive samples.
+        smoothing: share by which labels move towards 1/2, 0 to 1.
+    """
+    targets = labels.nan_to_num() * (1 - smoothing) + smoothing / 2
+    each = F.binary_cross_entropy_with_logits(output, targets, pos_weight=class_weight, reduction="none")
+    return _mean_of_labelled(each, labels)
+
+
+def regression_loss(output: Tensor, labels: Tensor) -> Tensor:
+    """Squared error, the mean over values and labelled samples; zero where there are none.
+
+    Args:
+        output: (B, K).
+        labels: (B, K), a row of NaN for unlabelled samples.
+    """
+    return _mean_of_labelled((output - labels.nan_to_num()).square(), labels)
+
+
+def _mean_of_labelled(each: Tensor, labels: Tensor) -> Tensor:
+    labelled = is_labelled(labels)
+    return (each.mean(1) * labelled).sum() / labelled.sum().clamp_min(1)
 
 
 def _weights(labels: Tensor, class_weight: Tensor) -> Tensor:

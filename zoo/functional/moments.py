@@ -117,9 +117,3 @@ def covariance(moments: Moments, directions: Tensor | None = None) -> Tensor:
     ``moments.product`` where that is float64: two such matrices are more memory than the rest of a pass needs."""
     total = moments.total if directions is None else moments.total @ directions.double()
     return moments.product.double().addr_(moments.total / moments.rows, total, alpha=-1).div_(moments.rows - 1)
-
-
-def first_not_finite(rows: Tensor) -> Tensor:
-    """Place in the flattened rows (B, D) of the first NaN or infinity, -1 where there is none: () long, no waiting."""
-    bad = ~rows.isfinite().flatten()
-    return torch.where(bad.any(), bad.byte().argmax(), -1)

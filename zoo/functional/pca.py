@@ -4,7 +4,7 @@ N rows of D numbers, K components. Variances have the divisor N - 1 and descend,
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from zoo.functional.moments import Moments, covariance
 
 Wanted = int | float | Literal["mle"]
+OVERFLOW_HINT = "are inputs so large that their squares overflow? Scale them, or use float64"
 _NOISE = 1e-7  # relative, of sums of products in float32
 
 
@@ -153,3 +154,49 @@ def log_density(codes: Tensor, left: Tensor, variances: Tensor, noise: Tensor, d
     if rest:
         distance, volume = distance + left / noise, volume + rest * noise.log()
     return -0.5 * (distance + volume + dim * math.log(2 * math.pi))
+
+
+def check_components(wanted: Any, dim: int) -> None:
+    """Refuse a number of components that inputs of ``dim`` numbers cannot have.
+
+    Raises:
+        ValueError: neither 1 to ``dim``, nor a fraction between 0 and 1, nor "mle" or None.
+    """
+    if wanted is None or wanted == "mle":
+        return
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float):
+        raise ValueError(f"n_components must be a number, a fraction or 'mle'; got {wanted!r}")
+    if isinstance(wanted, int) and not 1 <= wanted <= dim:
+        raise ValueError(f"n_components must be 1 to {dim}, the numbers in an input; got {wanted}")
+    if isinstance(wanted, float) and not 0 < wanted < 1:
+        raise ValueError(f"n_components as a fraction of the variance must be between 0 and 1; got {wanted}")
+
+
+def choose_sketch_size(wanted: Wanted, size: int | None, dim: int) -> int:
+    """W for so many components (a number, a fraction of the variance) of inputs of ``dim`` numbers; None chooses.
+
+    Raises:
+        ValueError: too few for the components, or "mle", which needs all variances.
+    """
+    if wanted == "mle":
+        raise ValueError("n_components 'mle' needs all variances, and a sketch has not: use method 'exact'")
+    least = wanted + 1 if isinstance(wanted, int) else 2
+    if size is None:
+        size = max(4 * wanted, wanted + 64) if isinstance(wanted, int) else 256
+    if size < min(least, dim):
+        raise ValueError(f"sketch_size must be {least} or more for n_components {wanted}; got {size}")
+    return min(size, dim)
+
+
+def total_variance(moments: Moments) -> float:
+    """The sum of all variances.
+
+    Raises:
+        ValueError: fewer than two rows, or sums that have overflowed.
+    """
+    rows, total = int(moments.rows), moments.energy - moments.total.square().sum() / moments.rows
+    if rows < 2:
+        raise ValueError(f"principal components need 2 rows or more; there is only {rows}")
+    if not total.isfinite():
+        raise ValueError(f"the sums of squares are not finite: {OVERFLOW_HINT}")
+    return max(total.item(), 0.0) / (rows - 1)

@@ -136,3 +136,17 @@ PRIORS: dict[str, Callable[..., Distribution]] = {
     "discrete": Discrete,
     "truncated_normal": TruncatedNormal,
 }
+
+
+def interpolate_noise(start: Tensor, end: Tensor, steps: int, gaussian: bool) -> Tensor:
+    """From one noise to another along a line: (B, ...) each to (B, steps, ...).
+
+    Args:
+        start, end: Both ends.
+        steps: Number of points, the ends among them.
+        gaussian: Whether the noise is standard normal: points between two such vectors are shorter than either, and get
+            back the length that such noise has.
+    """
+    weight = torch.linspace(0, 1, steps, device=start.device).view(1, -1, *[1] * (start.ndim - 1))
+    z = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weight)
+    return z / (weight.square() + (1 - weight).square()).sqrt() if gaussian else z

@@ -5,7 +5,7 @@ matrices; there is never a tensor (B, K, D).
 """
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 Topology = Literal["rectangular", "hexagonal"]
 Neighbourhood = Literal["gaussian", "bubble", "mexican_hat"]
 Decay = Literal["linear", "exponential", "inverse"]
+Init = Literal["pca", "sample", "random"]
 
 _IN_CACHE = 256  # samples
 _SUBSPACE, _ITERATIONS = 12, 12  # directions and rounds in the search for two
@@ -92,10 +93,22 @@ def distance_to(x: Tensor, units: Tensor, chosen: Tensor) -> Tensor:
     return (x - units.index_select(0, chosen)).norm(dim=1)
 
 
-def unit_sums(x: Tensor, chosen: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Samples (B, D) added up by unit: (K, D), and how many there are of each, (K,)."""
+class UnitSums(NamedTuple):
+    """Samples added up by their nearest unit, ``sums`` (K, D), and how many there are of each, ``counts`` (K,)."""
+
+    sums: Tensor
+    counts: Tensor
+
+
+def unit_sums(x: Tensor, chosen: Tensor, count: int) -> UnitSums:
+    """Samples (B, D) added up by unit, of numbers (B,) below ``count``."""
     sums = x.new_zeros(count, x.shape[1]).index_add_(0, chosen, x)
-    return sums, torch.bincount(chosen, minlength=count).to(x.dtype)
+    return UnitSums(sums, torch.bincount(chosen, minlength=count).to(x.dtype))
+
+
+def add_unit_sums(first: UnitSums, second: UnitSums) -> UnitSums:
+    """Sums of both sets of samples."""
+    return UnitSums(first.sums + second.sums, first.counts + second.counts)
 
 
 def spread(values: Tensor, influence: Tensor | tuple[Tensor, Tensor]) -> Tensor:
@@ -150,6 +163,33 @@ def online_update(
     return units + rate * (total - weight.unsqueeze(1) * units) / share
 
 
+def separable_gaussian(
+    rows: int, columns: int, torus: bool, sigma: float, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """The Gaussian neighbourhood of a rectangular grid as a product of rows' (rows, rows) and columns'."""
+    sides = (axis_distances(count, 1.0, torus).square().to(device) for count in (rows, columns))
+    down, right = (neighbourhood("gaussian", side, sigma) for side in sides)
+    return down, right
+
+
+def distortion(x: Tensor, scores: Tensor, around: Tensor) -> Tensor:
+    """The mean over samples of all units' squared distances, weighted by the neighbourhood of the sample's unit.
+
+    Args:
+        x: (B, D), about the point that the scores are about.
+        scores: (B, K), of ``scores``.
+        around: (B, K), the neighbourhood of each sample's unit.
+    """
+    squared = (x.square().sum(1, keepdim=True) - 2 * scores).clamp_min(0)
+    return (squared * around).sum(1).mean()
+
+
+def neighbour_distance(grid: Tensor) -> Tensor:
+    """The mean distance of units (rows, columns, D) from the next one in their row or column, a scalar."""
+    steps = (grid[1:] - grid[:-1], grid[:, 1:] - grid[:, :-1])
+    return torch.cat([step.norm(dim=2).flatten() for step in steps]).mean()
+
+
 def adjacent(squared: Tensor, topology: Topology) -> Tensor:
     """Which units touch, (K, K): of a squared distance up to 2 (eight neighbours), hexagonal up to 1 (six)."""
     return squared <= (2 if topology == "rectangular" else 1) + 1e-3
@@ -185,3 +225,23 @@ def pca_units(x: Tensor, rows: int, columns: int) -> Tensor:
     )
     grid = mean + down.view(-1, 1, 1) * first + right.view(1, -1, 1) * second
     return grid.flatten(0, 1)
+
+
+def initial_units(init: Init, x: Tensor, rows: int, columns: int, generator: torch.Generator | None = None) -> Tensor:
+    """Units to begin with, (K, D).
+
+    Args:
+        init: "pca" on the plane in which samples vary most, "sample" on samples, "random" around their mean, with their
+            standard deviation.
+        x: (B, D), samples.
+        rows, columns: Sides of the grid.
+        generator: On the CPU, of random choices.
+    """
+    count = rows * columns
+    if init == "pca":
+        return pca_units(x, rows, columns)
+    if init == "sample":
+        picks = torch.randperm(len(x), generator=generator).repeat(-(-count // len(x)))[:count]
+        return x[picks.to(x.device)]
+    noise = torch.randn(count, x.shape[1], generator=generator).to(x)
+    return x.mean(0) + noise * x.std(0)

@@ -1,9 +1,9 @@
-"""Encoders to build on: learned here, learned elsewhere, or a network from scratch."""
+"""Encoders to build on: trained here, trained elsewhere, or a network from scratch."""
 
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -14,46 +14,76 @@ from zoo.networks.library import LibraryTrunk
 from zoo.networks.spec import TRUNKS, Spec
 
 
-def load_backbone(
-    backbone: Spec | nn.Module,
+class _Request(NamedTuple):
+    """What is wanted beside the source."""
+
+    shape: tuple[int, ...]
+    normalisation: dict[str, Any] | None
+    drop_head: bool
+    weights: str
+
+
+def resolve_backbone(
+    source: Spec | nn.Module,
     input_shape: Sequence[int] | None,
     normalisation: dict[str, Any] | None = None,
     drop_head: bool = True,
     weights: str = "default",
     owner: str = "backbone",
-) -> tuple[Encoder, str]:
-    """An encoder and, in a few words, where its weights are from ("" where they are untrained).
+) -> Encoder:
+    """An encoder; its ``origin`` says where its weights are from, "" where they are untrained.
 
     Args:
-        backbone: a folder that ``save_encoder`` wrote, or any module's checkpoint; an ``Encoder``, as a trained module
-            has it, which is copied; the description that this function's encoder gives of itself
-            (``Encoder.get_config``); a classifier of torchvision (``resnet18``) or timm (``timm:NAME``); or another
-            network's spec, which is built untrained.
-        input_shape: of the data.
-        normalisation: of the data, for an untrained network.
-        weights: of torchvision and timm: "default" are the library's own, "none" none, anything else a file.
-        drop_head: leave a trained encoder's last linear layer away, which served the task it was trained for.
-        owner: what messages call it.
+        source: A folder that ``save_encoder`` wrote, or any module's checkpoint; an ``Encoder``, as a trained module
+            has it, which is copied; the configuration that this function's encoder gives of itself
+            (``Encoder.get_config``, and ``origin``); a classifier of torchvision (``resnet18``) or timm
+            (``timm:NAME``); or another network's spec, which is built untrained.
+        input_shape: Shape of one sample of the data.
+        normalisation: What was done to the data, for an untrained network.
+        drop_head: Whether to leave a trained encoder's last linear layer away, which served its own task.
+        weights: Weights of torchvision and timm: "default" are the library's own, "none" none, anything else a file.
+        owner: What messages call it.
 
     Raises:
         FileNotFoundError: there is no such folder or checkpoint.
         ValueError: it holds no encoder, or one that does not fit the data; an unknown network.
     """
-    shape = checked_shape(input_shape)
-    if isinstance(backbone, Mapping) and "network" in backbone:
-        encoder, origin = Encoder.from_config(backbone), str(backbone.get("origin", ""))
-    elif isinstance(backbone, Encoder):
-        encoder, origin = copy.deepcopy(backbone).requires_grad_(True), "an encoder in memory"
-        encoder = without_head(encoder) if drop_head else encoder
-    elif isinstance(backbone, str) and _is_path(backbone):
-        encoder, origin = load_encoder(backbone), backbone
-        encoder = without_head(encoder) if drop_head else encoder
+    request = _Request(checked_shape(input_shape), normalisation, drop_head, weights)
+    if isinstance(source, Mapping) and "network" in source:
+        encoder = _from_config(source)
+    elif isinstance(source, Encoder):
+        encoder = _from_encoder(source, request)
+    elif isinstance(source, str) and _is_path(source):
+        encoder = _from_path(source, request)
     else:
-        encoder, origin = Encoder(_spec(backbone, shape), shape, None, normalisation), ""
-        if isinstance(encoder.trunk, LibraryTrunk) and weights != "none":
-            origin = load_weights(encoder, weights)
-    check_input(encoder, shape, normalisation, owner)
-    return encoder, origin
+        encoder = _from_spec(source, request)
+    check_input(encoder, request.shape, normalisation, owner)
+    return encoder
+
+
+def _from_config(source: Mapping[str, Any]) -> Encoder:
+    encoder = Encoder.from_config(source)
+    encoder.origin = str(source.get("origin", ""))
+    return encoder
+
+
+def _from_encoder(source: Encoder, request: _Request) -> Encoder:
+    encoder = _bare(copy.deepcopy(source).requires_grad_(True), request)
+    encoder.origin = "an encoder in memory"
+    return encoder
+
+
+def _from_path(source: str, request: _Request) -> Encoder:
+    encoder = _bare(load_encoder(source), request)
+    encoder.origin = source
+    return encoder
+
+
+def _from_spec(source: Any, request: _Request) -> Encoder:
+    encoder = Encoder(_spec(source, request.shape), request.shape, None, request.normalisation)
+    if isinstance(encoder.trunk, LibraryTrunk) and request.weights != "none":
+        encoder.origin = load_weights(encoder, request.weights)
+    return encoder
 
 
 def _is_path(text: str) -> bool:
@@ -62,14 +92,18 @@ def _is_path(text: str) -> bool:
     return text.endswith(".ckpt") or "/" in text or Path(text).exists()
 
 
-def _spec(backbone: Any, shape: tuple[int, ...]) -> Any:
-    if not backbone:
+def _spec(source: Any, shape: tuple[int, ...]) -> Any:
+    if not source:
         return "conv" if len(shape) == 3 else "mlp"
-    if isinstance(backbone, str) and backbone not in TRUNKS and ":" not in backbone:
+    if isinstance(source, str) and source not in TRUNKS and ":" not in source:
         from torchvision import models
 
-        return f"torchvision:{backbone}" if backbone in models.list_models(module=models) else backbone
-    return backbone
+        return f"torchvision:{source}" if source in models.list_models(module=models) else source
+    return source
+
+
+def _bare(encoder: Encoder, request: _Request) -> Encoder:
+    return without_head(encoder) if request.drop_head else encoder
 
 
 def without_head(encoder: Encoder) -> Encoder:
@@ -82,11 +116,11 @@ def without_head(encoder: Encoder) -> Encoder:
 
 
 def _fitting_options(wanted: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    """What to say of pictures (C, H, W) of another shape than is wanted; not all data have these options."""
+    """What to say of images (C, H, W) of another shape than is wanted; not all data have these options."""
     if len(wanted) != 3 or len(shape) != 3:
         return ""
-    options = [f"--data.channels {wanted[0]}"] * (wanted[0] != shape[0])
-    options += [f"--data.size {wanted[2]}"] * (wanted[1:] != shape[1:])
+    options = [f"`data.channels` {wanted[0]}"] * (wanted[0] != shape[0])
+    options += [f"`data.size` {wanted[2]}"] * (wanted[1:] != shape[1:])
     return f" ({' '.join(options)}?)"
 
 
@@ -108,6 +142,6 @@ def check_input(
     if normalisation not in (None, encoder.normalisation):
         raise ValueError(
             f"the {owner} was trained on inputs normalised by {encoder.normalisation or 'nothing'}, the data are "
-            f"normalised by {normalisation}: leave them as they are (--data.normalise unit, "
-            f"or of tables --data.standardise false): the {owner} brings its own"
+            f"normalised by {normalisation}: leave them as they are (`data.normalise` unit, or of tables "
+            f"`data.standardise` false): the {owner} brings its own"
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo.core.checkpoint import read_checkpoint
+from zoo.core.checkpoint import head_config, read_checkpoint
 from zoo.io.encoder import load_encoder, save_encoder, submodule_state_dict
 from zoo.io.library_weights import save_state
 from zoo.io.onnx import save_onnx
@@ -39,13 +39,15 @@ def _head(source: str, encoder: Encoder) -> tuple[nn.Linear | None, list[str]]:
     if Path(source).is_dir():
         return None, []
     checkpoint: dict[str, Any] = read_checkpoint(source)
-    found = submodule_state_dict(checkpoint, "head")
+    config, found = head_config(checkpoint), submodule_state_dict(checkpoint, "head")
     weight, bias = found.get("weight"), found.get("bias")
-    if weight is None or bias is None or weight.shape[1] != (encoder.output_dim or encoder.feature_dim):
+    if config is None or weight is None or bias is None:
+        return None, []
+    if weight.shape[1] != (encoder.output_dim or encoder.feature_dim):
         return None, []
     std, mean = (checkpoint["state_dict"].get(f"target_{name}") for name in ("std", "mean"))
     if std is not None and mean is not None:  # of a regression, whose head gives deviations; else 1 and 0
         weight, bias = weight * std.unsqueeze(1), bias * std + mean
     head = nn.Linear(weight.shape[1], len(weight))
     head.load_state_dict({"weight": weight, "bias": bias})
-    return head, list(checkpoint.get("hyper_parameters", {}).get("class_names") or [])
+    return head, config["class_names"]

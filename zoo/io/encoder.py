@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from zoo.core.atomic import atomic_write
-from zoo.core.checkpoint import read_checkpoint
+from zoo.core.checkpoint import head_config, read_checkpoint
 from zoo.functional.finetune import interpolate
 from zoo.networks.encoder import Encoder
 from zoo.networks.low_rank import merged
@@ -85,9 +85,8 @@ def _from_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def submodule_state_dict(checkpoint: dict[str, Any], name: str) -> dict[str, Tensor]:
-    """Weights of one of a module's parts, as it would use them: where it keeps those it began with, for WiSE-FT, what
-    lies between the two."""
-    state, share = checkpoint["state_dict"], checkpoint.get("hyper_parameters", {}).get("wise_ft", 1.0)
+    """Weights of one of a module's parts, as it would use them: with WiSE-FT interpolated between start and end."""
+    state, share = checkpoint["state_dict"], (head_config(checkpoint) or {}).get("wise_ft", 1.0)
     trained, start = (
         {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         for prefix in (f"{name}.", f"start.{name}.")

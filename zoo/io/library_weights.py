@@ -49,7 +49,7 @@ def _download(trunk: LibraryTrunk, name: str) -> dict[str, Tensor]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"the weights of {name} could not be downloaded ({reason}): name a file that has them "
-            "(--model.weights FILE), or begin without (--model.weights none)"
+            "(`weights` FILE), or begin without (`weights` none)"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Word vectors as files: word2vec's and gensim's formats, or ``vectors.safetensors`` and ``vocabulary.json``."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,41 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoo.core.atomic import atomic_write
+
+
+def keyed_vectors(
+    vocabulary: Mapping[str, int],
+    vectors: Tensor,
+    table: Tensor | None = None,
+    ngrams: Sequence[int] = (),
+    buckets: int = 0,
+) -> Any:
+    """gensim's ``KeyedVectors``, with sub-words its ``FastTextKeyedVectors``, which knows unknown words, too.
+
+    Args:
+        vocabulary: Words and their counts; a word's place is its id.
+        vectors: (V, D) of the words.
+        table: (V + buckets, D) of words and n-grams, of which ``vectors`` are means; None without sub-words.
+        ngrams: Lengths of the shortest and the longest n-gram.
+        buckets: Number of rows that n-grams share.
+    """
+    from gensim.models import KeyedVectors
+    from gensim.models.fasttext import FastTextKeyedVectors
+
+    words, size, dim = list(vocabulary), len(vocabulary), vectors.shape[1]
+    if table is None:
+        keyed = KeyedVectors(dim, count=0)
+        keyed.add_vectors(words, vectors.cpu().numpy())
+    else:
+        keyed = FastTextKeyedVectors(dim, min_n=ngrams[0], max_n=ngrams[1], bucket=buckets)
+        keyed.add_vectors(words, vectors.cpu().numpy())
+        rows = table.detach().float().cpu().numpy()
+        keyed.vectors_vocab, keyed.vectors_ngrams = rows[:size].copy(), rows[size:].copy()
+        keyed.recalc_char_ngram_buckets()
+        keyed.adjust_vectors()
+    for word, count in vocabulary.items():
+        keyed.set_vecattr(word, "count", count)
+    return keyed
 
 
 def save_vectors(keyed: Any, path: str | Path) -> Path:

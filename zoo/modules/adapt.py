@@ -13,13 +13,13 @@ Every method learns from the source's labels, and from pictures of the target:
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from zoo.core.arguments import at_least, between
-from zoo.core.batch import INPUT, LABEL, require
+from zoo.core.arguments import at_least, between, one_of
+from zoo.core.batch import INPUT, LABEL, TARGET, require
 from zoo.core.optim import total_steps_fn
 from zoo.functional.adapt import (
     certainty_weight,
@@ -32,35 +32,35 @@ from zoo.functional.adapt import (
     strong_view,
     warm_up,
 )
-from zoo.functional.finetune import is_labelled
-from zoo.modules.finetune import FinetuneModule
+from zoo.modules.supervised import SupervisedModule
 from zoo.networks.spec import Spec
 from zoo.networks.stages import batch_norms
 
-TARGET = "target"
 Method = Literal["none", "adabn", "coral", "dann", "cdan", "adamatch"]
+METHODS = get_args(Method)
 # What did best from MNIST to MNIST-M, on seeds that are not reported.
 _STRENGTH = {"coral": 1000.0, "dann": 0.1, "cdan": 0.1, "adamatch": 2.0}
 _OWN = {"network": {"name": "conv", "norm": "batch"}, "output_dim": None}
 
 
-class AdaptModule(FinetuneModule):
+class AdaptModule(SupervisedModule):
     """A classifier for the target domain; training batches hold ``input`` and ``label`` of the source, and ``target``.
 
     Args:
-        input_shape: (C, H, W) of the pictures.
-        num_classes: C.
-        backbone: as ``FinetuneModule``'s; "" is a convolutional network with batch norms, which subtracts the mean of
-            each picture and divides by its deviation if the data have not been normalised.
+        input_shape: Shape of one image, (C, H, W).
+        num_classes: C, the number of classes.
+        backbone: As ``FinetuneModule``'s; "" is a convolutional network with batch norms, which subtracts the mean of
+            each image and divides by its standard deviation if the data have not been normalised.
         method: "none", "adabn", "coral", "dann", "cdan" or "adamatch" (see above).
-        strength: of what the method adds, at its end: "dann" and "cdan" follow Ganin's ramp, "adamatch" half a cosine;
-            None is 1000 for "coral" (its loss has a factor 1 / 4 D^2), 0.1 for "dann" (which bears little more, and no
-            larger rate than the default) and "cdan", 2 for "adamatch".
-        threshold: of "adamatch": how sure a pseudo-label must be, as a share of the certainty on the source.
-        blend: of "adamatch": the largest share of a target picture in a changed source picture, which keeps its label
+        strength: Weight of what the method adds, at its end: "dann" and "cdan" follow Ganin's ramp, "adamatch" half a
+            cosine; None is 1000 for "coral" (its loss has a factor 1 / 4 D^2), 0.1 for "dann" (which bears little more,
+            and no larger rate than the default) and "cdan", 2 for "adamatch".
+        threshold: Confidence that "adamatch" asks of a pseudo-label, as a share of the confidence on the source.
+        blend: Largest share of a target image in an augmented source image of "adamatch", which keeps its label
             (domain mixup, Xu et al. 2020).
-        entropy_weight: whether sure samples count more for the critic of "cdan" (CDAN+E).
-        options: the others of ``FinetuneModule``.
+        entropy_weight: Whether confident samples count more for the domain critic of "cdan" (CDAN+E).
+        mode: "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage after stage from the top).
+        options: The others of ``SupervisedModule``.
 
     Logged, beside what ``FinetuneModule`` logs: ``domain``, what the method adds, before its strength.
 
@@ -81,55 +81,54 @@ class AdaptModule(FinetuneModule):
         threshold: float = 0.9,
         blend: float = 0.5,
         entropy_weight: bool = True,
+        mode: Literal["full", "lp_ft", "gradual"] = "lp_ft",
         **options: Any,
     ) -> None:
         at_least(0, strength=0.0 if strength is None else strength)
         between(0, 1, threshold=threshold, blend=blend)
+        one_of(METHODS, method=method)
         if not backbone:
             normalisation = options.get("normalisation") or {"sample_offset": 0.05}
             backbone = {**_OWN, "input_shape": input_shape, "normalisation": normalisation}
-        super().__init__(input_shape, num_classes, backbone=backbone, **options)
+        super().__init__(input_shape, num_classes, backbone=backbone, mode=mode, **options)
         if self.hparams.task != "classification":
             raise ValueError(f"domains are adapted for a classification; got task {self.hparams.task!r}")
         if method == "adabn" and not batch_norms(self.encoder):
             raise ValueError(f"adabn needs batch norms, and {self.encoder.spec!r} has none")
-        self.critic = self._make_critic()
+        self.on_head_change()
         self._progress = 0.0  # of the training, to 1
 
-    def _make_critic(self) -> nn.Module | None:
-        """Which domain, by features; it is no part of the encoder."""
+    def on_head_change(self) -> None:
+        """A critic that tells the domains by features (of "cdan" with the head's classes); no part of the encoder."""
         hp = self.hparams
-        if hp.method not in ("dann", "cdan"):
-            return None
         width = self.features * (hp.num_classes or 1) if hp.method == "cdan" else self.features
-        return nn.Sequential(nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, 1))
+        adversarial = hp.method in ("dann", "cdan")
+        layers = (nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, 1)) if adversarial else ()
+        self.critic = nn.Sequential(*layers) if adversarial else None
 
-    def _make_head(self) -> None:
-        super()._make_head()
-        if hasattr(self, "critic"):
-            self.critic = self._make_critic()  # other classes, as a checkpoint may have
+    def on_fit_start(self) -> None:
+        if self.hparams.num_classes is None:
+            raise ValueError("the source has no labels, and domain adaptation needs them: name data that have")
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy on the source; while training, what the method adds for the target."""
         if not self.training or self.hparams.method == "none":
-            return super().loss(batch)
-        x, labels = require(batch, INPUT, self), self.known_labels(require(batch, LABEL, self))
+            return self.supervised_loss(batch)
+        x, labels = require(batch, INPUT, self), self.to_head_labels(require(batch, LABEL, self))
         target = require(batch, TARGET, self)
         if self.hparams.method == "adabn":
             return self._with_target_statistics(batch, target)
         if self.hparams.method == "adamatch":
             share = self.hparams.blend * torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype)
             views = [x, strong_view(torch.lerp(x, target, share)), target, strong_view(target)]
-            plain, changed, weak, strong = self._standard(torch.cat(views)).chunk(4)
-            supervised = (self._loss(plain, labels) + self._loss(changed, labels)) / 2
+            plain, changed, weak, strong = self.compute(torch.cat(views))[1].chunk(4)
+            supervised = (self._loss_of(plain, labels) + self._loss_of(changed, labels)) / 2
             added = pseudo_label_loss(strong, weak, plain, self.hparams.threshold)
         else:
-            features = self.encode(torch.cat([x, target]))
-            output = self.head(features)
+            features, output = self.compute(torch.cat([x, target]))
             plain = output.chunk(2)[0]
-            supervised, added = self._loss(plain, labels), self._alignment(features, output)
-        accuracy = (plain.argmax(1) == labels).sum() / is_labelled(labels).sum().clamp_min(1)
-        return supervised + self._strength() * added, {"accuracy": accuracy, "domain": added}
+            supervised, added = self._loss_of(plain, labels), self._alignment(features, output)
+        return supervised + self._strength() * added, {**self.task.logs(plain, labels), "domain": added}
 
     def _alignment(self, features: Tensor, output: Tensor) -> Tensor:
         """How far the domains are from one another, (2 B, D) and (2 B, C)."""
@@ -148,7 +147,7 @@ class AdaptModule(FinetuneModule):
     def _with_target_statistics(self, batch: Mapping[str, Any], target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Norms keep statistics of the target alone, so that they are right whenever the network is evaluated."""
         with still(batch_norms(self.encoder)):
-            found = super().loss(batch)
+            found = self.supervised_loss(batch)
         with torch.no_grad():
             self.encode(target)
         return found

@@ -20,9 +20,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.core.arguments import below, more_than
 from zoo.core.base import ZooModule
-from zoo.core.batch import INPUT, as_mapping, require
-from zoo.core.optim import Schedule, adamw
+from zoo.core.batch import INPUT, as_mapping, check_shape, require
+from zoo.core.optim import OptimSpec, check_specs, configure
 from zoo.functional.autoencoder import (
     LOG_VARIANCE_RANGE,
     Corruption,
@@ -67,9 +68,10 @@ class AutoencoderModule(ZooModule):
         sparsity: of the sparse variant: "l1" of rectified codes, or "kl" of sigmoid codes' means from the target.
         sparsity_target: in (0, 1).
         penalty: weight of the sparse or contractive variant's penalty, against nats a sample.
-        lr: AdamW's learning rate.
+        lr: Learning rate of the optimiser.
         weight_decay: on matrices and kernels.
-        schedule: "constant", or "cosine" with a short warm-up.
+        optimizer: "adamw", "sgd" or "lars", or {name: adamw, betas: [0.9, 0.95]} (see ``zoo.core.optim.configure``).
+        schedule: "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
         normalisation: what the data did to pixels in [0, 1]; kept with the encoder for its later users.
 
     Logged: ``loss`` and ``nll`` in nats a sample; ``kl`` (VAE), ``penalty`` (sparse, contractive), ``active`` (sparse:
@@ -101,16 +103,15 @@ class AutoencoderModule(ZooModule):
         penalty: float = 1.0,
         lr: float = 2e-3,
         weight_decay: float = 0.0,
-        schedule: Schedule = "constant",
+        optimizer: OptimSpec = "adamw",
+        schedule: OptimSpec = "constant",
         normalisation: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        positive = {"latent_dim": latent_dim, "std": std, "lr": lr, "importance_samples": importance_samples}
-        for name, value in positive.items():
-            if not value > 0:
-                raise ValueError(f"{name} must be more than 0; got {value}")
-        if not 0 < sparsity_target < 1:
-            raise ValueError(f"sparsity_target must be between 0 and 1; got {sparsity_target}")
+        more_than(0, latent_dim=latent_dim, std=std, lr=lr, importance_samples=importance_samples)
+        more_than(0, sparsity_target=sparsity_target)
+        below(1, sparsity_target=sparsity_target)
+        check_specs(optimizer, schedule)
         self.save_hyperparameters(ignore=["network"] if isinstance(network, nn.Module) else [])
         self.encoder, self.decoder = self.configure_networks(network)
         if variant in _VARIATIONAL:
@@ -151,6 +152,8 @@ class AutoencoderModule(ZooModule):
         if hp.variant == "sparse":
             logs["penalty"] = z.sum(1).mean() if hp.sparsity == "l1" else sparsity_kl(z, hp.sparsity_target)
             logs["active"] = (z > 0.01).float().mean()
+        if hp.variant != "denoising":
+            self.keep(features=z)
         output = self.decoder(z)
         logs["nll"] = self._nll(output, x).mean()
         return logs["nll"] + hp.penalty * logs.get("penalty", 0.0), output, logs
@@ -158,13 +161,16 @@ class AutoencoderModule(ZooModule):
     def _evidence_bound(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """E_q[-log p(x | z)] + beta KL(q(z | x) || p(z)), with one sample of q."""
         mean, log_variance = self.posterior(x)
+        self.keep(features=mean)
         output = self.decoder(reparameterise(mean, log_variance))
         logs = {"nll": self._nll(output, x).mean(), "kl": gaussian_kl(mean, log_variance).mean()}
         return logs["nll"] + self.hparams.beta * logs["kl"], output, logs
 
     def _importance_bound(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """-log of the mean of K importance weights p(x, z) / q(z | x)."""
-        log_weights, nll, output = self._log_weights(x, *self.posterior(x), self.hparams.importance_samples)
+        mean, log_variance = self.posterior(x)
+        self.keep(features=mean)
+        log_weights, nll, output = self._log_weights(x, mean, log_variance, self.hparams.importance_samples)
         return -log_mean_exp(log_weights).mean(), output[:, 0], {"nll": nll.mean()}
 
     def _log_weights(self, x: Tensor, mean: Tensor, log_variance: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,12 +204,13 @@ class AutoencoderModule(ZooModule):
         weights = [self._log_weights(x, mean, log_variance, k)[0] for k in chunks]
         return log_mean_exp(torch.cat(weights, 1).double())
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        super().test_step(batch, batch_idx)
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        outputs = super().test_step(batch, batch_idx)
         if self.hparams.test_samples and self.hparams.variant in _VARIATIONAL:
             x = require(as_mapping(batch), INPUT, self)
             nll = -self.log_likelihood(x, self.hparams.test_samples).float().mean()
             self.log("test/marginal_nll", nll, on_epoch=True, sync_dist=True, batch_size=len(x))
+        return outputs
 
     def encode(self, x: Tensor) -> Tensor:
         """Inputs (B, *input_shape) to codes (B, D): for variational variants, the mean."""
@@ -233,15 +240,9 @@ class AutoencoderModule(ZooModule):
         z = torch.lerp(self.encode(start).unsqueeze(1), self.encode(end).unsqueeze(1), weight)  # (B, steps, D)
         return self.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.encode(x)
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The codes of a batch."""
-        return self.encode(require(as_mapping(batch), INPUT, self))
-
     def configure_optimizers(self) -> Any:
-        return adamw(self, self.hparams.lr, self.hparams.weight_decay, self.hparams.schedule)
+        hp = self.hparams
+        return configure(self, hp.optimizer, hp.schedule, hp.lr, hp.weight_decay)
 
     def _nll(self, output: Tensor, x: Tensor) -> Tensor:
         """-log p(x | z) of decoded (B * K, ...), K for each of the inputs (B, ...) in turn: (B * K,)."""
@@ -257,12 +258,10 @@ class AutoencoderModule(ZooModule):
         if self._range_checked:
             return
         self._range_checked = True
-        shape = tuple(self.hparams.input_shape)
-        if tuple(x.shape[1:]) != shape:
-            raise ValueError(f"input_shape is {shape} but the batch holds inputs of shape {tuple(x.shape[1:])}")
+        check_shape(x, self.hparams.input_shape)
         low, high = x.min().item(), x.max().item()
         if self.hparams.likelihood == "bernoulli" and not (low >= 0 and high <= 1):
             raise ValueError(
                 f"likelihood 'bernoulli' needs inputs in [0, 1], these are in [{low:.3g}, {high:.3g}]: "
-                "use --data.normalise unit or --model.likelihood gaussian"
+                "use `data.normalise` unit or `likelihood` gaussian"
             )

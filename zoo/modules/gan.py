@@ -11,34 +11,25 @@ each network, so that steps are batches, and clipping, accumulation, precision a
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from zoo.core.arguments import at_least, below, more_than
 from zoo.core.base import ZooModule
-from zoo.core.batch import INPUT, LABEL, as_mapping, require
+from zoo.core.batch import INPUT, LABEL, require
 from zoo.core.ema import update_ema
+from zoo.core.optim import can_fuse
+from zoo.functional import gan
 from zoo.functional.diff_augment import POLICIES, diff_augment
-from zoo.functional.gan import (
-    LOSSES,
-    ONE_PASS,
-    GradientScale,
-    Objective,
-    gradient_penalty,
-    gradient_ratio,
-    inject_gradient,
-    input_gradients,
-    scale_gradient,
-    sliced_distance,
-    zero_centred_penalty,
-)
-from zoo.functional.priors import draw
+from zoo.functional.priors import draw, interpolate_noise
 from zoo.networks.encoder import Encoder
+from zoo.networks.freezing import drop_gradients
 from zoo.networks.generator import CriticHead, Generator
-from zoo.networks.spec import Spec
+from zoo.networks.spec import Spec, parse_spec
 
 _DIRECTIONS = 256  # of the sliced distance
 _LossTerms = tuple[Tensor, Tensor, dict[str, Tensor]]  # the loss, what the critic was shown, and what is logged
@@ -83,7 +74,8 @@ class GANModule(ZooModule):
 
     monitor = "val/swd"
     batch_independent = "its noise is drawn anew for every batch; tests of its own give halves the same noise"
-    divergence_hint = "try a lower lr (--model.lr), more of --model.r1, or --trainer.gradient_clip_val 1"
+    divergence_hint = "try a lower `lr`, a larger `r1`, or `trainer.gradient_clip_val` 1"
+    renamed_tensors: ClassVar[dict[str, str]] = {"average.": "generator_ema."}
 
     def __init__(
         self,
@@ -93,7 +85,7 @@ class GANModule(ZooModule):
         latent_dim: int = 64,
         prior: str = "normal",
         prior_options: dict[str, Any] = {},  # noqa: B006
-        objective: Objective = "non_saturating",
+        objective: gan.Objective = "non_saturating",
         r1: float = 1.0,
         r2: float = 0.0,
         wgan_gp: float = 0.0,
@@ -111,15 +103,12 @@ class GANModule(ZooModule):
         normalisation: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        at_least_0 = {"r1": r1, "r2": r2, "wgan_gp": wgan_gp, "critic_lr": critic_lr, "ema": ema}
-        at_least_1: dict[str, float] = {
-            "latent_dim": latent_dim,
-            "penalty_every": penalty_every,
-            "critic_steps": critic_steps,
-        }
-        _check_ranges(at_least_0, at_least_1, lr, ema)
-        if objective not in LOSSES:
-            raise ValueError(f"unknown objective {objective!r}; there are: {', '.join(LOSSES)}")
+        at_least(0, r1=r1, r2=r2, wgan_gp=wgan_gp, critic_lr=critic_lr, ema=ema)
+        at_least(1, latent_dim=latent_dim, penalty_every=penalty_every, critic_steps=critic_steps)
+        more_than(0, lr=lr)
+        below(1, ema=ema)
+        if objective not in gan.LOSSES:
+            raise ValueError(f"unknown objective {objective!r}; there are: {', '.join(gan.LOSSES)}")
         if unknown := set(augment) - set(POLICIES):
             raise ValueError(f"unknown augmentation {min(unknown)!r}; there are: {', '.join(POLICIES)}")
         if conditional and not num_classes:
@@ -128,14 +117,14 @@ class GANModule(ZooModule):
         classes = (num_classes or 0) if conditional else 0
         self.encoder = Encoder(network, input_shape, normalisation=normalisation)
         self.head = CriticHead(self.encoder.feature_dim, classes)
-        spec = generator or (network if isinstance(network, str) else network["name"])
+        spec = generator or parse_spec(network)["name"]
         self.generator = Generator(spec, latent_dim, self.encoder.input_shape, classes, normalisation)
         if ema:
             self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         draw(prior, (2, *self.generator.latent_shape), **prior_options)  # what is wrong is said now
         # Batch statistics would tie a picture's logit to its neighbours.
         tied = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.encoder.modules())
-        self._one_pass = objective in ONE_PASS and not tied
+        self._one_pass = objective in gan.ONE_PASS and not tied
 
     def setup(self, stage: str) -> None:
         for network in (self.encoder, self.generator):
@@ -159,29 +148,36 @@ class GANModule(ZooModule):
         return total + self._penalties(shown, labels), logs
 
     def _in_one_pass(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> _LossTerms:
-        """The critic's loss, whose gradient is turned round where it comes back to the generator."""
-        factor = GradientScale()
-        shown = self._critic_input(real, scale_gradient(fake, factor))
+        """The critic's loss, whose gradient is rescaled where it comes back to the generator."""
+        factor = gan.GradientScale()
+        shown = self._critic_input(real, gan.scale_gradient(fake, factor))
         real_logits, fake_logits = self._logits(shown, labels)
-        losses = LOSSES[self.hparams.objective]
-        critic, generator = losses.critic(real_logits, fake_logits), losses.generator(real_logits, fake_logits)
-        factor.value = gradient_ratio(critic, generator, fake_logits)
-        return critic, shown, _logs(critic, generator, real_logits, fake_logits)
+        critic, generator, logs = self._losses(real_logits, fake_logits)
+        factor.value = gan.gradient_ratio(critic, generator, fake_logits)
+        return critic, shown, logs
 
     def _in_two_passes(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> _LossTerms:
-        """The critic's loss, and the generator's from a second look at the fakes."""
+        """The critic's loss, and the generator's from a second pass of the critic over the fakes."""
         shown = self._critic_input(real, fake)
         real_logits, fake_logits = self._logits(shown.detach(), labels)
-        losses = LOSSES[self.hparams.objective]
-        critic, generator = losses.critic(real_logits, fake_logits), losses.generator(real_logits, fake_logits)
-        logs = _logs(critic, generator, real_logits, fake_logits)
+        critic, _, logs = self._losses(real_logits, fake_logits)
         if not fake.requires_grad:
             return critic, shown, logs
         made = shown[len(real) :]
         seen = made.detach().requires_grad_()
-        again = losses.generator(real_logits.detach(), self.discriminate(seen, labels))
-        (pull,) = torch.autograd.grad(again, seen)  # by the pictures alone: the critic's parameters are left out
-        return critic + inject_gradient(made, pull), shown, logs
+        again = self._objective.generator(real_logits.detach(), self.discriminate(seen, labels))
+        (grad,) = torch.autograd.grad(again, seen)  # by the images alone: the critic's parameters are left out
+        return critic + gan.inject_gradient(made, grad), shown, logs
+
+    @property
+    def _objective(self) -> gan.GANLoss:
+        return gan.LOSSES[self.hparams.objective]
+
+    def _losses(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The critic's and the generator's loss of logits (B,) each, and what is logged."""
+        critic, generator = self._objective.critic(real, fake), self._objective.generator(real, fake)
+        logs = {"critic": critic, "generator": generator, "real": real.mean(), "fake": fake.mean()}
+        return critic, generator, {name: value.detach() for name, value in logs.items()}
 
     def _critic_input(self, real: Tensor, fake: Tensor) -> Tensor:
         """What the critic sees: real and then fake pictures, changed alike if wanted, (2B, C, H, W)."""
@@ -195,6 +191,8 @@ class GANModule(ZooModule):
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits (B,) of pictures (B, C, H, W), high for real ones; of their classes (B,) long, if conditional."""
         return self.head(self.encoder(x), labels)  # type: ignore[no-any-return]
+
+    criticise = discriminate  # its old name, for one release
 
     def _logits(self, shown: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         real, fake = self.discriminate(shown, None if labels is None else labels.repeat(2)).chunk(2)
@@ -212,20 +210,20 @@ class GANModule(ZooModule):
         total: Tensor | float = 0.0
         for weight, x in ((hp.r1, real), (hp.r2, fake)):
             if weight:
-                total = total + weight * zero_centred_penalty(input_gradients(critic, x)[1])
+                total = total + weight * gan.zero_centred_penalty(gan.input_gradients(critic, x)[1])
         if hp.wgan_gp:
             share = torch.rand(len(real), device=real.device)
-            total = total + hp.wgan_gp * gradient_penalty(critic, real, fake, share)
+            total = total + hp.wgan_gp * gan.gradient_penalty(critic, real, fake, share)
         return total * hp.penalty_every
 
     def _evaluation(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         samples = self.sample(len(x), labels)
-        real, fake = self._logits(torch.cat([x, samples.to(x.dtype)]), labels)
-        losses = LOSSES[self.hparams.objective]
+        features = self.encoder(torch.cat([x, samples.to(x.dtype)]))
+        self.keep(features=features[: len(x)])
+        real, fake = self.head(features, None if labels is None else labels.repeat(2)).chunk(2)
+        critic, _, logs = self._losses(real, fake)
         directions = nn.functional.normalize(torch.randn(x[0].numel(), _DIRECTIONS, device=x.device), dim=0)
-        critic = losses.critic(real, fake)
-        logs = _logs(critic, losses.generator(real, fake), real, fake)
-        logs["swd"] = sliced_distance(x.flatten(1).float(), samples.flatten(1).float(), directions)
+        logs["swd"] = gan.sliced_distance(x.flatten(1).float(), samples.flatten(1).float(), directions)
         return critic, logs
 
     def _labels(self, batch: Mapping[str, Any]) -> Tensor | None:
@@ -233,7 +231,7 @@ class GANModule(ZooModule):
             return None
         labels: Tensor = require(batch, LABEL, self)
         if labels.is_cpu and (labels < 0).any():
-            raise ValueError("a conditional GAN needs a label for every picture: --data.labelled_only true")
+            raise ValueError("a conditional GAN needs a label for every image: `data.labelled_only` true")
         return labels
 
     def _noise(self, count: int) -> Tensor:
@@ -245,13 +243,6 @@ class GANModule(ZooModule):
     def encode(self, x: Tensor) -> Tensor:
         """Pictures (B, C, H, W) to the critic's features (B, F)."""
         return self.encoder(x)  # type: ignore[no-any-return]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.encode(x)
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The critic's features of a batch, (B, F)."""
-        return self.encode(require(as_mapping(batch), INPUT, self))
 
     @property
     def conditional(self) -> bool:
@@ -282,11 +273,8 @@ class GANModule(ZooModule):
     def walk(self, rows: int, steps: int = 10) -> Tensor:
         """From one noise to another, in a line: pictures (rows, steps, C, H, W)."""
         start, end = self._noise(2 * rows).chunk(2)
-        weight = torch.linspace(0, 1, steps, device=start.device).view(1, -1, *[1] * (start.ndim - 1))
-        z = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weight)
-        if self.hparams.prior == "normal" and not self.hparams.prior_options:
-            # What lies between two vectors of noise is shorter than either.
-            z = z / (weight.square() + (1 - weight).square()).sqrt()
+        gaussian = self.hparams.prior == "normal" and not self.hparams.prior_options
+        z = interpolate_noise(start, end, steps, gaussian)
         labels = torch.arange(rows, device=z.device) % self.hparams.num_classes if self.conditional else None
         pictures = self.generate(z.flatten(0, 1), None if labels is None else labels.repeat_interleave(steps))
         return pictures.unflatten(0, (rows, steps))
@@ -294,21 +282,18 @@ class GANModule(ZooModule):
     # How they learn
 
     def configure_optimizers(self) -> Any:
-        hp, trainer = self.hparams, self.trainer
-        fused = not (trainer.gradient_clip_val and "mixed" in str(trainer.precision))  # or Lightning refuses to clip
-        groups = [
-            {"params": [*_trainable(self.encoder), *_trainable(self.head)], "lr": hp.critic_lr or hp.lr},
-            {"params": [*_trainable(self.generator)]},
-        ]
-        return Adam(groups, lr=hp.lr, betas=tuple(hp.betas), fused=fused)
+        hp = self.hparams
+        critic = [p for network in (self.encoder, self.head) for p in network.parameters() if p.requires_grad]
+        generator = [p for p in self.generator.parameters() if p.requires_grad]
+        groups = [{"params": critic, "lr": hp.critic_lr or hp.lr}, {"params": generator}]
+        return Adam(groups, lr=hp.lr, betas=tuple(hp.betas), fused=can_fuse(self.trainer))
 
     def _is_generator_step(self) -> bool:
         return (self.global_step + 1) % self.hparams.critic_steps == 0
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         if not self._is_generator_step():
-            for parameter in self.generator.parameters():
-                parameter.grad = None  # zeros would still move it, by Adam's momentum
+            drop_gradients([self.generator])  # zeros would still move it, by Adam's momentum
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -332,23 +317,3 @@ class GANModule(ZooModule):
         step = self.global_step / self.hparams.critic_steps
         decay = min(self.hparams.ema, (1 + step) / (10 + step))
         update_ema(self.generator_ema, self.generator, decay)
-
-
-def _trainable(network: nn.Module) -> Iterator[nn.Parameter]:
-    return (p for p in network.parameters() if p.requires_grad)
-
-
-def _logs(critic: Tensor, generator: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    logs = {"critic": critic, "generator": generator, "real": real.mean(), "fake": fake.mean()}
-    return {name: value.detach() for name, value in logs.items()}
-
-
-def _check_ranges(at_least_0: dict[str, float], at_least_1: dict[str, float], lr: float, ema: float) -> None:
-    for least, options in ((0, at_least_0), (1, at_least_1)):
-        for name, value in options.items():
-            if not value >= least:
-                raise ValueError(f"{name} must be {least} or more; got {value}")
-    if not lr > 0:
-        raise ValueError(f"lr must be more than 0; got {lr}")
-    if not ema < 1:
-        raise ValueError(f"ema must be below 1; got {ema}")

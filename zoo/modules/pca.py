@@ -11,25 +11,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from zoo.core.batch import INPUT, as_mapping, require
+from zoo.core.accumulator import Accumulator
+from zoo.core.batch import INPUT, as_mapping, check_shape, require
+from zoo.core.finite import FiniteCheck
 from zoo.core.gradient_free import GradientFreeModule
-from zoo.functional.moments import Moments, add_moments, empty_moments, first_not_finite, row_moments, variance
-from zoo.functional.pca import (
-    choose_components,
-    log_density,
-    noise_variance,
-    nystrom_axes,
-    orient,
-    principal_axes,
-    random_directions,
-    residual,
-)
+from zoo.functional import pca
+from zoo.functional.moments import Moments, add_moments, empty_moments, row_moments, variance
+from zoo.io.sklearn import to_sklearn_pca
 from zoo.networks.encoder import Encoder
 
 # Numbers in an input up to which their covariance is kept whole: 4096 x 4096 are 128 MiB in float64, and its
 # eigenvectors take a CPU core about as long as a minute.
 _WIDEST = 4096
 _DEFAULT_COMPONENTS = 16
+_SUMMED = ("rows", "total", "energy", "product")
 _FOUND = ("mean_", "components_", "explained_variance_", "explained_variance_ratio_", "spectrum_", "noise_variance_")
 
 
@@ -77,8 +72,8 @@ class PCAModule(GradientFreeModule):
     noise_variance_: Tensor
     seen: Tensor
     encoder: Encoder
-    divergence_hint = "are inputs so large that their squares overflow? Scale them, or use float64"
     artifacts = ("encoder/encoder.json", "latent_map.png", "components.png", "scree.png")
+    divergence_hint = pca.OVERFLOW_HINT
 
     def __init__(
         self,
@@ -91,16 +86,15 @@ class PCAModule(GradientFreeModule):
     ) -> None:
         super().__init__()
         dim = math.prod(input_shape)
-        _check_components(n_components, dim)
+        pca.check_components(n_components, dim)
         self.save_hyperparameters()
         self.wanted = min(_DEFAULT_COMPONENTS, dim) if n_components is None else n_components
         begin = self.wanted if isinstance(self.wanted, int) else min(_DEFAULT_COMPONENTS, dim)
         self._directions: Tensor | None = None
         if method == "sketch" or (method == "auto" and dim > _WIDEST):
-            self._directions = random_directions(dim, _sketch_size(self.wanted, sketch_size, dim))
-        self._moments: Moments | None = None  # no buffers: DDP would give all processes those of the first
-        self._bad = torch.tensor([-1, -1])  # batch and place of the first NaN or infinity, on the batches' device
-        self._batch_idx = 0
+            self._directions = pca.random_directions(dim, pca.choose_sketch_size(self.wanted, sketch_size, dim))
+        self._accumulator: Accumulator[Moments] = Accumulator(self._merge, _SUMMED, self._about_the_first_ranks_point)
+        self._finite, self._batch_idx = FiniteCheck(dim), 0
         for name in _FOUND:
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
@@ -145,7 +139,8 @@ class PCAModule(GradientFreeModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if batch_idx == 0:  # of a fit that was broken off nothing stays; one that is resumed goes on at another batch
-            self._moments, self._bad = None, self._bad.fill_(-1)
+            self._accumulator.clear()
+            self._finite.clear()
         self._batch_idx = batch_idx
         return super().training_step(batch, batch_idx)
 
@@ -155,17 +150,19 @@ class PCAModule(GradientFreeModule):
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             if self.training:
                 return (self._gather(x) / x.shape[1]).float(), {}
-            centred = x.double() - self.mean_
-            codes = centred @ self.components_.T
-            left = residual(centred, codes)
+            codes, left = self._project(x)
             logs = {"log_likelihood": self._density(codes, left).mean().float()} if self._has_density() else {}
             return (left.mean() / x.shape[1]).float(), logs
 
+    def _project(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (B, D) to codes (B, K), and the squared distances (B,) of what these leave out, in float64."""
+        centred = rows.double() - self.mean_
+        codes = centred @ self.components_.T
+        return codes, pca.residual(centred, codes)
+
     def _rows(self, x: Tensor) -> Tensor:
         """Inputs (B, *input_shape) as (B, D)."""
-        shape = tuple(self.hparams.input_shape)
-        if tuple(x.shape[1:]) != shape:
-            raise ValueError(f"input_shape is {shape} but the batch holds inputs of shape {tuple(x.shape[1:])}")
+        check_shape(x, self.hparams.input_shape)
         return x.flatten(1)
 
     def _gather(self, rows: Tensor) -> Tensor:
@@ -173,38 +170,28 @@ class PCAModule(GradientFreeModule):
         if self._directions is not None:
             self._directions = self._directions.to(rows.device)
         block = row_moments(rows, self._directions)
-        if self._moments is None:
-            self._moments = empty_moments(block.shift, self._directions)
-        self._moments = add_moments(self._moments, block, self._directions)
+        if self._accumulator.sums is None:
+            self._accumulator.sums = empty_moments(block.shift, self._directions)
+        self._accumulator.add(block)
         spread = variance(block)
         if rows.is_floating_point() and not (spread.is_cpu and spread.isfinite()):
-            self._remember(first_not_finite(rows))
+            self._finite.look(rows, self._batch_idx)
         return spread
 
-    def _remember(self, place: Tensor) -> None:
-        """The first bad place; only on a CPU it is looked at straight away."""
-        found = torch.stack((torch.full_like(place, self._batch_idx), place))
-        self._bad = self._bad.to(place.device)
-        self._bad = torch.where((place >= 0) & (self._bad[1] < 0), found, self._bad)
-        if place.is_cpu:
-            self._check_finite()
+    def _merge(self, into: Moments, block: Moments) -> Moments:
+        return add_moments(into, block, self._directions)
 
-    def _check_finite(self) -> None:
-        batch, place = self._bad.tolist()
-        if place >= 0:
-            row, column = divmod(place, math.prod(self.hparams.input_shape))
-            raise ValueError(
-                f"inputs must be finite: row {row}, column {column} of training batch {batch} is NaN or infinite "
-                "(all counted from 0)"
-            )
+    def _about_the_first_ranks_point(self, moments: Moments) -> Moments:
+        shift = self.all_gather(moments.shift)[0]  # type: ignore[index]
+        return self._merge(empty_moments(shift, self._directions), moments)
 
     def _record(self) -> None:
-        self._check_finite()  # says more than that the loss is not finite
+        self._finite.check()  # says more than that the loss is not finite
         super()._record()
 
     def on_train_start(self) -> None:
         if not self.global_step:  # nothing stays of an earlier fit; one that is resumed has its sums
-            self._moments = None
+            self._accumulator.clear()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.trainer.is_last_batch:  # before the validation, which is for the components
@@ -215,45 +202,28 @@ class PCAModule(GradientFreeModule):
         self._record()
 
     def _end_pass(self) -> None:
-        if self._moments is None:
+        own = self._accumulator.sums
+        if own is None:
             return
-        self._check_finite()
-        moments, self._moments = self._summed(self._moments), self._kept()
-        rows, total = int(moments.rows), moments.energy - moments.total.square().sum() / moments.rows
-        if rows < 2:
-            raise ValueError(f"principal components need 2 rows or more; there is only {rows}")
-        if not total.isfinite():
-            raise ValueError(f"the sums of squares are not finite: {self.divergence_hint}")
-        self._find(moments, rows, max(total.item(), 0.0) / (rows - 1))
-
-    def _kept(self) -> Moments | None:
-        """Where ``max_steps`` ended the pass, the sums themselves, for a run that goes on with it."""
-        if self.trainer.is_last_batch or self._moments is None:
-            return None
-        return self._moments._replace(product=self._moments.product.clone())  # finding axes overwrites it
-
-    def _summed(self, moments: Moments) -> Moments:
-        """Over all processes, about the first one's point."""
-        if self.trainer.world_size == 1:
-            return moments
-        shift = self.all_gather(moments.shift)[0]  # type: ignore[index]
-        moments = add_moments(empty_moments(shift, self._directions), moments, self._directions)
-        add = self.trainer.strategy.reduce
-        sums = {name: add(getattr(moments, name), reduce_op="sum") for name in ("rows", "total", "energy", "product")}
-        return moments._replace(**sums)
+        self._finite.check()
+        moments = self._accumulator.reduced(self.trainer)
+        self._accumulator.clear()
+        if not self.trainer.is_last_batch:  # ``max_steps`` ended the pass: a run that goes on with it needs the sums
+            self._accumulator.sums = own._replace(product=own.product.clone())  # finding axes overwrites it
+        self._find(moments, int(moments.rows), pca.total_variance(moments))
 
     def _find(self, moments: Moments, rows: int, total: float) -> None:
         """Components and all that goes with them."""
         if self._directions is None:
-            values, axes = principal_axes(moments)
+            values, axes = pca.principal_axes(moments)
         else:
-            values, axes = nystrom_axes(moments, self._directions)
-        k = choose_components(self.wanted, values, total, rows)
+            values, axes = pca.nystrom_axes(moments, self._directions)
+        k = pca.choose_components(self.wanted, values, total, rows)
         rank = min(rows, len(moments.shift))
         self.mean_, self.spectrum_ = moments.mean, values
-        self.components_, self.explained_variance_ = orient(axes[:k]), values[:k].clone()
+        self.components_, self.explained_variance_ = pca.orient(axes[:k]), values[:k].clone()
         self.explained_variance_ratio_ = self.explained_variance_ / (total or 1.0)
-        self.noise_variance_ = values.new_tensor(noise_variance(values, total, k, rank))
+        self.noise_variance_ = values.new_tensor(pca.noise_variance(values, total, k, rank))
         self.seen.fill_(rows)
         self._fill_encoder()
 
@@ -274,7 +244,7 @@ class PCAModule(GradientFreeModule):
         return bool((self.explained_variance_ > 0).all()) and not (rest and self.noise_variance_ <= 0)
 
     def _density(self, codes: Tensor, left: Tensor) -> Tensor:
-        return log_density(codes, left, self.explained_variance_, self.noise_variance_, self.components_.shape[1])
+        return pca.log_density(codes, left, self.explained_variance_, self.noise_variance_, self.components_.shape[1])
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor) -> Tensor:
@@ -285,9 +255,7 @@ class PCAModule(GradientFreeModule):
         """
         if not self._has_density():
             raise ValueError("without variance in some direction there is no density: keep fewer components")
-        centred = self._rows(x).double() - self.mean_
-        codes = centred @ self.components_.T
-        return self._density(codes, residual(centred, codes))
+        return self._density(*self._project(self._rows(x)))
 
     def encode(self, x: Tensor) -> Tensor:
         """Inputs (B, *input_shape) to codes (B, K), float32."""
@@ -301,7 +269,7 @@ class PCAModule(GradientFreeModule):
 
     def reconstruct(self, batch: Any) -> Tensor:
         """A batch, or its input (B, *input_shape), from its K codes."""
-        return self.decode(self.encode(require(as_mapping(batch, self.input_key), INPUT, self)))
+        return self.decode(self.encode(require(as_mapping(batch), INPUT, self)))
 
     def sample(self, n: int) -> Tensor:
         """``n`` new inputs (n, *input_shape) from probabilistic PCA: K directions as they vary, all others as noise."""
@@ -312,42 +280,26 @@ class PCAModule(GradientFreeModule):
         x = self.mean_ + along @ self.components_ + around
         return x.float().unflatten(1, tuple(self.hparams.input_shape))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.encode(x)
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The codes of a batch."""
-        return self.encode(require(as_mapping(batch, self.input_key), INPUT, self))
-
     def to_sklearn(self) -> Any:
         """A fitted ``sklearn.decomposition.PCA`` with what was found.
 
         Raises:
             ValueError: no pass has ended yet.
         """
-        if not self.n_samples_:
-            raise ValueError("nothing is found yet: fit the module first")
-        from sklearn.decomposition import PCA  # takes a second to import: only who uses it waits
-
-        pca = PCA(self.n_components_, whiten=self.hparams.whiten)
-        for name in ("mean_", "components_", "explained_variance_", "explained_variance_ratio_", "singular_values_"):
-            setattr(pca, name, getattr(self, name).cpu().numpy())
-        pca.noise_variance_, pca.n_samples_ = self.noise_variance_.item(), self.n_samples_
-        pca.n_components_, pca.n_features_in_ = self.n_components_, self.components_.shape[1]
-        return pca
+        return to_sklearn_pca(self, self.hparams.whiten)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        if self._moments is not None:  # in the middle of an epoch; all processes are here together
-            checkpoint["moments"] = self._summed(self._moments)._asdict()
+        if self._accumulator.sums is not None:  # in the middle of an epoch; all ranks are here together
+            checkpoint["moments"] = self._accumulator.reduced(self.trainer)._asdict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self._moments = None
-        if sums := checkpoint.get("moments"):
-            moments = Moments(**{name: value.to(self.device) for name, value in sums.items()})
-            first = self.global_rank == 0  # the sums of all processes are one's now
-            self._moments = moments if first else empty_moments(moments.shift, self._directions)
+        saved = checkpoint.get("moments")
+        moments = Moments(**{name: value.to(self.device) for name, value in saved.items()}) if saved else None
+        self._accumulator.restore(
+            moments, self.global_rank == 0, lambda sums: empty_moments(sums.shift, self._directions)
+        )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """How many components there are may have been found by the data; what is loaded says it."""
@@ -358,25 +310,3 @@ class PCAModule(GradientFreeModule):
                 old = getattr(self, name)
                 setattr(self, name, old.new_zeros(len(found), *old.shape[1:]))
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-def _check_components(wanted: Any, dim: int) -> None:
-    if wanted is None or wanted == "mle":
-        return
-    if isinstance(wanted, bool) or not isinstance(wanted, int | float):
-        raise ValueError(f"n_components must be a number, a fraction or 'mle'; got {wanted!r}")
-    if isinstance(wanted, int) and not 1 <= wanted <= dim:
-        raise ValueError(f"n_components must be 1 to {dim}, the numbers in an input; got {wanted}")
-    if isinstance(wanted, float) and not 0 < wanted < 1:
-        raise ValueError(f"n_components as a fraction of the variance must be between 0 and 1; got {wanted}")
-
-
-def _sketch_size(wanted: int | float | str, size: int | None, dim: int) -> int:
-    if wanted == "mle":
-        raise ValueError("n_components 'mle' needs all variances, and a sketch has not: use method 'exact'")
-    least = wanted + 1 if isinstance(wanted, int) else 2
-    if size is None:
-        size = max(4 * wanted, wanted + 64) if isinstance(wanted, int) else 256
-    if size < min(least, dim):
-        raise ValueError(f"sketch_size must be {least} or more for n_components {wanted}; got {size}")
-    return min(size, dim)

@@ -2,8 +2,8 @@
 
 Mikolov et al. 2013, "Distributed representations of words and phrases and their compositionality"; Bojanowski et al.
 2017, "Enriching word vectors with subword information". Skip-gram predicts the words around a word from its vector,
-CBOW a word from the mean of the vectors around it; "predicts" means to tell it from words of noise. Every word has two
-vectors, one as what is seen and one as what is predicted; the first is what one wants.
+CBOW a word from the mean of the vectors around it; "predicts" means to tell it from negative samples. Every word has
+two vectors, one as what is seen and one as what is predicted; the first is what one wants.
 
 Classic programs take one pair at a time, and read and write a few rows of two large tables for each. Here the words of
 a batch are taken in blocks (``zoo.functional.skipgram``): each row is read once a batch, the pairs are products of
@@ -11,21 +11,22 @@ matrices, and each row is written once. What a frequent word collects from thous
 which plain descent does not survive: ``RowAdagrad`` gives every row a rate of its own and a longest step.
 """
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.core.arguments import more_than
 from zoo.core.base import ZooModule
 from zoo.core.batch import TOKENS, require
-from zoo.core.optim import RowAdagrad, linear_decay, total_steps_fn
+from zoo.core.optim import with_schedule
+from zoo.core.optimizers import RowAdagrad
+from zoo.core.suggest import closest
 from zoo.functional.skipgram import (
     BlockLoss,
-    block_loss,
     cut_blocks,
     group,
     noise_pool,
@@ -33,9 +34,10 @@ from zoo.functional.skipgram import (
     take_rows,
     window_weights,
 )
-from zoo.io.word_vectors import save_vectors
+from zoo.io.word_vectors import keyed_vectors, save_vectors
+from zoo.networks.subwords import subword_table, subwords_of
 
-_POOL = 1 << 20  # words of noise, at least
+_POOL = 1 << 20  # negative samples, at least
 
 
 class SkipGramModule(ZooModule):
@@ -48,16 +50,15 @@ class SkipGramModule(ZooModule):
         dim: D, of the vectors.
         window: W, words on either side.
         dynamic_window: nearer words count more, as in word2vec; otherwise all count alike.
-        negatives: words of noise for each pair.
+        negatives: negative samples for each pair.
         ns_exponent: of the counts in the noise distribution.
         ngrams: shortest and longest of the letter n-grams of which a word's vector is made besides its own, as in
             fastText; [] uses none. With them words that are not in the vocabulary have vectors, too.
         buckets: so many vectors, which all n-grams share by hashing.
         lr: the rate of ``RowAdagrad``; it falls in a straight line to nothing at the end.
         max_step: the longest distance a vector moves in one step.
-        block: S, words that share their noise.
-        shared_negatives: K, words of noise in a block; their weight is such that each pair has ``negatives``.
-        written_out: compute the loss pair by pair and leave its gradients to autograd: the reference, and slower.
+        block_size: S, number of words that share their negative samples.
+        shared_negatives: K, negative samples of a block; their weight is such that each pair has ``negatives``.
 
     A batch has ``tokens`` (B, L), ids with -1 between sentences. Logged is the ``loss`` of a pair in nats: of the pair
     itself and its ``negatives``, whatever the size of batches and blocks; log(2) * (1 + negatives) is chance.
@@ -69,7 +70,8 @@ class SkipGramModule(ZooModule):
     input_key = TOKENS
     batch_independent = "its negative samples are drawn anew for every batch"
     artifacts = ("vectors/vectors.safetensors", "word_map.png")
-    divergence_hint = "try a lower lr (--model.lr) or a smaller --model.max_step"
+    divergence_hint = "try a lower `lr` or a smaller `max_step`"
+    renamed: ClassVar[dict[str, str]] = {"block": "block_size", "written_out": ""}
 
     def __init__(
         self,
@@ -84,20 +86,17 @@ class SkipGramModule(ZooModule):
         buckets: int = 200_000,
         lr: float = 0.2,
         max_step: float = 0.5,
-        block: int = 16,
+        block_size: int = 16,
         shared_negatives: int = 16,
-        written_out: bool = False,
     ) -> None:
         super().__init__()
-        counts = {"dim": dim, "window": window, "negatives": negatives, "buckets": buckets, "block": block}
-        for name, value in {**counts, "shared_negatives": shared_negatives, "lr": lr, "max_step": max_step}.items():
-            if not value > 0:
-                raise ValueError(f"{name} must be more than 0; got {value}")
+        more_than(0, dim=dim, window=window, negatives=negatives, buckets=buckets, block_size=block_size)
+        more_than(0, shared_negatives=shared_negatives, lr=lr, max_step=max_step)
         if ngrams and not (len(ngrams) == 2 and 1 <= ngrams[0] <= ngrams[1]):
             raise ValueError(f"ngrams is [shortest, longest], like [3, 6], or []; got {ngrams}")
         self.save_hyperparameters(ignore=["vocabulary"])  # checkpoints have it, and people read the other file
         self.vocabulary: dict[str, int] = {}
-        self._band = window_weights(block, window, dynamic_window)
+        self._band = window_weights(block_size, window, dynamic_window)
         if vocabulary is not None:
             self._set_vocabulary(vocabulary)
 
@@ -114,7 +113,7 @@ class SkipGramModule(ZooModule):
         nn.init.zeros_(self.output_vectors.weight)
         self._pool = torch.empty(0, dtype=torch.int32)
         if hp.ngrams:
-            self._parts, self._parts_start = self._hashed(self._words)
+            self._subword_ids, self._subword_starts = subword_table(self._words, hp.ngrams, hp.buckets)
 
     def setup(self, stage: str) -> None:
         # NCCL cannot add sparse tensors up; DDP asks the layers before it begins.
@@ -137,11 +136,10 @@ class SkipGramModule(ZooModule):
         """Of rows (B, L): the loss summed over all pairs, and the number of pairs."""
         self._require_vocabulary()
         hp, device = self.hparams, self.device.type
-        surroundings, sentences = cut_blocks(tokens, hp.block, hp.window)
-        words = surroundings[:, hp.window : hp.window + hp.block]
+        surroundings, sentences = cut_blocks(tokens, hp.block_size, hp.window)
+        words = surroundings[:, hp.window : hp.window + hp.block_size]
         noise = self._noise(len(words))
-        low = torch.is_autocast_enabled(device) and not hp.written_out
-        dtype = torch.get_autocast_dtype(device) if low else self.dtype
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.dtype
         with torch.autocast(device, enabled=False):  # BlockLoss knows what may be in low precision
             pairs = pair_weights(sentences, self._on_device("_band").to(dtype))
             each = pairs.sum(2)  # word's pairs
@@ -161,22 +159,18 @@ class SkipGramModule(ZooModule):
         # What is no word takes part as word 0, with weight 0.
         into, out = group(seen.flatten().clamp_min(0)), group(targets.flatten().clamp_min(0))
         inputs, outputs = self._inputs(into.ids), take_rows(self.output_vectors, out.ids)
-        if not self.hparams.written_out:
-            return BlockLoss.apply(inputs, outputs, into, out, mix, weights, real)  # type: ignore[no-any-return]
-        rows = inputs[into.inverse].unflatten(0, seen.shape)
-        hidden = rows if mix is None else mix @ rows
-        return block_loss(hidden, outputs[out.inverse].unflatten(0, targets.shape), weights, real)
+        return BlockLoss.apply(inputs, outputs, into, out, mix, weights, real)  # type: ignore[no-any-return]
 
     def _inputs(self, ids: Tensor) -> Tensor:
         """Vectors (U, D) of words (U,), each there once and ascending."""
         if not self.hparams.ngrams:
             return take_rows(self.input_vectors, ids)
-        parts, starts = self._parts_of(ids)
+        parts, starts = subwords_of(ids, self._on_device("_subword_ids"), self._on_device("_subword_starts"))
         rows = group(parts)
         return F.embedding_bag(rows.inverse, take_rows(self.input_vectors, rows.ids), starts, mode="mean")
 
     def _noise(self, blocks: int) -> Tensor:
-        """Words of noise for each block, (blocks, K) int32: a stretch of the pool that begins anywhere."""
+        """Negative samples for each block, (blocks, K) int32: a stretch of the pool that begins anywhere."""
         need = blocks * self.hparams.shared_negatives
         if len(self._pool) < 2 * need:
             counts = torch.tensor(list(self.vocabulary.values()), dtype=torch.double)
@@ -200,14 +194,13 @@ class SkipGramModule(ZooModule):
     def _require_vocabulary(self) -> None:
         if not self.vocabulary:
             raise ValueError(
-                "SkipGramModule has no words: give it vocabulary=data.vocabulary, of data that are text (--data corpus)"
+                "SkipGramModule has no vocabulary: give it that of data that are text, vocabulary=data.vocabulary"
             )
 
     def configure_optimizers(self) -> Any:
         self._require_vocabulary()
         optimizer = RowAdagrad(self.parameters(), lr=self.hparams.lr, max_step=self.hparams.max_step)
-        schedule = linear_decay(optimizer, total_steps_fn(self))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return with_schedule(self, optimizer, {"name": "linear", "floor": 1e-4})  # as word2vec does
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -229,32 +222,11 @@ class SkipGramModule(ZooModule):
         found = F.embedding(rows.clamp_min(0).long(), self.vectors())
         return (found * known).sum(1) / known.sum(1).clamp_min(1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.encode(x)
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """A vector for each row of a batch, (B, D)."""
-        return self.encode(require(batch, TOKENS, self))
-
     def to_keyed_vectors(self) -> Any:
         """gensim's ``KeyedVectors``, with sub-words its ``FastTextKeyedVectors``, which knows unknown words, too."""
-        from gensim.models import KeyedVectors
-        from gensim.models.fasttext import FastTextKeyedVectors
-
-        hp, size = self.hparams, len(self.vocabulary)
-        if not hp.ngrams:
-            keyed = KeyedVectors(hp.dim, count=0)
-            keyed.add_vectors(self._words, self.vectors().cpu().numpy())
-        else:
-            keyed = FastTextKeyedVectors(hp.dim, min_n=hp.ngrams[0], max_n=hp.ngrams[1], bucket=hp.buckets)
-            keyed.add_vectors(self._words, self.vectors().cpu().numpy())
-            table = self.input_vectors.weight.detach().float().cpu().numpy()
-            keyed.vectors_vocab, keyed.vectors_ngrams = table[:size].copy(), table[size:].copy()
-            keyed.recalc_char_ngram_buckets()
-            keyed.adjust_vectors()
-        for word, count in self.vocabulary.items():
-            keyed.set_vecattr(word, "count", count)
-        return keyed
+        hp = self.hparams
+        table = self.input_vectors.weight if hp.ngrams else None
+        return keyed_vectors(self.vocabulary, self.vectors(), table, hp.ngrams, hp.buckets)
 
     def nearest(self, word: str, k: int = 10) -> list[tuple[str, float]]:
         """The k words most similar to one, with their cosines.
@@ -272,7 +244,7 @@ class SkipGramModule(ZooModule):
         """
         for word in [*positive, *negative]:
             if word not in self.vocabulary and not self.hparams.ngrams:
-                close = difflib.get_close_matches(word, self._words, n=3, cutoff=0.6)
+                close = closest(word, self._words)
                 hint = f"; there are {', '.join(map(repr, close))}" if close else ""
                 raise ValueError(f"{word!r} is not in the vocabulary of {len(self._words):,} words{hint}")
         return self.to_keyed_vectors().most_similar(positive, negative, topn=k)  # type: ignore[no-any-return]
@@ -282,32 +254,12 @@ class SkipGramModule(ZooModule):
         return nn.Embedding.from_pretrained(self.vectors().clone(), freeze=freeze)
 
     def save_vectors(self, path: str | Path) -> Path:
-        """Write the vectors; the path's end says how: see ``zoo.io.encoder.save_vectors``."""
+        """Write the vectors; the path's end says how: see ``zoo.io.word_vectors.save_vectors``."""
         return save_vectors(self.to_keyed_vectors(), path)
 
     def export_artifacts(self, folder: Path) -> list[tuple[str, str]]:
-        """The vectors, in the folder ``vectors``."""
+        """The vectors, as safetensors and a vocabulary."""
         return [("vectors", f"{self.save_vectors(folder / 'vectors')}/")]
-
-    # Sub-words
-
-    def _hashed(self, words: list[str]) -> tuple[Tensor, Tensor]:
-        """Rows of the input table that each word is the mean of, one after another, and where each word's begin."""
-        from gensim.models.fasttext import ft_ngram_hashes
-
-        hp, size = self.hparams, len(words)
-        lists = [[i, *(size + h for h in ft_ngram_hashes(w, *hp.ngrams, hp.buckets))] for i, w in enumerate(words)]
-        lengths = torch.tensor([0, *map(len, lists)])
-        return torch.tensor([row for rows in lists for row in rows]), lengths.cumsum(0)
-
-    def _parts_of(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """``_hashed`` of some of the words."""
-        parts, bounds = self._on_device("_parts"), self._on_device("_parts_start")
-        begin = bounds[ids]
-        lengths = bounds[ids + 1] - begin
-        starts = lengths.cumsum(0) - lengths
-        within = torch.arange(int(lengths.sum()), device=ids.device) - starts.repeat_interleave(lengths)
-        return parts[begin.repeat_interleave(lengths) + within], starts
 
     # Checkpoints
 

@@ -12,34 +12,23 @@ many epochs. The online rule moves units after every mini-batch.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from zoo.core.batch import INPUT, as_mapping, require
+from zoo.core.accumulator import Accumulator
+from zoo.core.arguments import at_least, between, more_than
+from zoo.core.batch import INPUT, as_mapping, check_shape, require
+from zoo.core.distributed import gather_rows, training_batches
+from zoo.core.finite import check_finite
 from zoo.core.gradient_free import GradientFreeModule
-from zoo.functional.som import (
-    Decay,
-    Neighbourhood,
-    Topology,
-    adjacent,
-    axis_distances,
-    batch_update,
-    decayed,
-    distance_to,
-    grid_distances,
-    neighbourhood,
-    online_update,
-    pca_units,
-    spread,
-    unit_sums,
-)
+from zoo.functional import som
 from zoo.networks.encoder import Encoder
 from zoo.networks.prototypes import Code, Prototypes
 
-_BEGIN_WITH = 1000  # samples that say where units start, whatever the batches and processes
+_INITIAL_SAMPLES = 1000  # samples that say where units start, whatever the batches and processes
 _LOOK_AT = 256  # of a training batch: whose distances are logged
 
 
@@ -50,17 +39,17 @@ class SOMModule(GradientFreeModule):
         input_shape: of one sample, of D numbers.
         rows, columns: of the grid, K units in all. 5 sqrt(N) units are usual for N samples.
         rule: "batch" or "online".
-        moves: of the batch rule, in an epoch, at most one a batch. With 1 every epoch starts its sums anew; with more,
-            each move leaves the share 1 - 1 / moves of them, an epoch's samples in all.
+        updates_per_epoch: Updates of the batch rule in an epoch, at most one a batch. With 1 every epoch starts its
+            sums anew; with more, each leaves the share 1 - 1 / updates_per_epoch of them, an epoch's samples in all.
         topology: "rectangular" (eight neighbours) or "hexagonal" (six).
         torus: whether the grid's opposite sides meet.
         neighbourhood: "gaussian", "bubble", or, for the online rule, "mexican_hat".
         sigma, sigma_end: the neighbourhood's reach in units, at the start and at the end; 0 is half the longer side.
-        rate, rate_end: of the online rule, how far a sample pulls its unit, at the start and at the end.
+        lr, lr_end: Learning rate of the online rule, how far a sample pulls its unit, at the start and at the end.
         decay: of both: "linear", "exponential" or "inverse".
-        start: where units begin: "pca" on the plane in which data vary most, "sample" on samples, "random" around the
-            data's mean, with their deviation.
-        code: what ``encode`` gives: "position" on the grid or all units' "activation".
+        init: Initial units: "pca" on the plane in which data vary most, "sample" on samples, "random" around the data's
+            mean, with their standard deviation.
+        encoding: What ``encode`` gives: "position" on the grid or all units' "activation".
         normalisation: what the data did to pixels in [0, 1]; kept with the encoder for its later users.
 
     Logged: ``loss``, the quantisation error, the mean distance of a sample to its unit in the data's units (while
@@ -73,6 +62,13 @@ class SOMModule(GradientFreeModule):
     """
 
     started: Tensor
+    renamed: ClassVar[dict[str, str]] = {
+        "moves": "updates_per_epoch",
+        "rate": "lr",
+        "rate_end": "lr_end",
+        "start": "init",
+        "code": "encoding",
+    }
     divergence_hint = "are there NaN, infinite or huge numbers among the inputs?"
     artifacts = ("encoder/encoder.json", "latent_map.png", "map.png", "units.png")
     stops_exactly = False  # a map that is stopped moves once more
@@ -83,38 +79,37 @@ class SOMModule(GradientFreeModule):
         rows: int = 10,
         columns: int = 10,
         rule: Literal["batch", "online"] = "batch",
-        moves: int = 1,
-        topology: Topology = "rectangular",
+        updates_per_epoch: int = 1,
+        topology: som.Topology = "rectangular",
         torus: bool = False,
-        neighbourhood: Neighbourhood = "gaussian",
+        neighbourhood: som.Neighbourhood = "gaussian",
         sigma: float = 0.0,
         sigma_end: float = 0.5,
-        rate: float = 0.5,
-        rate_end: float = 0.01,
-        decay: Decay = "exponential",
-        start: Literal["pca", "sample", "random"] = "pca",
-        code: Code = "position",
+        lr: float = 0.5,
+        lr_end: float = 0.01,
+        decay: som.Decay = "exponential",
+        init: som.Init = "pca",
+        encoding: Code = "position",
         normalisation: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if rows < 1 or columns < 1 or rows * columns < 2:
             raise ValueError(f"a map has two units or more; got rows {rows} and columns {columns}")
-        if moves < 1 or (moves > 1 and rule == "online"):
-            raise ValueError(f"moves must be 1 or more, and is for rule 'batch'; got {moves} and {rule!r}")
-        for name, value in {"sigma_end": sigma_end, "rate": rate, "rate_end": rate_end}.items():
-            if not value > 0:
-                raise ValueError(f"{name} must be more than 0; got {value}")
-        if sigma < 0 or rate > 1:
-            raise ValueError(f"sigma must be 0 or more, and rate at most 1; got {sigma} and {rate}")
+        at_least(1, updates_per_epoch=updates_per_epoch)
+        at_least(0, sigma=sigma)
+        more_than(0, sigma_end=sigma_end, lr=lr, lr_end=lr_end)
+        between(0, 1, lr=lr)
+        if updates_per_epoch > 1 and rule == "online":
+            raise ValueError(f"updates_per_epoch is for rule 'batch'; got {updates_per_epoch} and {rule!r}")
         if neighbourhood == "mexican_hat" and rule == "batch":
             raise ValueError("neighbourhood mexican_hat is negative in places, and so has no mean: use rule 'online'")
         self.save_hyperparameters()
-        spec = {"name": "prototypes", "rows": rows, "columns": columns, "topology": topology, "code": code}
+        spec = {"name": "prototypes", "rows": rows, "columns": columns, "topology": topology, "code": encoding}
         self.encoder = Encoder(spec, input_shape, normalisation=normalisation).requires_grad_(False)
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
-        self._squared = grid_distances(rows, columns, topology, torus)
-        self._gathered: tuple[Tensor, Tensor] | None = None  # no buffers: DDP would give all processes the first's
-        self._waiting = False  # whether some of it has not moved the units yet
+        self._squared = som.grid_distances(rows, columns, topology, torus)
+        self._accumulator: Accumulator[som.UnitSums] = Accumulator(som.add_unit_sums, ("sums", "counts"))
+        self._pending = False  # whether some of it has not moved the units yet
 
     @property
     def _trunk(self) -> Prototypes:
@@ -137,116 +132,88 @@ class SOMModule(GradientFreeModule):
         with torch.no_grad():
             if self.training:
                 if x.is_cpu:  # a GPU would wait: there it is noticed at the end of the epoch
-                    _check_finite(x)
+                    check_finite(x)
                 chosen = self._trunk.nearest(x)
-                self._gather(x, chosen)
-                return self._distance(x[:_LOOK_AT], chosen[:_LOOK_AT]).mean(), {}
+                self._accumulator.add(som.unit_sums(x, chosen, len(self.units)))
+                self._pending = True
+                return som.distance_to(x[:_LOOK_AT], self.units, chosen[:_LOOK_AT]).mean(), {}
             found = self._trunk.scores(x)
             nearest = found.topk(2, dim=1).indices
-            apart = ~self._touching()[nearest[:, 0], nearest[:, 1]]
-            distance = self._distance(x, nearest[:, 0])
-            logs = {"topographic_error": apart.float().mean(), "distortion": self._distortion(x, found, nearest[:, 0])}
-            return distance.mean(), logs
+            apart = ~som.adjacent(self._grid_distances(), self.hparams.topology)[nearest[:, 0], nearest[:, 1]]
+            self.keep(best_matching_units=nearest[:, 0])
+            around = som.neighbourhood(self.hparams.neighbourhood, self._grid_distances(), self.hparams.sigma_end)
+            distorted = som.distortion(x - self._trunk.centre, found, around.index_select(0, nearest[:, 0]))
+            logs = {"topographic_error": apart.float().mean(), "distortion": distorted}
+            return som.distance_to(x, self.units, nearest[:, 0]).mean(), logs
 
     def _flat(self, x: Tensor) -> Tensor:
-        shape = tuple(self.hparams.input_shape)
-        if tuple(x.shape[1:]) != shape:
-            raise ValueError(f"input_shape is {shape} but the batch holds inputs of shape {tuple(x.shape[1:])}")
+        check_shape(x, self.hparams.input_shape)
         return x.flatten(1).to(self.units.dtype)
-
-    def _distance(self, x: Tensor, chosen: Tensor) -> Tensor:
-        return distance_to(x, self.units, chosen)
-
-    def _distortion(self, x: Tensor, found: Tensor, nearest: Tensor) -> Tensor:
-        around = neighbourhood(self.hparams.neighbourhood, self._grid_distances(), self.hparams.sigma_end)
-        squared = ((x - self._trunk.centre).square().sum(1, keepdim=True) - 2 * found).clamp_min(0)
-        return (squared * around.index_select(0, nearest)).sum(1).mean()
-
-    def _gather(self, x: Tensor, chosen: Tensor) -> None:
-        sums = unit_sums(x, chosen, len(self.units))
-        self._gathered = sums if self._gathered is None else (self._gathered[0] + sums[0], self._gathered[1] + sums[1])
-        self._waiting = True
 
     def _grid_distances(self) -> Tensor:
         self._squared = self._squared.to(self.device)
         return self._squared
 
-    def _touching(self) -> Tensor:
-        return adjacent(self._grid_distances(), self.hparams.topology)
-
     # How units move
 
     def on_train_start(self) -> None:
         if not self.global_step:  # nothing stays of an earlier fit; one that is resumed has its sums
-            self._gathered, self._waiting = None, False
+            self._accumulator.clear()
+            self._pending = False
         if not self.started:
             x = self._first_samples()
             if len(x) < 2:
                 raise ValueError(f"a map needs two samples or more; there is only {len(x)}")
-            _check_finite(x)
+            check_finite(x)
             self._trunk.centre.copy_(x.mean(0))
-            self.units.data.copy_(self._starting_units(x))
+            if len(self.units) > len(x):
+                rank_zero_warn(
+                    f"a map of {len(self.units)} units for {len(x)} samples: many stay empty; "
+                    f"{math.ceil(5 * math.sqrt(len(x)))} units would be usual"
+                )
+            hp, generator = self.hparams, torch.Generator().manual_seed(self._seed)  # the same on every process
+            self.units.data.copy_(som.initial_units(hp.init, x, hp.rows, hp.columns, generator))
             self.started.fill_(True)
 
     def _first_samples(self) -> Tensor:
-        """The first 1,000 samples (N, D) of all processes, from a loader of its own where there is a datamodule."""
-        data, rows, size = getattr(self.trainer, "datamodule", None), [], 0
-        for batch in data.train_dataloader() if data else self.trainer.train_dataloader or ():
-            batch = as_mapping(self.trainer.strategy.batch_to_device(batch), self.input_key)
+        """The first 1,000 samples (N, D) of all processes, as one process has them."""
+        world, rows, size = self.trainer.world_size, [], 0
+        for batch in training_batches(self.trainer, self.input_key):
             rows.append(self._flat(require(batch, INPUT, self)))
-            if (size := size + len(rows[-1]) * self.trainer.world_size) >= _BEGIN_WITH:
+            if (size := size + len(rows[-1]) * world) >= _INITIAL_SAMPLES:
                 break
-        x = torch.cat(rows)
-        if self.trainer.world_size == 1:
-            return x[:_BEGIN_WITH]
-        everybodys: Any = self.all_gather(x)
-        return everybodys.transpose(0, 1).flatten(0, 1)[:_BEGIN_WITH]  # type: ignore[no-any-return]  # as in one
-
-    def _starting_units(self, x: Tensor) -> Tensor:
-        hp, count = self.hparams, len(self.units)
-        generator = torch.Generator().manual_seed(self._seed)  # the same on every process
-        if count > len(x):
-            usual = math.ceil(5 * math.sqrt(len(x)))
-            rank_zero_warn(
-                f"a map of {count} units for {len(x)} samples: many stay empty; {usual} units would be usual"
-            )
-        if hp.start == "pca":
-            return pca_units(x, hp.rows, hp.columns)
-        if hp.start == "sample":
-            picks = torch.randperm(len(x), generator=generator).repeat(-(-count // len(x)))[:count]
-            return x[picks.to(x.device)]
-        noise = torch.randn(count, x.shape[1], generator=generator).to(x)
-        return x.mean(0) + noise * x.std(0)
+        x = gather_rows(torch.cat(rows), world, equal=True)
+        in_order = x.view(world, -1, x.shape[1]).transpose(0, 1).flatten(0, 1)  # as one process has them
+        return in_order[:_INITIAL_SAMPLES]
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.hparams.rule == "online":
-            self._move(self._online_progress())
+            self._update(self._online_progress())
             return
-        done = self._moves if self.trainer.is_last_batch else self._moves_by(batch_idx)
-        if done > self._moves_by(batch_idx - 1):
-            self._move(self._batch_progress(done))
+        done = self._updates if self.trainer.is_last_batch else self._updates_by(batch_idx)
+        if done > self._updates_by(batch_idx - 1):
+            self._update(self._batch_progress(done))
 
     def on_train_epoch_end(self) -> None:
-        if self._waiting:  # where ``max_steps`` ended the epoch
-            self._move(self._batch_progress(self._moves))
+        if self._pending:  # where ``max_steps`` ended the epoch
+            self._update(self._batch_progress(self._updates))
         self._record()
 
     @torch.no_grad()
-    def _move(self, progress: float) -> None:
-        assert self._gathered is not None
-        sums, counts = self._summed(self._gathered)
-        self._gathered = self._faded(self._gathered)
-        self._waiting = False
+    def _update(self, progress: float) -> None:
+        sums, counts = self._accumulator.reduced(self.trainer)
+        self._forget()
+        self._pending = False
         hp = self.hparams
-        sigma = decayed(hp.decay, hp.sigma or max(hp.rows, hp.columns) / 2, hp.sigma_end, progress)
+        sigma = som.decayed(hp.decay, hp.sigma or max(hp.rows, hp.columns) / 2, hp.sigma_end, progress)
         if hp.rule == "batch":
             influence = self._influence(sigma)
-            moved = batch_update(self.units, spread(sums, influence), spread(counts, influence))
+            moved = som.batch_update(self.units, som.spread(sums, influence), som.spread(counts, influence))
         else:
-            influence = neighbourhood(hp.neighbourhood, self._grid_distances(), sigma)
-            rate = decayed(hp.decay, hp.rate, hp.rate_end, progress)
+            influence = som.neighbourhood(hp.neighbourhood, self._grid_distances(), sigma)
+            rate = som.decayed(hp.decay, hp.lr, hp.lr_end, progress)
             signed = hp.neighbourhood == "mexican_hat"
-            moved = online_update(self.units, sums, counts, influence, rate, signed)
+            moved = som.online_update(self.units, sums, counts, influence, rate, signed)
         self.units.data.copy_(moved)
         if self.trainer.is_last_batch:
             self._end_pass()
@@ -255,38 +222,37 @@ class SOMModule(GradientFreeModule):
         """Once an epoch, before the validation: what makes a GPU wait, and what only users of the map need."""
         if not self.units.isfinite().all():
             raise ValueError(f"the units are not finite: {self.divergence_hint}")
-        self._set_scale()
+        self._trunk.scale.copy_(som.neighbour_distance(self.grid.flatten(2)).clamp_min(1e-6))
 
     def _influence(self, sigma: float) -> Tensor | tuple[Tensor, Tensor]:
         hp = self.hparams
         if hp.topology == "hexagonal" or hp.neighbourhood != "gaussian":
-            return neighbourhood(hp.neighbourhood, self._grid_distances(), sigma)
-        sides = (axis_distances(count, 1.0, hp.torus).square().to(self.device) for count in (hp.rows, hp.columns))
-        down, right = (neighbourhood("gaussian", side, sigma) for side in sides)
-        return down, right
+            return som.neighbourhood(hp.neighbourhood, self._grid_distances(), sigma)
+        return som.separable_gaussian(hp.rows, hp.columns, hp.torus, sigma, self.device)
 
     @property
-    def _moves(self) -> int:
+    def _updates(self) -> int:
         """Of the batch rule in an epoch; one where it is not known how long that is."""
         batches = self.trainer.num_training_batches
-        return 1 if math.isinf(batches) else min(self.hparams.moves, int(batches))
+        return 1 if math.isinf(batches) else min(self.hparams.updates_per_epoch, int(batches))
 
-    def _moves_by(self, batch_idx: int) -> int:
+    def _updates_by(self, batch_idx: int) -> int:
         """How many are due in this epoch by a batch's end."""
-        return int((batch_idx + 1) * self._moves // self.trainer.num_training_batches)
+        return int((batch_idx + 1) * self._updates // self.trainer.num_training_batches)
 
-    def _faded(self, gathered: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor] | None:
-        """What later moves keep of the sums."""
-        if self.hparams.rule == "online" or self._moves == 1:
-            return None
-        return tuple(t * (1 - 1 / self._moves) for t in gathered)  # type: ignore[return-value]
+    def _forget(self) -> None:
+        """What later updates do not keep of the sums."""
+        if self.hparams.rule == "online" or self._updates == 1:
+            self._accumulator.clear()
+        else:
+            self._accumulator.decay(1 - 1 / self._updates)
 
     def _batch_progress(self, done: int) -> float:
         """From 0 at the first move to 1 at the last, as which the ``done``-th of this epoch counts."""
         batches = self.trainer.num_training_batches
         steps = 1 if math.isinf(batches) else max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
-        last = math.ceil(self._total_steps() / steps) * self._moves - 1
-        return min(1.0, (self.current_epoch * self._moves + done - 1) / max(1, last))
+        last = math.ceil(self._total_steps() / steps) * self._updates - 1
+        return min(1.0, (self.current_epoch * self._updates + done - 1) / max(1, last))
 
     def _online_progress(self) -> float:
         return min(1.0, max(0, self.global_step - 1) / max(1.0, self._total_steps() - 1))
@@ -294,23 +260,8 @@ class SOMModule(GradientFreeModule):
     def _total_steps(self) -> float:
         total = float(self.trainer.estimated_stepping_batches)
         if math.isinf(total) or total < 0:
-            raise ValueError("the neighbourhood shrinks to the end: give --trainer.max_epochs or --trainer.max_steps")
+            raise ValueError("the neighbourhood shrinks to the end: give `trainer.max_epochs` or `trainer.max_steps`")
         return total
-
-    def _summed(self, gathered: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Over all processes."""
-        if self.trainer.world_size == 1:
-            return gathered
-        # Copies: Lightning reduces in place, and a checkpoint must leave each process its own sums.
-        sums, counts = (self.trainer.strategy.reduce(t.clone(), reduce_op="sum") for t in gathered)
-        return sums, counts
-
-    def _set_scale(self) -> None:
-        """Activations fall with distances between neighbours in a row or a column: their mean over the map."""
-        grid = self.units.view(self.hparams.rows, self.hparams.columns, -1)
-        steps = (grid[1:] - grid[:-1], grid[:, 1:] - grid[:, :-1])
-        apart = torch.cat([step.norm(dim=2).flatten() for step in steps])
-        self._trunk.scale.copy_(apart.mean().clamp_min(1e-6))
 
     # What the map is for
 
@@ -318,38 +269,30 @@ class SOMModule(GradientFreeModule):
         """Inputs (B, *input_shape) to places on the grid (B, 2), or activations (B, K)."""
         return self.encoder(x)  # type: ignore[no-any-return]
 
-    def winners(self, x: Tensor) -> Tensor:
+    def best_matching_units(self, x: Tensor) -> Tensor:
         """Inputs (B, *input_shape) to the number of the nearest unit, (B,) long: row * columns + column."""
         return self._trunk.nearest(self._flat(x))
 
+    winners = best_matching_units  # its old name, for one release
+
     def reconstruct(self, batch: Any) -> Tensor:
         """A batch, or its input (B, *input_shape), each replaced by its unit."""
-        x = require(as_mapping(batch, self.input_key), INPUT, self)
-        return self.units.index_select(0, self.winners(x)).view(x.shape)
+        x = require(as_mapping(batch), INPUT, self)
+        return self.units.index_select(0, self.best_matching_units(x)).view(x.shape)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.encode(x)
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The numbers of the units nearest to a batch's samples, (B,) long."""
-        return self.winners(require(as_mapping(batch, self.input_key), INPUT, self))
+    def predict(self, x: Tensor) -> Tensor:
+        """Numbers of the best-matching units, (B,) long."""
+        return self.best_matching_units(x)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        if self._gathered is not None:  # in the middle of an epoch; all processes are here together
-            checkpoint["gathered"] = list(self._summed(self._gathered))
-            checkpoint["waiting"] = self._waiting
+        if self._accumulator.sums is not None:  # in the middle of an epoch; all ranks are here together
+            checkpoint["gathered"] = list(self._accumulator.reduced(self.trainer))
+            checkpoint["waiting"] = self._pending
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        gathered = checkpoint.get("gathered")
-        first = self.global_rank == 0  # the sums of all processes are one's now
-        self._gathered = tuple(t.to(self.device) for t in gathered) if gathered and first else None
-        self._waiting = bool(checkpoint.get("waiting"))
-
-
-def _check_finite(x: Tensor) -> None:
-    """Of samples (B, D)."""
-    if not x.sum().isfinite() and not x.isfinite().all():
-        row, column = (~x.isfinite()).nonzero().tolist()[0]
-        raise ValueError(f"inputs must be finite: row {row} of the batch, column {column}, is NaN or infinite")
+        saved = checkpoint.get("gathered")
+        sums = som.UnitSums(*(tensor.to(self.device) for tensor in saved)) if saved else None
+        self._accumulator.restore(sums, self.global_rank == 0)
+        self._pending = bool(checkpoint.get("waiting"))

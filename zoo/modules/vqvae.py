@@ -1,4 +1,4 @@
-"""VQ-VAE: an autoencoder whose code is a small grid of words from a learned vocabulary.
+"""VQ-VAE: an autoencoder whose code is a small grid of vectors from a learned codebook.
 
 van den Oord et al. 2017, "Neural discrete representation learning". The encoder gives a vector for each place of a
 grid; each vector is replaced by the nearest of K code vectors; the decoder rebuilds the picture from those. The choice
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.core.arguments import at_least, below, more_than
 from zoo.core.base import ZooModule
 from zoo.core.batch import INPUT, as_mapping, require
-from zoo.core.optim import Schedule, adamw
+from zoo.core.optim import OptimSpec, check_specs, configure
 from zoo.functional.autoencoder import gaussian_nll
 from zoo.functional.quantise import commitment, perplexity, straight_through
 from zoo.networks.encoder import Encoder, checked_shape
@@ -34,9 +35,10 @@ class VQVAEModule(ZooModule):
         commitment_weight: of the commitment term, in units of the mean squared error.
         decay: of the codes' moving averages, for each step.
         std: of the Gaussian likelihood, in the units of the input.
-        lr: AdamW's learning rate.
+        lr: Learning rate of the optimiser.
         weight_decay: on matrices and kernels.
-        schedule: "constant", or "cosine" with a short warm-up.
+        optimizer: "adamw", "sgd" or "lars", or {name: adamw, betas: [0.9, 0.95]} (see ``zoo.core.optim.configure``).
+        schedule: "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
         normalisation: what the data did to pixels in [0, 1]; kept with the encoder for its later users.
 
     Logged: ``loss`` and ``nll`` in nats a sample, ``commitment``, ``perplexity`` (codes in use, 1 to K), and when
@@ -59,15 +61,15 @@ class VQVAEModule(ZooModule):
         std: float = 0.1,
         lr: float = 2e-3,
         weight_decay: float = 0.0,
-        schedule: Schedule = "constant",
+        optimizer: OptimSpec = "adamw",
+        schedule: OptimSpec = "constant",
         normalisation: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        for name, value in {"codes": codes, "code_dim": code_dim, "std": std, "lr": lr}.items():
-            if not value > 0:
-                raise ValueError(f"{name} must be more than 0; got {value}")
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be 0 or more and below 1; got {decay}")
+        more_than(0, codes=codes, code_dim=code_dim, std=std, lr=lr)
+        at_least(0, decay=decay)
+        below(1, decay=decay)
+        check_specs(optimizer, schedule)
         self.save_hyperparameters()
         options = {"name": network} if isinstance(network, str) else dict(network)
         if options.get("name") != "conv":
@@ -82,7 +84,9 @@ class VQVAEModule(ZooModule):
         """Negative log-likelihood in nats and the weighted commitment, mean over the batch."""
         x = require(batch, INPUT, self)
         hp = self.hparams
-        z = self._vectors(self.encoder(x))
+        features = self.encoder(x)
+        self.keep(features=features)
+        z = self._vectors(features)
         quantised, indices = self.quantiser(z)
         output = self.decoder(self._grid(straight_through(z, quantised), len(x)))
         counts = torch.bincount(indices, minlength=hp.codes).float()
@@ -106,6 +110,8 @@ class VQVAEModule(ZooModule):
         _, indices = self.quantiser(self._vectors(self.encoder(x)))
         return indices.view(len(x), *self.grid_shape[1:])
 
+    words = code_indices  # its old name, for one release
+
     def decode(self, z: Tensor) -> Tensor:
         """Flattened grids (B, code_dim * h * w) to pictures (B, C, H, W), each vector replaced by its code."""
         quantised, _ = self.quantiser(self._vectors(z))
@@ -121,15 +127,13 @@ class VQVAEModule(ZooModule):
         z = torch.lerp(self.encode(start).unsqueeze(1), self.encode(end).unsqueeze(1), weight)
         return self.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.encode(x)
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The words of a batch, (B, h, w) long."""
-        return self.code_indices(require(as_mapping(batch), INPUT, self))
+    def predict(self, x: Tensor) -> Tensor:
+        """Indices of the chosen codes, (B, h, w) long."""
+        return self.code_indices(x)
 
     def configure_optimizers(self) -> Any:
-        return adamw(self, self.hparams.lr, self.hparams.weight_decay, self.hparams.schedule)
+        hp = self.hparams
+        return configure(self, hp.optimizer, hp.schedule, hp.lr, hp.weight_decay)
 
     def _vectors(self, z: Tensor) -> Tensor:
         """(B, code_dim * h * w) to (B * h * w, code_dim)."""

@@ -76,7 +76,17 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     raise ValueError(f"norm must be batch, group or none; got {norm!r}")
 
 
-class DCGANTrunk(nn.Sequential):
+class MapTrunk(nn.Sequential):
+    """A trunk that ends in ``Flatten``; before it are maps."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to the last maps (B, C', H', W')."""
+        for layer in list(self)[:-1]:
+            x = layer(x)
+        return x
+
+
+class DCGANTrunk(MapTrunk):
     """(B, C, H, W) to features (B, F): 4 x 4 convolutions of stride 2 and leaky ReLU.
 
     Args:
@@ -161,7 +171,7 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.avg_pool2d(x, 2)  # rounds down, as ``stage_shapes`` does
 
 
-class ResNetTrunk(nn.Sequential):
+class ResNetTrunk(MapTrunk):
     """(B, C, H, W) to features (B, F): residual blocks.
 
     Args:
@@ -226,7 +236,7 @@ class R3GANBlock(nn.Module):
         return x + self.layers(x)
 
 
-class R3GANTrunk(nn.Sequential):
+class R3GANTrunk(MapTrunk):
     """(B, C, H, W) to features (B, F): ``blocks`` R3GAN blocks a resolution, means and 1 x 1 between."""
 
     def __init__(self, input_shape: Sequence[int], width: int = 32, blocks: int = 1) -> None:

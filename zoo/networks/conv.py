@@ -62,6 +62,12 @@ class ConvTrunk(nn.Sequential):
         self.feature_shape = (out_channels or channels[-1], *sides[-1])
         self.feature_dim = math.prod(self.feature_shape)
 
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Maps (B, *feature_shape), before they are flattened."""
+        for layer in list(self)[:-1]:
+            x = layer(x)
+        return x
+
 
 class ConvDecoder(nn.Module):
     """Latents (B, latent_dim) to pictures (B, C, H, W), unbounded: the mirror of ``ConvTrunk``, sizes exact.

@@ -48,6 +48,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec if isinstance(spec, str | dict) else None
+        self.origin = ""  # where trained weights are from; "" where they are untrained
         self.input_shape = checked_shape(input_shape)
         self.output_dim = output_dim
         self.normalisation = normalisation
@@ -96,6 +97,17 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.trunk(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Unpooled features of inputs (B, *input_shape), as in timm: tokens (B, T, D) or maps (B, C, H, W).
+
+        Raises:
+            ValueError: the network has none.
+        """
+        if not callable(getattr(self.trunk, "forward_features", None)):
+            name = type(self.trunk).__name__ if self.spec is None else self.spec
+            raise ValueError(f"network {name!r} has no unpooled features: take one that has maps or tokens, 'conv' say")
+        return self.trunk.forward_features(x)  # type: ignore[operator, no-any-return]
 
     def preprocess(self, x: Tensor) -> Tensor:
         """Pictures (B, C, H, W), uint8 or floats in [0, 1], or vectors (B, D), to what the encoder was trained on."""

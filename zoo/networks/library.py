@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core.suggest import did_you_mean
+from zoo.networks.layers import layer_outputs
 
 _NO_LAST_LAYER = ("googlenet", "inception", "squeezenet")
 _NOT_PLAIN = ("mnasnet",)  # its weights carry a version, without which they are refused
@@ -21,6 +22,7 @@ _OLD_NAMES = {
     "densenet": [(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2")],
     "vit": [(r"\.mlp\.linear_1\.", ".mlp.0."), (r"\.mlp\.linear_2\.", ".mlp.3.")],
 }
+_BEFORE_POOLING = ("layer4", "trunk_output", "features", "encoder")  # ResNets, RegNets, most others, ViTs
 
 
 class LibraryTrunk(nn.Module):
@@ -78,7 +80,15 @@ class LibraryTrunk(nn.Module):
         return features.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x).flatten(1)
+        return self.model(_in_colour(x)).flatten(1)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) or tokens (B, T, D), before they are pooled.
+
+        Raises:
+            ValueError: where they are is not known.
+        """
+        raise NotImplementedError
 
 
 class TorchvisionTrunk(LibraryTrunk):
@@ -106,6 +116,15 @@ class TorchvisionTrunk(LibraryTrunk):
         last = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)][-1]
         network.set_submodule(last, nn.Identity())
         return network, last
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        # torchvision has no method for it: what its networks pool, or take the first token of.
+        name = next((name for name in _BEFORE_POOLING if hasattr(self.model, name)), None)
+        if name is None:
+            raise ValueError(f"where torchvision's {self.arch} has unpooled features is not known: take timm's")
+        with layer_outputs(self.model, [name]) as found:
+            self.model(_in_colour(x))
+        return found[name]
 
     def whole(self, num_classes: int) -> nn.Module:
         from torchvision import models
@@ -149,6 +168,9 @@ class TimmTrunk(LibraryTrunk):
             raise ValueError(f"timm's {arch} does not end in one linear layer: take another")
         return network, classifier
 
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.model.forward_features(_in_colour(x))  # type: ignore[operator, no-any-return]
+
     def whole(self, num_classes: int) -> nn.Module:
         return self._create(num_classes=num_classes)
 
@@ -165,6 +187,11 @@ class TimmTrunk(LibraryTrunk):
 
     def download(self) -> dict[str, Tensor]:
         return self._create(pretrained=True).state_dict()
+
+
+def _in_colour(x: Tensor) -> Tensor:
+    """Grey images (B, 1, H, W) repeated in three channels."""
+    return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
 
 
 def _timm() -> Any:

@@ -38,7 +38,7 @@ def test_it_is_a_training_like_any_other_and_the_one_around_it_notices_nothing(t
     quiet_trainer(tmp_path, max_epochs=2, limit_val_batches=0).fit(alone, digits())
     other, around = made(2), made(1)
     keep = tmp_path / "other.ckpt"
-    quiet_trainer(tmp_path, max_epochs=3, callbacks=[Aside(other, keep=keep)]).fit(around, digits())
+    quiet_trainer(tmp_path, max_epochs=3, callbacks=[Aside(other, save_to=keep)]).fit(around, digits())
     assert same(around, plain) and same(other, alone) and not other.training
     assert same(FinetuneModule.load_from_checkpoint(keep), alone)
     assert not torch.load(keep, weights_only=True).get("optimizer_states")

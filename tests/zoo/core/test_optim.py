@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.core.optim import RowAdagrad, adamw, linear_decay, param_groups, warmup_cosine
+from zoo.core.optim import check_specs, configure, param_groups, scheduled
+from zoo.core.optimizers import LARS
 
 
 def attached(epochs=10, precision="32-true", clip=None):
@@ -13,6 +14,10 @@ def attached(epochs=10, precision="32-true", clip=None):
     trainer = SimpleNamespace(max_epochs=epochs, max_steps=-1, precision=precision, gradient_clip_val=clip)
     module.trainer = trainer
     return module
+
+
+def adamw(module, schedule="constant"):
+    return configure(module, "adamw", schedule, 1e-3)
 
 
 def test_only_trainable_matrices_decay():
@@ -25,7 +30,7 @@ def test_only_trainable_matrices_decay():
 
 def test_warm_up_then_half_a_cosine():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = warmup_cosine(optimizer, lambda: 100, warmup_fraction=0.1)
+    schedule = scheduled(optimizer, {"name": "cosine", "warmup": 0.1}, lambda: 100)
     rates = []
     for _ in range(101):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -36,50 +41,56 @@ def test_warm_up_then_half_a_cosine():
 
 
 def test_one_kernel_unless_lightning_could_not_clip():
-    assert adamw(attached(clip=1.0), 1e-3, 0).defaults["fused"]
-    assert adamw(attached(precision="16-mixed"), 1e-3, 0).defaults["fused"]
-    assert not adamw(attached(precision="bf16-mixed", clip=1.0), 1e-3, 0).defaults["fused"]
+    assert adamw(attached(clip=1.0)).defaults["fused"]
+    assert adamw(attached(precision="16-mixed")).defaults["fused"]
+    assert not adamw(attached(precision="bf16-mixed", clip=1.0)).defaults["fused"]
 
 
 def test_a_cosine_needs_an_end():
-    assert adamw(attached(), 1e-3, 0, "cosine")["lr_scheduler"]["interval"] == "step"
+    assert adamw(attached(), "cosine")["lr_scheduler"]["interval"] == "step"
     with pytest.raises(ValueError, match="max_epochs"):
-        adamw(attached(epochs=-1), 1e-3, 0, "cosine")
-
-
-def moved(power, grads, sparse=False, **options):
-    """Where two rows of zeros go under some gradients."""
-    table = nn.Parameter(torch.zeros(2, 4))
-    optimizer = RowAdagrad([table], lr=0.1, power=power, **{"max_step": 1e9, **options})
-    for grad in grads:
-        table.grad = grad.to_sparse(1) if sparse else grad
-        optimizer.step()
-    return table.detach()
-
-
-@pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("power", [0.0, 0.25, 0.5])
-def test_a_rows_step_is_the_formula(power, sparse):
-    grads = [torch.randn(2, 4, generator=torch.Generator().manual_seed(i)) for i in range(3)]
-    place, sums = torch.zeros(2, 4), torch.zeros(2, 1)
-    for grad in grads:
-        sums += grad.square().mean(1, keepdim=True)
-        place -= 0.1 * grad / sums**power
-    torch.testing.assert_close(moved(power, grads, sparse), place)
-
-
-def test_no_row_moves_further_than_the_longest_step():
-    grad = torch.tensor([[3e4, 0, 0, 0], [1e-3, 0, 0, 0]])
-    place = moved(0.0, [grad], max_step=0.5)
-    torch.testing.assert_close(place[:, 0], torch.tensor([-0.5, -1e-4]))
+        adamw(attached(epochs=-1), "cosine")
 
 
 def test_rate_falls_in_a_straight_line():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = linear_decay(optimizer, lambda: 10)
+    schedule = scheduled(optimizer, {"name": "linear", "floor": 1e-4}, lambda: 10)
     rates = []
     for _ in range(11):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
     assert rates == pytest.approx([2 * (1 - i / 10) for i in range(10)] + [2e-4])
+
+
+def test_a_constant_rate_may_warm_up():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    schedule = scheduled(optimizer, {"name": "constant", "warmup": 0.2}, lambda: 10)
+    rates = []
+    for _ in range(5):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([0, 1, 2, 2, 2])
+
+
+def test_optimizers_by_name_and_options():
+    adam = configure(attached(), {"name": "adamw", "betas": [0.8, 0.95]}, "constant", 1e-3, 0.1)
+    assert adam.defaults["betas"] == (0.8, 0.95) and [g["weight_decay"] for g in adam.param_groups] == [0.1, 0.0]
+    sgd = configure(attached(), {"name": "sgd", "momentum": 0.5}, "linear", 0.1)["optimizer"]
+    assert isinstance(sgd, torch.optim.SGD) and sgd.defaults["momentum"] == 0.5
+    assert isinstance(configure(attached(), "lars", "constant", 0.1), LARS)
+
+
+@pytest.mark.parametrize(
+    ("specs", "says"),
+    [
+        (("adamv", "constant"), "unknown optimizer 'adamv' .did you mean 'adamw'"),
+        (("sgd", "cosin"), "unknown schedule 'cosin' .did you mean 'cosine'"),
+        (({"name": "sgd", "momentun": 0.9}, "cosine"), "no option 'momentun' .did you mean 'momentum'"),
+        (("sgd", {"name": "constant", "floor": 0.1}), "schedule 'constant' has no option 'floor'; it has: warmup"),
+    ],
+)
+def test_mistyped_names_and_options_are_named(specs, says):
+    with pytest.raises(ValueError, match=says):
+        check_specs(*specs)

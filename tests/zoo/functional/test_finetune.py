@@ -5,7 +5,16 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from zoo.functional.finetune import balanced_class_weights, interpolate, is_labelled, l2_sp_distance, mixup, task_loss
+from zoo.functional.finetune import (
+    balanced_class_weights,
+    classification_loss,
+    interpolate,
+    is_labelled,
+    l2_sp_distance,
+    mixup,
+    multilabel_loss,
+    regression_loss,
+)
 
 GENERATOR = torch.Generator().manual_seed(0)
 OUTPUT = torch.randn(6, 3, generator=GENERATOR)
@@ -17,19 +26,19 @@ def test_classification_is_scikit_learns_log_loss_over_the_labelled():
     chosen = LABELS >= 0
     probabilities = OUTPUT.double().softmax(1)[chosen].numpy()
     assert torch.equal(is_labelled(LABELS), chosen)
-    assert task_loss(OUTPUT, LABELS, "classification").item() == pytest.approx(
+    assert classification_loss(OUTPUT, LABELS).item() == pytest.approx(
         log_loss(LABELS[chosen].numpy(), probabilities, labels=[0, 1, 2]), rel=1e-5
     )
     weight = torch.tensor([0.5, 2.0, 1.0])
     expected = log_loss(LABELS[chosen], probabilities, labels=[0, 1, 2], sample_weight=weight[LABELS[chosen]])
-    assert task_loss(OUTPUT, LABELS, "classification", weight).item() == pytest.approx(expected, rel=1e-5)
+    assert classification_loss(OUTPUT, LABELS, weight).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_smoothing_mixes_the_label_with_all_classes():
     chosen = LABELS >= 0
     target = F.one_hot(LABELS[chosen], 3) * 0.9 + 0.1 / 3
     expected = -(target * OUTPUT[chosen].double().log_softmax(1)).sum(1).mean()
-    found = task_loss(OUTPUT, LABELS, "classification", smoothing=0.1)
+    found = classification_loss(OUTPUT, LABELS, smoothing=0.1)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
 
 
@@ -38,19 +47,19 @@ def test_several_labels_are_a_regression_each():
     assert chosen.tolist() == [True, True, False, True, True, True]
     p = OUTPUT[chosen].double().sigmoid().numpy()
     losses = [log_loss(SEVERAL[chosen][:, c].numpy(), p[:, c], labels=[0, 1]) for c in range(3)]
-    assert task_loss(OUTPUT, SEVERAL, "multilabel").item() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert multilabel_loss(OUTPUT, SEVERAL).item() == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 def test_regression_is_the_squared_error():
     expected = (OUTPUT - SEVERAL)[is_labelled(SEVERAL)].square().mean()
-    torch.testing.assert_close(task_loss(OUTPUT, SEVERAL, "regression"), expected)
+    torch.testing.assert_close(regression_loss(OUTPUT, SEVERAL), expected)
 
 
-@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
-def test_unlabelled_samples_alone_cost_nothing_and_pull_nothing(task):
+@pytest.mark.parametrize("of_task", [classification_loss, multilabel_loss, regression_loss])
+def test_unlabelled_samples_alone_cost_nothing_and_pull_nothing(of_task):
     output = OUTPUT.clone().requires_grad_()
-    labels = torch.full_like(LABELS, -1) if task == "classification" else torch.full_like(SEVERAL, float("nan"))
-    loss = task_loss(output, labels, task)
+    labels = torch.full_like(LABELS, -1) if of_task is classification_loss else torch.full_like(SEVERAL, float("nan"))
+    loss = of_task(output, labels)
     (gradient,) = torch.autograd.grad(loss, output)
     assert loss == 0 and (gradient == 0).all()
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from zoo.functional import moments as m
-from zoo.functional.moments import add_moments, covariance, empty_moments, first_not_finite, row_moments, variance
+from zoo.functional.moments import add_moments, covariance, empty_moments, row_moments, variance
 
 
 def gather(x, size, directions=None):
@@ -96,10 +96,3 @@ def test_rows_are_not_changed():
         copy = x.clone()
         gather(x, 10)
         assert torch.equal(x, copy)
-
-
-def test_the_first_bad_number_is_found():
-    x = torch.zeros(4, 5)
-    assert first_not_finite(x) == -1
-    x[3, 0], x[2, 4] = float("nan"), float("-inf")
-    assert first_not_finite(x) == 14

@@ -107,7 +107,7 @@ def test_only_the_vae_has_a_prior(variant):
 @pytest.mark.parametrize(
     "options, x, says",
     [
-        ({"likelihood": "bernoulli"}, torch.full((2, *SHAPE), 1.5), r"\[1.5, 1.5\].*normalise unit"),
+        ({"likelihood": "bernoulli"}, torch.full((2, *SHAPE), 1.5), r"\[1.5, 1.5\].*normalise` unit"),
         ({"likelihood": "bernoulli"}, torch.full((2, *SHAPE), -0.5), r"\[-0.5, -0.5\]"),
         ({}, torch.rand(2, 3, 8, 8), r"\(1, 8, 8\).*\(3, 8, 8\)"),
     ],
@@ -129,7 +129,7 @@ def test_a_diverging_run_stops_and_says_what_to_try(spoil):
     if spoil == "input":
         x[5] = float("nan")
     module = AutoencoderModule(SHAPE, lr=1e12 if spoil == "lr" else 1e-3)
-    with pytest.raises(ValueError, match="lower lr"):
+    with pytest.raises(ValueError, match="lower `lr`"):
         fit(module, x, epochs=3)
 
 

@@ -11,11 +11,12 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from callbacks.predictions.distillation_comparison import DistillationComparison
 from datamodules.images import Digits
 from datamodules.tabular import Vectors
 from zoo import AutoencoderModule, DistillModule, FinetuneModule, load_encoder, save_encoder
 from zoo.functional import distill
-from zoo.functional.finetune import task_loss
+from zoo.functional.finetune import classification_loss
 
 SHAPE = (1, 8, 8)
 LAYERS = {"trunk.0": "trunk.0", "trunk.1": "trunk.1"}
@@ -41,7 +42,7 @@ def teacher(tmp_path_factory):
 def made(teacher, data=None, **options):
     pl.seed_everything(0, verbose=False)
     data = data or Digits()
-    given = {"class_names": data.class_names, "task": data.task, "compare": False, **options}
+    given = {"class_names": data.class_names, "task": data.task, "train_baseline": False, **options}
     return DistillModule(data.input_shape, data.num_classes, teacher=teacher, **given), data
 
 
@@ -58,7 +59,8 @@ class Curve(pl.Callback):
 def fitted(folder, teacher, data=None, epochs=2, trainer=None, **options):
     module, data = made(teacher, data, **options)
     curve = Curve()
-    fit = quiet_trainer(folder, max_epochs=epochs, callbacks=[curve], **(trainer or {}))
+    callbacks = [curve, DistillationComparison()]
+    fit = quiet_trainer(folder, max_epochs=epochs, callbacks=callbacks, **(trainer or {}))
     fit.fit(module, data)
     return module, fit, curve.losses
 
@@ -91,7 +93,7 @@ def test_the_checkpoint_is_the_student_alone(teacher, tmp_path):
 
 def test_the_teacher_stays_as_it_is(teacher, tmp_path):
     module, data = made(teacher)
-    theirs = module._teacher
+    theirs = module.teacher
     before = {k: v.clone() for k, v in theirs.state_dict().items()}
     quiet_trainer(tmp_path, max_epochs=1).fit(module, data)
     assert all(torch.equal(value, before[name]) for name, value in theirs.state_dict().items())
@@ -102,7 +104,7 @@ def test_the_teacher_stays_as_it_is(teacher, tmp_path):
 def test_both_see_the_same_crop(teacher, tmp_path):
     module, data = made(teacher, Digits(crop=2, flip=True))
     seen = {"teacher": [], "student": []}
-    for name, encoder in (("teacher", module._teacher.members[0].encoder), ("student", module.encoder)):
+    for name, encoder in (("teacher", module.teacher.members[0].encoder), ("student", module.encoder)):
         encoder.register_forward_pre_hook(lambda layer, x, name=name: seen[name].append(x[0].clone()))
     quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0).fit(module, data)
     assert len(seen["teacher"]) == len(seen["student"]) > 5
@@ -111,14 +113,15 @@ def test_both_see_the_same_crop(teacher, tmp_path):
 
 @pytest.mark.parametrize("name", ["kd", "dkd", "hints", "attention", "rkd", "crd"])
 def test_each_loss_is_its_function_of_both_networks(teacher, name, tmp_path):
-    weights = {"dkd": 0.0, "label_loss": 0.5, name: 2.0}
+    option = {"hints": "hint_weight"}.get(name, f"{name}_weight")
+    weights = {"dkd_weight": 0.0, "label_weight": 0.5, option: 2.0}
     layers = LAYERS if name in ("hints", "attention") else {}
     module, data = made(teacher, layers=layers, temperature=3.0, dkd_beta=4.0, **weights)
     batch = first_batch(data)
     if name == "crd":
         module.contrast.allocate(2000)
     found, logs = module.train().loss(batch)
-    x, y, theirs = batch["input"], batch["label"], module._teacher.members[0]
+    x, y, theirs = batch["input"], batch["label"], module.teacher.members[0]
     student, taught, maps = module(x), theirs.head(theirs.encoder(x)), []
     for encoder in (module.encoder, theirs.encoder):
         first = encoder.trunk[0](x)
@@ -139,7 +142,7 @@ def test_each_loss_is_its_function_of_both_networks(teacher, name, tmp_path):
 
 
 def test_what_connects_the_two_learns_and_is_no_part_of_the_encoder(teacher, tmp_path):
-    module, data = made(teacher, layers=LAYERS, hints=1.0, crd=0.1)
+    module, data = made(teacher, layers=LAYERS, hint_weight=1.0, crd_weight=0.1)
     before = {k: v.clone() for k, v in module.named_parameters()}
     fit = quiet_trainer(tmp_path, max_epochs=1)
     fit.fit(module, data)
@@ -153,13 +156,13 @@ def test_what_connects_the_two_learns_and_is_no_part_of_the_encoder(teacher, tmp
 
 
 def test_unlabelled_samples_are_labelled_by_the_teacher(teacher, tmp_path):
-    module, data = made(teacher, Digits(labels_per_class=3), kd=1.0)
+    module, data = made(teacher, Digits(labels_per_class=3), kd_weight=1.0)
     batch = first_batch(data)
     assert (batch["label"] < 0).sum() > 100
     _, logs = module.train().loss(batch)
-    student, taught = module(batch["input"]), module._teacher(batch["input"])["logits"]
+    student, taught = module(batch["input"]), module.teacher(batch["input"])["logits"]
     torch.testing.assert_close(logs["kd"], distill.kd_loss(student, taught, 2.0))
-    torch.testing.assert_close(logs["labels"], task_loss(student, batch["label"], "classification"))
+    torch.testing.assert_close(logs["labels"], classification_loss(student, batch["label"]))
 
 
 def test_data_without_any_labels_have_the_teachers_classes(teacher, tmp_path):
@@ -173,14 +176,14 @@ def test_data_without_any_labels_have_the_teachers_classes(teacher, tmp_path):
     fit = quiet_trainer(tmp_path, max_epochs=15)
     fit.fit(module, loader, DataLoader(TensorDataset(x), batch_size=200))
     truth = data.splits["train"].labels
-    agreement = (module.eval()(x).argmax(1) == module._teacher(x)["logits"].argmax(1)).float().mean()
+    agreement = (module.eval()(x).argmax(1) == module.teacher(x)["logits"].argmax(1)).float().mean()
     assert fit.callback_metrics["val/score"].item() == pytest.approx(agreement.item(), abs=1e-6)
     assert (module(x).argmax(1) == truth).float().mean() > 0.85
 
 
 def test_a_teacher_helps_where_labels_are_few(teacher, tmp_path):
     scores = {}
-    for name, weights in {"labels": {"dkd": 0.0}, "dkd": {}}.items():
+    for name, weights in {"labels": {"dkd_weight": 0.0}, "dkd": {}}.items():
         data = Digits(labels_per_class=5)
         module, fit, _ = fitted(tmp_path, teacher, data, epochs=40, trainer={"limit_val_batches": 0}, **weights)
         scores[name] = fit.test(module, data, verbose=False)[0]["test/score"]
@@ -198,17 +201,17 @@ def test_other_tasks(kind, tmp_path):
         (tmp_path / "t.csv").write_text("\n".join(lines))
         data = Vectors(str(tmp_path / "t.csv"), label=["x", "y"], kind="multilabel")
     large = trained_teacher(tmp_path, data=data, epochs=30, backbone="mlp")
-    module, fit, _ = fitted(tmp_path, large, data, epochs=60, dkd=0.0, kd=1.0, label_loss=0.0)
+    module, fit, _ = fitted(tmp_path, large, data, epochs=60, dkd_weight=0.0, kd_weight=1.0, label_weight=0.0)
     found = fit.test(module, data, verbose=False)[0]
     assert found["test/score"] > found["test/teacher_score"] - 0.1 and found["test/teacher_score"] > 0.3, found
-    with pytest.raises(ValueError, match=f"dkd and standardise are for classifications, not for a {kind}"):
+    with pytest.raises(ValueError, match=f"dkd_weight and standardise are for classification, not for a {kind}"):
         made(large, data)
 
 
 def test_accumulated_small_batches_are_one_large(teacher, tmp_path):
-    large, _, _ = fitted(tmp_path, teacher, Digits(batch_size=64), 1, {"limit_train_batches": 6}, kd=1.0)
+    large, _, _ = fitted(tmp_path, teacher, Digits(batch_size=64), 1, {"limit_train_batches": 6}, kd_weight=1.0)
     options = {"limit_train_batches": 12, "accumulate_grad_batches": 2}
-    small, _, _ = fitted(tmp_path, teacher, Digits(batch_size=32), 1, options, kd=1.0)
+    small, _, _ = fitted(tmp_path, teacher, Digits(batch_size=32), 1, options, kd_weight=1.0)
     for name, value in large.state_dict().items():
         torch.testing.assert_close(small.state_dict()[name], value, rtol=1e-3, atol=1e-4)
 
@@ -219,36 +222,38 @@ def test_accumulated_small_batches_are_one_large(teacher, tmp_path):
 def test_without_a_teacher_one_is_trained_first_and_all_are_compared(tmp_path, caplog):
     pl.seed_everything(0, verbose=False)
     module, data = DistillModule(SHAPE, 10, teacher_epochs=5), Digits()
-    fit = quiet_trainer(tmp_path, max_epochs=5)
+    comparison = DistillationComparison()
+    fit = quiet_trainer(tmp_path, max_epochs=5, callbacks=[comparison])
     fit.fit(module, data)
     assert "no trained teacher is named" in caplog.text and "5 epochs" in caplog.text
     found = fit.test(module, data, verbose=False)[0]
-    assert found["test/teacher_score"] > 0.9 > 0.3 < found["test/alone_score"]
-    rows = {row.name: row for row in module.comparison(found["test/score"])}
+    assert found["test/teacher_score"] > 0.9 > 0.3 < found["test/baseline_score"]
+    rows = {row.name: row for row in comparison.rows}
     assert list(rows) == ["teacher", "student, labels alone", "student, distilled"]
     student = rows["student, distilled"]
     assert student.parameters == sum(p.numel() for p in [*module.encoder.parameters(), *module.head.parameters()])
     assert student.size == 4 * student.parameters < rows["teacher"].size / 10 and student.latency > 0
-    assert rows["student, labels alone"].score == pytest.approx(found["test/alone_score"])
+    assert rows["student, labels alone"].score == pytest.approx(found["test/baseline_score"])
 
 
 def test_labels_alone_are_what_fine_tuning_gives(teacher, tmp_path):
     """The same start, batches and steps."""
-    module, data = made(teacher, Digits(labels_per_class=10), compare=True)
+    module, data = made(teacher, Digits(labels_per_class=10), train_baseline=True)
     start = {k: v.clone() for k, v in module.encoder.state_dict().items()}
-    quiet_trainer(tmp_path, max_epochs=2).fit(module, data)
+    comparison = DistillationComparison()
+    quiet_trainer(tmp_path, max_epochs=2, callbacks=[comparison]).fit(module, data)
     torch.manual_seed(module._seed)  # as the head of the other began
     other = FinetuneModule(SHAPE, 10, backbone={"name": "conv", "width": 16}, lr=5e-3)
     other.encoder.load_state_dict(start)
     quiet_trainer(tmp_path, max_epochs=2, limit_val_batches=0).fit(other, Digits(labels_per_class=10))
-    for name, value in module._aside["alone"].state_dict().items():
+    for name, value in comparison._baseline.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
 
 
 def test_a_teacher_that_was_trained_first_is_found_when_training_goes_on(tmp_path, caplog):
     def run(epochs, checkpoint=None):
         pl.seed_everything(0, verbose=False)
-        module = DistillModule(SHAPE, 10, teacher_epochs=2, compare=False)
+        module = DistillModule(SHAPE, 10, teacher_epochs=2, train_baseline=False)
         fit = quiet_trainer(tmp_path, max_epochs=epochs, logger=CSVLogger(tmp_path, "a", "1"))
         fit.fit(module, Digits(), ckpt_path=checkpoint, weights_only=True)
         fit.save_checkpoint(tmp_path / f"{epochs}.ckpt")
@@ -258,18 +263,18 @@ def test_a_teacher_that_was_trained_first_is_found_when_training_goes_on(tmp_pat
     assert caplog.text.count("no trained teacher is named") == 1
     second, x = run(2, tmp_path / "1.ckpt"), torch.rand(3, *SHAPE)
     assert caplog.text.count("no trained teacher is named") == 1
-    torch.testing.assert_close(second._teacher(x)["logits"], first._teacher(x)["logits"])
+    torch.testing.assert_close(second.teacher(x)["logits"], first.teacher(x)["logits"])
 
 
 def test_several_teachers_are_averaged(teacher, tmp_path):
     second = trained_teacher(tmp_path, epochs=2, backbone={"name": "conv", "width": 16})
-    both, single, other = (made(sources)[0]._teacher for sources in ([teacher, second], teacher, second))
+    both, single, other = (made(sources)[0].teacher for sources in ([teacher, second], teacher, second))
     x = torch.rand(6, *SHAPE)
     found = both(x)
     torch.testing.assert_close(found["logits"], (single(x)["logits"] + other(x)["logits"]) / 2)
     assert torch.equal(found["features"], torch.cat([single(x)["features"], other(x)["features"]], 1))
     with pytest.raises(ValueError, match="one teacher; these are several"):
-        made([teacher, second], layers=LAYERS, hints=1.0)
+        made([teacher, second], layers=LAYERS, hint_weight=1.0)
     with pytest.raises(ValueError, match="several teachers must be trained"):
         made([teacher, "mlp"])
 
@@ -281,29 +286,29 @@ def test_an_encoder_gets_a_last_layer_from_the_labels(tmp_path):
     folder = str(save_encoder(pretrained.encoder, tmp_path / "encoder"))
     data = Digits(labels_per_class=20)
     module, fit, _ = fitted(tmp_path, folder, data, epochs=1)
-    member = module._teacher.members[0]
+    member = module.teacher.members[0]
     assert member.head.out_features == 10 and fit.test(module, data, verbose=False)[0]["test/teacher_score"] > 0.85
     images, labels = data.splits["train"]
     x = images[labels >= 0] / 255
     probe = FinetuneModule(SHAPE, 10, backbone=folder, mode="probe")
     quiet_trainer(tmp_path, max_epochs=1).fit(probe, data)
-    torch.testing.assert_close(member.answer(member.encode(x)), probe(x), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(member.head_output(member.encode(x)), probe(x), rtol=1e-3, atol=1e-3)
 
 
 def test_classes_in_another_order_are_put_in_order(teacher, tmp_path):
     names = ["3", "1", "7"]
     pl.seed_everything(0, verbose=False)
     module = DistillModule(SHAPE, 3, names, teacher=teacher)
-    full, x = made(teacher)[0]._teacher, torch.rand(4, *SHAPE)
-    torch.testing.assert_close(module._teacher(x)["logits"], full(x)["logits"][:, [3, 1, 7]])
+    full, x = made(teacher)[0].teacher, torch.rand(4, *SHAPE)
+    torch.testing.assert_close(module.teacher(x)["logits"], full(x)["logits"][:, [3, 1, 7]])
 
 
 def test_a_teacher_that_is_tested_between_two_weights_teaches_so(tmp_path):
     path = trained_teacher(tmp_path, epochs=2, wise_ft=0.3, backbone={"name": "conv", "width": 16})
     theirs = FinetuneModule.load_from_checkpoint(path).eval()
-    theirs.blend()
+    theirs.interpolate_with_start()
     x = torch.rand(4, *SHAPE)
-    torch.testing.assert_close(made(path)[0]._teacher(x)["logits"], theirs(x))
+    torch.testing.assert_close(made(path)[0].teacher(x)["logits"], theirs(x))
 
 
 def test_the_teacher_normalises_for_itself(tmp_path):
@@ -311,23 +316,23 @@ def test_the_teacher_normalises_for_itself(tmp_path):
         tmp_path, data=Digits(normalise="standard"), epochs=1, normalisation=Digits(normalise="standard").normalisation
     )
     x = torch.rand(4, *SHAPE)
-    raw = made(path)[0]._teacher(x)["logits"]
+    raw = made(path)[0].teacher(x)["logits"]
     ready = made(path, Digits(normalise="standard"), normalisation=Digits(normalise="standard").normalisation)[0]
-    torch.testing.assert_close(ready._teacher((x - 0.3053) / 0.3764)["logits"], raw)
+    torch.testing.assert_close(ready.teacher((x - 0.3053) / 0.3764)["logits"], raw)
 
 
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"mode": "probe"}, "mode 'probe'"),
+        ({"mode": "probe"}, "mode must be one of full, lp_ft, gradual; got 'probe'"),
         ({"temperature": 0.0}, "temperature must be more than 0"),
-        ({"kd": -1.0}, "kd must be 0 or more"),
-        ({"dkd": 0.0, "label_loss": 0.0}, "nothing to learn"),
-        ({"hints": 1.0}, "hints and attention need layers"),
-        ({"hints": 1.0, "layers": {"trunk.9": "trunk.0"}}, r"the student has no layer 'trunk.9' .*: trunk, trunk.0"),
-        ({"hints": 1.0, "layers": {"trunk.0": "stage"}}, "the teacher has no layer 'stage'; there are: trunk, trunk.0"),
-        ({"attention": 1.0, "layers": {"trunk": "trunk.0"}}, "attention is of layers that give maps"),
-        ({"cache": "x", "mixup": 0.2}, "mixup shows new samples"),
+        ({"kd_weight": -1.0}, "kd_weight must be 0 or more"),
+        ({"dkd_weight": 0.0, "label_weight": 0.0}, "nothing to learn"),
+        ({"hint_weight": 1.0}, "hints and attention need layers"),
+        ({"hint_weight": 1.0, "layers": {"trunk.9": "trunk.0"}}, r"student has no layer 'trunk.9' .*: trunk, trunk.0"),
+        ({"hint_weight": 1.0, "layers": {"trunk.0": "stage"}}, "has no layer 'stage'; there are: trunk, trunk.0"),
+        ({"attention_weight": 1.0, "layers": {"trunk": "trunk.0"}}, "attention is of layers that give maps"),
+        ({"cache": "x", "mixup": 0.2}, "mixup blends new samples"),
     ],
 )  # fmt: skip
 def test_bad_options_are_named(teacher, options, says):
@@ -345,7 +350,7 @@ def test_teachers_that_do_not_fit_are_refused(teacher, tmp_path):
     with pytest.raises(ValueError, match="the teacher was trained on inputs normalised by nothing"):
         DistillModule(SHAPE, 10, teacher=teacher, normalisation={"mean": [0.5], "std": [0.5]})
     with pytest.raises(ValueError, match="the teacher is of a classification, the data are for a multilabel"):
-        DistillModule(SHAPE, 10, task="multilabel", teacher=teacher, dkd=0.0, kd=1.0)
+        DistillModule(SHAPE, 10, task="multilabel", teacher=teacher, dkd_weight=0.0, kd_weight=1.0)
     with pytest.raises(ValueError, match="neither the data nor the teacher have labels"):
         quiet_trainer(tmp_path, max_epochs=1).fit(DistillModule(SHAPE, None), Digits())
     with pytest.raises(FileNotFoundError, match=r"no teacher at .*missing\.ckpt"):
@@ -364,7 +369,7 @@ def test_another_teacher_is_noticed_when_training_goes_on(teacher, tmp_path):
 
 # Its outputs on disk -------------------------------------------------------------------------------------------------
 
-EVERYTHING = {"kd": 1.0, "hints": 0.1, "rkd": 1.0, "layers": LAYERS}
+EVERYTHING = {"kd_weight": 1.0, "hint_weight": 0.1, "rkd_weight": 1.0, "layers": LAYERS}
 
 
 @pytest.mark.parametrize(
@@ -375,7 +380,7 @@ def test_from_the_disk_or_asked_the_losses_are_the_same_bit_for_bit(teacher, tmp
     for run in range(2):  # the second asks nothing at all
         module, data = made(teacher, Digits(**options), cache=str(tmp_path / "cache"), **EVERYTHING)
         asked, curve = [], Curve()
-        module._teacher.register_forward_hook(lambda *_, asked=asked: asked.append(1))
+        module.teacher.register_forward_hook(lambda *_, asked=asked: asked.append(1))
         quiet_trainer(tmp_path, max_epochs=4, limit_val_batches=0, callbacks=[curve]).fit(module, data)
         assert curve.losses == online
         assert len(asked) == (len(online) * views // 4 if run == 0 else 0)
@@ -407,7 +412,7 @@ def test_a_resumed_run_goes_on_with_the_cache(teacher, tmp_path):
         ({}, {"teacher": "other"}, "another teacher"),
         ({"val_fraction": 0.2}, {}, "other data"),
         ({"flip": True, "views": 1}, {}, "another augmentation"),
-        ({}, {"rkd": 1.0}, "other outputs"),
+        ({}, {"rkd_weight": 1.0}, "other outputs"),
     ],
 )
 def test_a_cache_made_with_something_else_is_refused(teacher, tmp_path, data, options, says):
@@ -428,7 +433,7 @@ def test_other_labels_and_batches_are_no_other_data(teacher, tmp_path):
 
 
 def test_a_cache_needs_to_know_how_many_views_there_are(teacher, tmp_path):
-    with pytest.raises(ValueError, match=r"--data\.views N"):
+    with pytest.raises(ValueError, match=r"`data\.augmentation_period` N"):
         fitted(tmp_path, teacher, Digits(flip=True), cache=str(tmp_path / "cache"))
     module, data = made(teacher, cache=str(tmp_path / "cache"))
     batch = first_batch(data)
@@ -445,8 +450,8 @@ from test_distill import Digits, fitted
 torch.set_num_threads(1)
 options = {{"devices": 2, "strategy": "ddp"}}
 for run in "ab":
-    module, fit, losses = fitted({folder!r}, {teacher!r}, Digits(batch_size=32, **{data}), 3, options, kd=1.0, crd=0.1,
-                                 cache={folder!r} + "/cache")
+    module, fit, losses = fitted({folder!r}, {teacher!r}, Digits(batch_size=32, **{data}), 3, options, kd_weight=1.0,
+                                 crd_weight=0.1, cache={folder!r} + "/cache")
     fit.save_checkpoint({folder!r} + f"/{{run}}.ckpt")
 """
 
@@ -469,11 +474,13 @@ def test_two_processes_share_a_cache(teacher, tmp_path, data):
 @pytest.mark.long
 def test_two_processes_agree_with_one(teacher, tmp_path):
     names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path), "teacher": teacher}
-    script = TWO.replace('kd=1.0, crd=0.1,\n                                 cache={folder!r} + "/cache"', "kd=1.0")
+    script = TWO.replace(
+        'kd_weight=1.0, crd_weight=0.1,\n                                 cache={folder!r} + "/cache"', "kd_weight=1.0"
+    )
     (tmp_path / "two.py").write_text(script.replace("3, options", "1, options").format(**names, data={}))
     done = subprocess.run([sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    one, _, _ = fitted(tmp_path, teacher, Digits(batch_size=64), 1, kd=1.0)
+    one, _, _ = fitted(tmp_path, teacher, Digits(batch_size=64), 1, kd_weight=1.0)
     two = torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"]
     for name, value in one.state_dict().items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-3)

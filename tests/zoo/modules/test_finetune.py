@@ -302,7 +302,7 @@ def test_regression_in_the_targets_units(tmp_path):
     for mode, least in (("full", 0.9), ("probe", 0.4)):
         pl.seed_everything(0, verbose=False)
         module = FinetuneModule((5,), 2, task="regression", mode=mode, backbone="mlp", lr=3e-3)
-        module.origin, module.probed = "here", torch.tensor(mode != "probe")  # probed as a trained one would be
+        module.origin, module.probe_fitted = "here", torch.tensor(mode != "probe")  # probed as a trained one would be
         fit = quiet_trainer(tmp_path, max_epochs=30)
         fit.fit(module, *loaders(x, y))
         predicted = torch.cat(quiet_trainer(tmp_path).predict(module, loaders(x, y)[1]))
@@ -372,12 +372,12 @@ def test_classes_go_by_their_names(tmp_path):
 def test_columns_of_labels_go_by_their_names(tmp_path):
     pl.seed_everything(0, verbose=False)
     module = FinetuneModule((5,), 3, ["a", "b", "c"], "multilabel", "mlp")
-    module._adopt({"class_names": ["a", "b", "c"], "num_classes": 3, "task": "multilabel"})
+    module._restore_label_space({"class_names": ["a", "b", "c"], "num_classes": 3, "task": "multilabel"})
     other = FinetuneModule((5,), 2, ["c", "a"], "multilabel", "mlp")
-    other._adopt(module.hparams)
+    other._restore_label_space(module.hparams)
     labels = torch.tensor([[1.0, 0], [0, 1], [float("nan")] * 2])
-    assert torch.equal(other.known_labels(labels)[:2], torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
-    assert other.known_labels(labels)[2].isnan().any()
+    assert torch.equal(other.to_head_labels(labels)[:2], torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
+    assert other.to_head_labels(labels)[2].isnan().any()
 
 
 @pytest.mark.parametrize(

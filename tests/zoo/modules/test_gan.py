@@ -230,7 +230,7 @@ def test_mistakes_are_named():
         gan(prior="norml")
     with pytest.raises(ValueError, match=r"takes noise of \(64,\); got \(3,\)"):
         gan().generate(torch.randn(2, 3))
-    with pytest.raises(ValueError, match="label for every picture"):
+    with pytest.raises(ValueError, match="label for every image"):
         gan(conditional=True, num_classes=2).loss({"input": X, "label": torch.full((64,), -1)})
     with pytest.raises(ValueError, match="GANModule needs 'label' in the batch"):
         gan(conditional=True, num_classes=2).loss({"input": X})
@@ -241,7 +241,7 @@ def test_mistakes_are_named():
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
     x = X.clone()
     x[5] = float("nan")
-    with pytest.raises(ValueError, match="the loss became nan: try a lower lr"):
+    with pytest.raises(ValueError, match="the loss became nan: try a lower `lr`"):
         quiet_trainer(tmp_path).fit(gan(), loader(32, x))
 
 

@@ -314,7 +314,7 @@ def test_the_first_bad_place_is_kept_until_it_is_asked_for(monkeypatch):
     module, x = PCAModule((12,), n_components=3), table()
     x[70, 4] = x[300, 1] = float("nan")
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_check_finite", lambda: None)
+        patch.setattr(module._finite, "check", lambda: None)
         for module._batch_idx, rows in enumerate(x.split(64)):
             module.loss({"input": rows})
     with pytest.raises(ValueError, match="row 6, column 4 of training batch 1"):

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.tabular import Vectors
 from zoo import SOMModule, load_encoder, save_encoder
+from zoo.functional.som import initial_units
 
 X = torch.randn(300, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([4.0, 3, 1, 0.5, 0.2, 0.1])
 
@@ -35,7 +36,7 @@ def test_neither_order_nor_batch_size_matter_to_the_batch_rule():
 def test_the_batch_rule_from_start_to_end():
     """Against the formula in float64, epoch by epoch, with the neighbourhood as documented."""
     module, _ = trained(epochs=4, sigma=3.0, sigma_end=0.5)
-    begin = SOMModule((6,), rows=5, columns=6)._starting_units(X).double()
+    begin = initial_units("pca", X, 5, 6).double()
     x, units = X.double(), begin
     places = module.encoder.trunk.positions.double()
     squared = torch.cdist(places, places).square()
@@ -48,8 +49,8 @@ def test_the_batch_rule_from_start_to_end():
 
 def test_several_moves_an_epoch():
     """Against the formula in float64: older samples fade, the neighbourhood shrinks with every move."""
-    module, _ = trained(batch_size=60, epochs=3, moves=2, sigma=3.0, sigma_end=0.5)
-    units = SOMModule((6,), rows=5, columns=6)._starting_units(X).double()
+    module, _ = trained(batch_size=60, epochs=3, updates_per_epoch=2, sigma=3.0, sigma_end=0.5)
+    units = initial_units("pca", X, 5, 6).double()
     places = module.encoder.trunk.positions.double()
     squared = torch.cdist(places, places).square()
     total, count = torch.zeros(30, 6, dtype=torch.float64), torch.zeros(30, dtype=torch.float64)
@@ -66,8 +67,8 @@ def test_several_moves_an_epoch():
 
 
 def test_another_fit_knows_nothing_of_the_first_ones_sums():
-    again, _ = trained(epochs=1, moves=3)
-    fresh = SOMModule((6,), rows=5, columns=6, moves=3)
+    again, _ = trained(epochs=1, updates_per_epoch=3)
+    fresh = SOMModule((6,), rows=5, columns=6, updates_per_epoch=3)
     fresh.load_state_dict(again.state_dict())
     for module in (again, fresh):
         quiet_trainer(max_epochs=1).fit(module, loader(X + 5))
@@ -76,7 +77,7 @@ def test_another_fit_knows_nothing_of_the_first_ones_sums():
 
 def test_more_moves_come_closer_in_as_many_epochs():
     _, one = trained(epochs=5)
-    _, many = trained(epochs=5, moves=6)
+    _, many = trained(epochs=5, updates_per_epoch=6)
     assert many.callback_metrics["val/loss"] < one.callback_metrics["val/loss"]
 
 
@@ -108,7 +109,7 @@ def test_variants_lower_the_error(options):
 
 def test_a_mexican_hat_stays_among_the_data():
     """It pushes away what is not near, so errors stay large; but better than one unit in the middle."""
-    module, fit = trained(epochs=15, rule="online", neighbourhood="mexican_hat", start="random")
+    module, fit = trained(epochs=15, rule="online", neighbourhood="mexican_hat", init="random")
     assert fit.callback_metrics["val/loss"] < (X - X.mean(0)).norm(dim=1).mean() and module.units.isfinite().all()
 
 
@@ -128,12 +129,12 @@ def test_what_evaluation_says():
 def test_codes_are_places_or_activations(tmp_path):
     module, _ = trained()
     winners = torch.cdist(X, module.units).argmin(1)
-    assert torch.equal(module.winners(X), winners)
+    assert torch.equal(module.best_matching_units(X), winners)
     assert torch.equal(module.encode(X), torch.stack([winners // 6, winners % 6], 1).float())
     assert torch.equal(module.reconstruct({"input": X}), module.units[winners])
-    other, _ = trained(code="activation")
+    other, _ = trained(encoding="activation")
     codes = other.encode(X)
-    assert codes.shape == (300, 30) and torch.equal(codes.argmax(1), other.winners(X))
+    assert codes.shape == (300, 30) and torch.equal(codes.argmax(1), other.best_matching_units(X))
     torch.testing.assert_close(codes.sum(1), torch.ones(300))
     save_encoder(other.encoder, tmp_path / "e")
     torch.testing.assert_close(load_encoder(tmp_path / "e")(X), codes)
@@ -152,7 +153,7 @@ def test_iris_by_the_datamodule():
 def test_a_large_mean_does_not_cancel():
     module, fit = trained(X + 1000)
     expected = torch.cdist(X.double() + 1000, module.units.double())
-    assert torch.equal(module.winners(X + 1000), expected.argmin(1))
+    assert torch.equal(module.best_matching_units(X + 1000), expected.argmin(1))
     plain, _ = trained(X)
     assert fit.callback_metrics["val/loss"].item() == pytest.approx(
         torch.cdist(X, plain.units).amin(1).mean().item(), rel=0.02
@@ -168,7 +169,7 @@ from test_som import Save, loader, pl, quiet_trainer
 from zoo import SOMModule
 for name, callbacks in (("plain", []), ("saved", [Save({folder!r})])):
     pl.seed_everything(0, verbose=False)
-    module = SOMModule((6,), rows=5, columns=6, moves=2)
+    module = SOMModule((6,), rows=5, columns=6, updates_per_epoch=2)
     fit = quiet_trainer({folder!r}, max_epochs=3, devices=2, strategy="ddp", callbacks=callbacks)
     fit.fit(module, loader(batch_size=25))
     fit.save_checkpoint({folder!r} + "/" + name + ".ckpt")
@@ -206,12 +207,12 @@ def test_mistakes_are_named():
         SOMModule((6,), neighbourhood="mexican_hat")
     with pytest.raises(ValueError, match="two units or more"):
         SOMModule((6,), rows=1, columns=1)
-    with pytest.raises(ValueError, match="moves must be 1 or more"):
-        SOMModule((6,), moves=0)
+    with pytest.raises(ValueError, match="updates_per_epoch must be 1 or more"):
+        SOMModule((6,), updates_per_epoch=0)
     with pytest.raises(ValueError, match="for rule 'batch'; got 3 and 'online'"):
-        SOMModule((6,), moves=3, rule="online")
-    with pytest.raises(ValueError, match="rate at most 1"):
-        SOMModule((6,), rate=2.0)
+        SOMModule((6,), updates_per_epoch=3, rule="online")
+    with pytest.raises(ValueError, match="lr must be 0 to 1"):
+        SOMModule((6,), lr=2.0)
     with pytest.raises(ValueError, match="row 3 of the batch, column 2, is NaN"):
         broken = X.clone()
         broken[3, 2] = float("nan")

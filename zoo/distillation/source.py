@@ -1,0 +1,131 @@
+"""Where a student gets its teacher's outputs from: the teacher itself, or what it gave before, kept on disk."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from zoo.core.batch import INDEX, require
+from zoo.distillation.cache import TeacherCache
+from zoo.distillation.teacher import LabelSpace, Teacher, read_teacher
+
+log = logging.getLogger(__name__)
+
+
+class TeacherSource:
+    """A teacher's outputs for training batches; no part of the student, so that its checkpoints do not hold it.
+
+    With ``hparams.cache`` the teacher is asked once about each sample, or once in each augmentation round: augmentation
+    is a function of the epoch within such a round, of ``augmentation_period`` epochs.
+
+    Args:
+        hparams: The student's: ``teacher`` (``sources``, and ``weights``, a fingerprint, or None), ``teacher_weights``,
+            ``input_shape``, ``normalisation``, ``task``, ``num_classes``, ``class_names``, ``layers``, ``cache``.
+        teacher: The teacher, if it has been read already.
+    """
+
+    def __init__(self, hparams: Any, teacher: Teacher | None = None) -> None:
+        self._hparams, self._teacher = hparams, teacher
+        self._cache: TeacherCache | None = None
+        self._signature: dict[str, Any] | None = None  # what decides the training inputs
+        self._warned = False
+
+    @property
+    def teacher(self) -> Teacher:
+        """The teacher, read when it is first asked for.
+
+        Raises:
+            ValueError: another one is there than the student began with.
+        """
+        if self._teacher is None:
+            hp = self._hparams
+            labels = LabelSpace(hp.task, hp.num_classes, list(hp.class_names))
+            found = read_teacher(hp.teacher["sources"], hp.input_shape, hp.normalisation, hp.teacher_weights, labels)
+            if hp.teacher["weights"] not in (None, found.fingerprint()) and not found.untrained:
+                raise ValueError(f"the teacher {hp.teacher['sources']} is not the one that this student began with")
+            self._teacher = found
+        return self._teacher
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the teacher is in memory."""
+        return self._teacher is not None
+
+    def forget(self) -> None:
+        """Read the teacher anew when it is next asked for."""
+        self._teacher = None
+
+    def begin(self, module: Any, needed: list[str]) -> None:
+        """Get ready when training starts: note what decides the training inputs, and open the cache if there is one.
+
+        Args:
+            module: The student, attached to its trainer.
+            needed: Names of the outputs that its losses need.
+
+        Raises:
+            ValueError: the data do not number their samples, or say no augmentation period; a cache that was made with
+                something else.
+        """
+        data = getattr(module.trainer, "datamodule", None)
+        self._signature = getattr(data, "augmentation_signature", None)
+        self._needed = needed
+        if self._hparams.cache:
+            self._cache = self._open_cache(module)
+
+    def samples(self, what: str) -> int:
+        """How many training samples there are.
+
+        Raises:
+            ValueError: the data do not say.
+        """
+        return self._known_signature(what)["samples"]  # type: ignore[no-any-return]
+
+    def outputs(self, x: Tensor, batch: Mapping[str, Any], epoch: int) -> dict[str, Tensor]:
+        """The teacher's {name: (B, ...)} for inputs (B, *input_shape), or for these samples as it gave them before."""
+        layers = list(self._hparams.layers.values())
+        if self._cache is None:
+            return self.teacher(x, layers)
+        index, view = require(batch, INDEX, self), self._augmentation_round(epoch)
+        if self._cache.has(view):
+            return self._cache.lookup(view, index)
+        outputs = self.teacher(x, layers)
+        self._cache.record(index, {name: outputs[name] for name in self._needed})
+        return outputs
+
+    def end_epoch(self, trainer: Any, epoch: int) -> None:
+        """Write what was recorded of an epoch, if it showed every sample."""
+        view = self._augmentation_round(epoch) if self._cache is not None else 0
+        if self._cache is None or self._cache.has(view):
+            return
+        if not self._cache.finish(view) and not self._warned:
+            self._warned = True
+            log.warning("the teacher's outputs of this epoch are not kept: it did not show every sample")
+        trainer.strategy.barrier()
+
+    def _augmentation_round(self, epoch: int) -> int:
+        """In which form this epoch shows each sample."""
+        return epoch % int(self._known_signature("a cache")["augmentation_period"])
+
+    def _known_signature(self, what: str) -> dict[str, Any]:
+        if self._signature is None:
+            raise ValueError(f"{what} needs a datamodule that numbers its samples (with an ``augmentation_signature``)")
+        return self._signature
+
+    def _open_cache(self, module: Any) -> TeacherCache:
+        signature, world = self._known_signature("a cache"), module.trainer.world_size
+        if signature["augmentation_period"] is None:
+            raise ValueError(
+                "a cache holds each sample's outputs for as many epochs as augmentation has before it repeats: "
+                "say how many, `data.augmentation_period` N"
+            )
+        augmentation = {**signature["augmentation"], "processes": world} if signature["augmentation"] else {}
+        made_with = {
+            "teacher": self.teacher.fingerprint(),
+            "data": signature["data"],
+            "augmentation": augmentation,
+            "outputs": self._needed,
+            "precision": str(module.trainer.precision),
+        }
+        rank, samples = module.global_rank, signature["samples"]
+        return TeacherCache(self._hparams.cache, made_with, samples, bool(augmentation), rank, world, module.device)

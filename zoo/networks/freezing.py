@@ -1,0 +1,60 @@
+"""Which parts of an encoder learn, and when; and the weights that training began with."""
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from zoo.functional.finetune import interpolate, l2_sp_distance
+from zoo.networks.low_rank import add_low_rank
+from zoo.networks.stages import batch_norms, stages
+
+
+def configure_trainable(encoder: nn.Module, frozen: bool, freeze_norm: bool, lora_rank: int) -> None:
+    """Set what of an encoder has gradients at all.
+
+    Args:
+        encoder: is changed in place.
+        frozen: nothing has any.
+        freeze_norm: batch norms have none.
+        lora_rank: changes of this rank learn in the weights' place; 0 learns the weights.
+    """
+    if lora_rank:
+        add_low_rank(encoder, lora_rank)
+    if frozen:
+        encoder.requires_grad_(False)
+    if freeze_norm:
+        for layer in batch_norms(encoder):
+            layer.requires_grad_(False)
+
+
+def frozen_stages(encoder: nn.Module, unfrozen: int) -> list[nn.Module]:
+    """The stages of an encoder but the last ``unfrozen`` (Howard & Ruder 2018)."""
+    parts = stages(encoder)
+    return parts[: max(0, len(parts) - unfrozen)]
+
+
+def drop_gradients(modules: Iterable[nn.Module]) -> None:
+    """Forget gradients, so that an optimiser passes over these parameters."""
+    for module in modules:
+        for parameter in module.parameters():
+            parameter.grad = None
+
+
+class StartWeights(nn.ModuleDict):
+    """Frozen copies of an encoder and its head as they were before training, for L2-SP and WiSE-FT."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+        super().__init__(copy.deepcopy({"encoder": encoder, "head": head}))
+        self.requires_grad_(False)
+
+    def distance(self, encoder: nn.Module) -> Tensor:
+        """Squared distance of an encoder's weights from these, a scalar."""
+        return l2_sp_distance(encoder.parameters(), self["encoder"].parameters())
+
+    @torch.no_grad()
+    def interpolate(self, encoder: nn.Module, head: nn.Module, share: float) -> None:
+        """Replace trained weights by those at ``share``, 0 to 1, of the way from these to them."""
+        for name, network in (("encoder", encoder), ("head", head)):
+            network.load_state_dict(interpolate(self[name].state_dict(), network.state_dict(), share))

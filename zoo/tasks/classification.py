@@ -1,0 +1,64 @@
+"""One class a sample."""
+
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
+
+from zoo.functional.distill import kd_loss
+from zoo.functional.finetune import balanced_class_weights, classification_loss, is_labelled
+from zoo.functional.probe import fit_logistic
+from zoo.tasks.base import Task
+
+
+class Classification(Task):
+    """Labels (B,) long, -1 for unlabelled samples; outputs are logits (B, C), predictions probabilities."""
+
+    mixes = True
+
+    def loss(
+        self, output: Tensor, labels: Tensor, class_weight: Tensor | None = None, smoothing: float = 0.0
+    ) -> Tensor:
+        """Cross-entropy."""
+        return classification_loss(output, labels, class_weight, smoothing)
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Probabilities (B, C) that sum to 1."""
+        return output.softmax(1)
+
+    def metrics(self) -> MetricCollection:
+        """Accuracy is the score."""
+        classes = max(2, self.outputs)
+        found = {
+            "score": MulticlassAccuracy(classes, average="micro"),
+            "f1": MulticlassF1Score(classes),
+            "calibration_error": MulticlassCalibrationError(classes),
+        }
+        return MetricCollection(found, compute_groups=False)  # type: ignore[arg-type]
+
+    def probe(
+        self, features: Tensor, labels: Tensor, l2: float, class_weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Multinomial logistic regression."""
+        return fit_logistic(features, labels, self.outputs, l2, class_weight=class_weight)
+
+    def to_head_labels(self, labels: Tensor, indices: Tensor | None) -> Tensor:
+        """Classes by the head's numbers; -1 stays."""
+        return labels if indices is None else torch.where(labels >= 0, indices[labels.clamp_min(0)], labels)
+
+    def decide(self, prediction: Tensor) -> Tensor:
+        """The most probable class, (B,) long."""
+        return prediction.argmax(1)
+
+    def class_weights(self, labels: Tensor) -> Tensor:
+        """As scikit-learn's "balanced"."""
+        return balanced_class_weights(labels, self.outputs)
+
+    def logs(self, output: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The share of labelled samples that are right."""
+        right = (output.argmax(1) == labels).sum()
+        return {"accuracy": right / is_labelled(labels).sum().clamp_min(1)}
+
+    def kd_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """Hinton's, of logits."""
+        return kd_loss(student, teacher, temperature)

@@ -1,0 +1,56 @@
+"""Several classes a sample, or none."""
+
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
+
+from zoo.functional.distill import binary_kd_loss
+from zoo.functional.finetune import balanced_class_weights, multilabel_loss
+from zoo.functional.probe import fit_logistic
+from zoo.tasks.base import Task
+
+
+class Multilabel(Task):
+    """Labels (B, C) of 0 and 1, a row of NaN for unlabelled samples; outputs are logits (B, C), predictions
+    probabilities, each of its own."""
+
+    mixes = True
+
+    def loss(
+        self, output: Tensor, labels: Tensor, class_weight: Tensor | None = None, smoothing: float = 0.0
+    ) -> Tensor:
+        """Binary cross-entropy."""
+        return multilabel_loss(output, labels, class_weight, smoothing)
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Probabilities (B, C)."""
+        return output.sigmoid()
+
+    def metrics(self) -> MetricCollection:
+        """Mean average precision is the score."""
+        found = {"score": MultilabelAveragePrecision(self.outputs), "f1": MultilabelF1Score(self.outputs)}
+        return MetricCollection(found, compute_groups=False)  # type: ignore[arg-type]
+
+    def probe(
+        self, features: Tensor, labels: Tensor, l2: float, class_weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """A logistic regression for each class."""
+        return fit_logistic(features, labels, self.outputs, l2, class_weight=class_weight)
+
+    def to_head_labels(self, labels: Tensor, indices: Tensor | None) -> Tensor:
+        """Columns in the head's order; classes that the data lack are 0."""
+        if indices is None:
+            return labels
+        return labels.new_zeros(len(labels), self.outputs).index_copy_(1, indices, labels)
+
+    def decide(self, prediction: Tensor) -> Tensor:
+        """Classes that are more probable than not, (B, C) of 0 and 1."""
+        return (prediction > 0.5).float()
+
+    def class_weights(self, labels: Tensor) -> Tensor:
+        """Of each class's positive samples, by which they count as much as its negative ones."""
+        return balanced_class_weights(labels, self.outputs)
+
+    def kd_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """Of each class by itself."""
+        return binary_kd_loss(student, teacher, temperature)
