@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
 from zoo.core.batch import INPUT, as_mapping, require
-from zoo.core.checkpoint import add_metadata, read_renamed_options, rename_tensors, validate_checkpoint_owner
-from zoo.core.renamed import RenamedOptions
+from zoo.core.checkpoint import CheckpointedModule
 from zoo.functional.randomness import seed_generator
 
+_METHODS = {"features": "encode", "prediction": "classify", "best_matching_units": "best_matching_units"}
 
-class ZooModule(pl.LightningModule, metaclass=RenamedOptions):
+
+class ZooModule(CheckpointedModule):
     """Define ``loss(batch) -> (loss, dict to log)``, ``encode`` and ``configure_optimizers``, and it trains.
 
     The best checkpoint has the least (``monitor_mode`` "min") or the most ("max") of the metric ``monitor``. Each step
@@ -30,16 +30,15 @@ class ZooModule(pl.LightningModule, metaclass=RenamedOptions):
     artifacts: ClassVar[tuple[str, ...]] = ("encoder/encoder.json", "latent_map.png")  # files that every run leaves
     takes_tuples: ClassVar[bool] = True  # (input, label) pairs from any loader are enough
     stops_exactly: ClassVar[bool] = True  # stopped in mid-epoch, it goes on as if it had not been
-
-    renamed: ClassVar[dict[str, str]] = {}  # options, old name to new
-    renamed_tensors: ClassVar[dict[str, str]] = {}  # beginnings of names in the state, old to new
     hparams: Any  # plain values; Lightning declares a mapping, but it has attributes too
     divergence_hint = "try a lower `lr`, `trainer.gradient_clip_val` 1, or `trainer.precision` 32-true"
 
     def __init__(self) -> None:
         super().__init__()
-        self._seed, self._steps = torch.initial_seed() % 2**31, 0
-        self._sums: dict[str, Tensor] = {}  # since the last record, on the device: reading them would stall a GPU
+        self._steps, self._sums = (
+            0,
+            dict[str, Tensor](),
+        )  # since the last record, on the device: reading them would stall a GPU
         self._outputs: dict[str, Tensor] | None = None  # of an evaluation step
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -94,11 +93,13 @@ class ZooModule(pl.LightningModule, metaclass=RenamedOptions):
         self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=size)
         return outputs
 
-    def keep(self, **outputs: Tensor) -> None:
-        """Called by ``loss``: what an evaluation step returns to callbacks, such as ``features`` (B, D), which they
-        would otherwise compute again."""
-        if self._outputs is not None:
-            self._outputs.update({name: value.detach() for name, value in outputs.items()})
+    def keep(self, owner: type, **outputs: Tensor) -> None:
+        """Called by the ``loss`` of ``owner``: what an evaluation step returns to callbacks, such as ``features``
+        (B, D), which they would otherwise compute again; but not what a subclass computes in another way."""
+        for name, value in outputs.items() if self._outputs is not None else ():
+            method = _METHODS.get(name, "__init__")
+            if name not in _METHODS or getattr(type(self), method) is getattr(owner, method):
+                self._outputs[name] = value.detach()  # type: ignore[index]
 
     def predict(self, x: Tensor) -> Tensor:
         """What ``predict_step`` gives for inputs (B, ...): their features, unless a technique has something better."""
@@ -115,17 +116,3 @@ class ZooModule(pl.LightningModule, metaclass=RenamedOptions):
     def export_artifacts(self, folder: Path) -> list[tuple[str, str]]:
         """Write what the technique has to give beside its encoder; rows of what was written and where."""
         return []
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        add_metadata(checkpoint, self, self._seed)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        validate_checkpoint_owner(self, checkpoint)
-        rename_tensors(checkpoint, self.renamed_tensors)
-        self._seed = checkpoint["zoo"]["seed"]
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
-        """Lightning's; options that were renamed since are understood, and nothing in the file is executed."""
-        options = {**read_renamed_options(cls, checkpoint_path), "weights_only": True, **options}
-        return super().load_from_checkpoint(checkpoint_path, *args, **options)

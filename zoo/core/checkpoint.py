@@ -5,14 +5,14 @@ import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo.core.atomic import atomic_write
-from zoo.core.renamed import renamed_options
+from zoo.core.renamed import RenamedOptions, renamed_options
 
 FORMAT = 2  # of what checkpoints hold beside Lightning's own; 1 had no ``head``
 _NOT_OWNERS = ("zoo.core.", "zoo.base.", "zoo.gradient_free.", "zoo.modules.supervised.")  # whom techniques share
@@ -131,6 +131,32 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path} is not a Lightning checkpoint: it has no state_dict")
     return checkpoint
+
+
+class CheckpointedModule(pl.LightningModule, metaclass=RenamedOptions):
+    """A module whose checkpoints know their owner and its seed; options and tensors that were renamed since are
+    understood."""
+
+    renamed: ClassVar[dict[str, str]] = {}  # options, old name to new
+    renamed_tensors: ClassVar[dict[str, str]] = {}  # beginnings of names in the state, old to new
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seed = torch.initial_seed() % 2**31
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        add_metadata(checkpoint, self, self._seed)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        validate_checkpoint_owner(self, checkpoint)
+        rename_tensors(checkpoint, self.renamed_tensors)
+        self._seed = checkpoint["zoo"]["seed"]
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
+        """Lightning's; nothing in the file is executed."""
+        options = {**read_renamed_options(cls, checkpoint_path), "weights_only": True, **options}
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

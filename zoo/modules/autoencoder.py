@@ -153,7 +153,7 @@ class AutoencoderModule(ZooModule):
             logs["penalty"] = z.sum(1).mean() if hp.sparsity == "l1" else sparsity_kl(z, hp.sparsity_target)
             logs["active"] = (z > 0.01).float().mean()
         if hp.variant != "denoising":
-            self.keep(features=z)
+            self.keep(AutoencoderModule, features=z)
         output = self.decoder(z)
         logs["nll"] = self._nll(output, x).mean()
         return logs["nll"] + hp.penalty * logs.get("penalty", 0.0), output, logs
@@ -161,7 +161,7 @@ class AutoencoderModule(ZooModule):
     def _evidence_bound(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """E_q[-log p(x | z)] + beta KL(q(z | x) || p(z)), with one sample of q."""
         mean, log_variance = self.posterior(x)
-        self.keep(features=mean)
+        self.keep(AutoencoderModule, features=mean)
         output = self.decoder(reparameterise(mean, log_variance))
         logs = {"nll": self._nll(output, x).mean(), "kl": gaussian_kl(mean, log_variance).mean()}
         return logs["nll"] + self.hparams.beta * logs["kl"], output, logs
@@ -169,7 +169,7 @@ class AutoencoderModule(ZooModule):
     def _importance_bound(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """-log of the mean of K importance weights p(x, z) / q(z | x)."""
         mean, log_variance = self.posterior(x)
-        self.keep(features=mean)
+        self.keep(AutoencoderModule, features=mean)
         log_weights, nll, output = self._log_weights(x, mean, log_variance, self.hparams.importance_samples)
         return -log_mean_exp(log_weights).mean(), output[:, 0], {"nll": nll.mean()}
 

@@ -219,7 +219,7 @@ class GANModule(ZooModule):
     def _evaluation(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         samples = self.sample(len(x), labels)
         features = self.encoder(torch.cat([x, samples.to(x.dtype)]))
-        self.keep(features=features[: len(x)])
+        self.keep(GANModule, features=features[: len(x)])
         real, fake = self.head(features, None if labels is None else labels.repeat(2)).chunk(2)
         critic, _, logs = self._losses(real, fake)
         directions = nn.functional.normalize(torch.randn(x[0].numel(), _DIRECTIONS, device=x.device), dim=0)

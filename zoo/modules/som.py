@@ -140,7 +140,7 @@ class SOMModule(GradientFreeModule):
             found = self._trunk.scores(x)
             nearest = found.topk(2, dim=1).indices
             apart = ~som.adjacent(self._grid_distances(), self.hparams.topology)[nearest[:, 0], nearest[:, 1]]
-            self.keep(best_matching_units=nearest[:, 0])
+            self.keep(SOMModule, best_matching_units=nearest[:, 0])
             around = som.neighbourhood(self.hparams.neighbourhood, self._grid_distances(), self.hparams.sigma_end)
             distorted = som.distortion(x - self._trunk.centre, found, around.index_select(0, nearest[:, 0]))
             logs = {"topographic_error": apart.float().mean(), "distortion": distorted}

@@ -199,7 +199,8 @@ class SupervisedModule(ZooModule):
         x, targets = self.mix(require(batch, INPUT, self), labels)
         features, output = self.compute(x)
         if not self.training:
-            self.keep(features=features, prediction=self.task.predict(self._in_units(output).float()), label=labels)
+            prediction = self.task.predict(self._in_units(output).float())
+            self.keep(SupervisedModule, features=features, prediction=prediction, label=labels)
         return self.add_l2_sp(self.label_loss(output, targets)), self.task.logs(output, labels)
 
     # Evaluation
@@ -210,7 +211,8 @@ class SupervisedModule(ZooModule):
         if labelled.any():
             labels = outputs["label"][labelled]
             labels = labels if self.task.scaled else labels.long()
-            getattr(self, f"{stage}_metrics").update(outputs["prediction"][labelled], labels)
+            prediction = outputs["prediction"] if "prediction" in outputs else self.classify(batch[INPUT])
+            getattr(self, f"{stage}_metrics").update(prediction[labelled], labels)
         return outputs
 
     def on_validation_epoch_end(self) -> None:

@@ -85,7 +85,7 @@ class VQVAEModule(ZooModule):
         x = require(batch, INPUT, self)
         hp = self.hparams
         features = self.encoder(x)
-        self.keep(features=features)
+        self.keep(VQVAEModule, features=features)
         z = self._vectors(features)
         quantised, indices = self.quantiser(z)
         output = self.decoder(self._grid(straight_through(z, quantised), len(x)))

@@ -8,7 +8,7 @@ from conftest import ROOT
 from safetensors.torch import save_file
 from torchvision.models import resnet18
 
-from zoo.io.backbone import load_backbone
+from zoo.io.backbone import resolve_backbone
 from zoo.io.library_weights import load_weights, save_state
 from zoo.networks.encoder import Encoder
 from zoo.networks.library import TorchvisionTrunk
@@ -31,19 +31,20 @@ def save(state, path):
 def test_a_file_in_their_layout(name, theirs, tmp_path):
     state = theirs.state_dict()
     save({"state_dict": {f"module.{k}": v for k, v in state.items()}} if "nested" in name else state, tmp_path / name)
-    encoder, origin = load_backbone("resnet18", SHAPE, weights=str(tmp_path / name))
+    encoder = resolve_backbone("resnet18", SHAPE, weights=str(tmp_path / name))
     theirs.fc = torch.nn.Identity()
     x = torch.rand(2, *SHAPE)
     torch.testing.assert_close(encoder.eval()(x), theirs(x))
-    assert encoder.normalisation == IMAGENET and origin == str(tmp_path / name)
+    assert encoder.normalisation == IMAGENET and encoder.origin == str(tmp_path / name)
 
 
 def test_their_own_weights_come_by_their_own_way(theirs, monkeypatch):
     monkeypatch.setattr(TorchvisionTrunk, "download", lambda self: theirs.state_dict())
-    encoder, origin = load_backbone("torchvision:resnet18", SHAPE)
-    assert torch.equal(encoder.trunk.model.conv1.weight, theirs.conv1.weight) and origin == "torchvision:resnet18"
-    scratch, origin = load_backbone("torchvision:resnet18", SHAPE, weights="none")
-    assert not torch.equal(scratch.trunk.model.conv1.weight, theirs.conv1.weight) and origin == ""
+    encoder = resolve_backbone("torchvision:resnet18", SHAPE)
+    assert torch.equal(encoder.trunk.model.conv1.weight, theirs.conv1.weight)
+    assert encoder.origin == "torchvision:resnet18"
+    scratch = resolve_backbone("torchvision:resnet18", SHAPE, weights="none")
+    assert not torch.equal(scratch.trunk.model.conv1.weight, theirs.conv1.weight) and scratch.origin == ""
     assert scratch.normalisation is None
 
 
@@ -101,8 +102,8 @@ def test_without_a_network_there_is_a_way_out(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(TorchvisionTrunk, "download", fail)
-    with pytest.raises(ValueError, match=r"could not be downloaded \(no route to host\).*--model.weights FILE"):
-        load_backbone("resnet18", SHAPE)
+    with pytest.raises(ValueError, match=r"could not be downloaded \(no route to host\).*`weights` FILE"):
+        resolve_backbone("resnet18", SHAPE)
 
 
 def test_what_does_not_fit_is_named(theirs, tmp_path):
