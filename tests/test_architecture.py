@@ -88,7 +88,7 @@ def test_functional_and_networks_know_no_lightning():
 
 
 def test_base_module_stays_small():
-    assert len((ROOT / "zoo/core/base.py").read_text().splitlines()) <= 110
+    assert len((ROOT / "zoo/core/base.py").read_text().splitlines()) <= 120
 
 
 def test_light_files_import_nothing_heavy():

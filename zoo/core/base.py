@@ -24,7 +24,7 @@ class ZooModule(CheckpointedModule):
     monitor = "val/loss"
     monitor_mode = "min"
     input_key = INPUT  # of a batch: what the module is fed
-    # What the tests of every technique must know of one.
+    # For the tests of every technique.
     batch_independent: ClassVar[str] = ""  # why two half batches, or two processes, are not one whole; "" if they are
     deterministic_options: ClassVar[dict[str, Any]] = {}  # under which training draws nothing, to compare such halves
     artifacts: ClassVar[tuple[str, ...]] = ("encoder/encoder.json", "latent_map.png")  # files that every run leaves
@@ -35,10 +35,8 @@ class ZooModule(CheckpointedModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self._steps, self._sums = (
-            0,
-            dict[str, Tensor](),
-        )  # since the last record, on the device: reading them would stall a GPU
+        self._steps = 0
+        self._sums: dict[str, Tensor] = {}  # since the last record, on the device: reading them would stall a GPU
         self._outputs: dict[str, Tensor] | None = None  # of an evaluation step
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -96,10 +94,11 @@ class ZooModule(CheckpointedModule):
     def keep(self, owner: type, **outputs: Tensor) -> None:
         """Called by the ``loss`` of ``owner``: what an evaluation step returns to callbacks, such as ``features``
         (B, D), which they would otherwise compute again; but not what a subclass computes in another way."""
-        for name, value in outputs.items() if self._outputs is not None else ():
-            method = _METHODS.get(name, "__init__")
-            if name not in _METHODS or getattr(type(self), method) is getattr(owner, method):
-                self._outputs[name] = value.detach()  # type: ignore[index]
+        same = {
+            name for name, method in _METHODS.items() if getattr(type(self), method, 0) is getattr(owner, method, 0)
+        }
+        if self._outputs is not None:
+            self._outputs.update({k: v.detach() for k, v in outputs.items() if k in same or k not in _METHODS})
 
     def predict(self, x: Tensor) -> Tensor:
         """What ``predict_step`` gives for inputs (B, ...): their features, unless a technique has something better."""
