@@ -17,6 +17,7 @@ from zoo.functional.priors import prior
 from zoo.functional.randomness import counter_based_uniform
 
 _SPLITS = ("train", "val", "test")
+_NUMBER = "number"  # in batches on their way to the device
 _HELD_OUT = 0.1  # images for validation, and for testing, for each one to train on
 _AT_ONCE = 1 << 18  # numbers made together: what lies between, several times 8 bytes each, stays in a processor's cache
 _REACH = 4  # deviations from the mean at which images of unbounded noise are black and white
@@ -109,8 +110,8 @@ class Noise(SplitDataModule):
         count = self.samples if split == "train" else max(1, round(self.samples * _HELD_OUT))
         numbers = torch.arange(count) * len(_SPLITS) + _SPLITS.index("test" if split == "predict" else split)
         sampler = ShardedSampler(numbers, *self._rank_and_world_size(), shuffle, self.seed)  # type: ignore[arg-type]
-        return TensorLoader({"number": numbers}, self.batch_size, sampler)
+        return TensorLoader({_NUMBER: numbers}, self.batch_size, sampler)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Tensor]:
         """Numbers to images, as one batch on the device."""
-        return {INPUT: self.images(batch["number"]), INDEX: batch[INDEX]}
+        return {INPUT: self.images(batch[_NUMBER]), INDEX: batch[INDEX]}

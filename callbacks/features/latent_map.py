@@ -10,6 +10,7 @@ from torch import Tensor
 
 from callbacks.figures import FigureCallback, input_key_of, save_figure
 from callbacks.outputs import features_of
+from zoo.core.arguments import at_least
 from zoo.core.batch import class_labels
 
 
@@ -28,8 +29,7 @@ class LatentMap(FigureCallback):
 
     def __init__(self, points: int = 2000, every_n_epochs: int = 25) -> None:
         super().__init__(every_n_epochs)
-        if points < 3:
-            raise ValueError(f"a map needs 3 points at least; got {points}")
+        at_least(3, points=points)
         self.points = points
         self._features: list[Tensor] = []
         self._labels: list[Tensor] = []

@@ -13,6 +13,7 @@ from torchvision.utils import make_grid
 
 from callbacks.figures import FigureCallback, save_figure
 from callbacks.samples.draw import first_samples, samples_images
+from zoo.core.arguments import at_least
 from zoo.core.atomic import atomic_write
 
 _WIDTH = 360  # of the animation, pixels, at least
@@ -45,8 +46,8 @@ class TrainingAnimation(FigureCallback):
 
     def __init__(self, side: int = 6, frames: int = 60, every_n_epochs: int = 50) -> None:
         super().__init__(every_n_epochs)
-        if side < 1 or frames < 2:
-            raise ValueError(f"an animation needs side 1 and 2 frames at least; got {side} and {frames}")
+        at_least(1, side=side)
+        at_least(2, frames=frames)
         self.side, self.most = side, frames
         self.frames: list[Frame] = []
         self._every, self._validations = 1, 0

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from callbacks.figures import FigureCallback, denormalised, input_key_of, save_figure
+from zoo.core.arguments import at_least
 from zoo.functional.randomness import fixed_randomness
 
 
@@ -29,8 +30,8 @@ class SampleGrid(FigureCallback):
 
     def __init__(self, columns: int = 12, rows: int = 4, every_n_epochs: int = 25) -> None:
         super().__init__(every_n_epochs)
-        if columns < 2 or rows < 1:
-            raise ValueError(f"a grid needs 2 columns and 1 row at least; got {columns} and {rows}")
+        at_least(2, columns=columns)
+        at_least(1, rows=rows)
         self.columns, self.rows = columns, rows
         self._batch: dict[str, Any] | None = None
 

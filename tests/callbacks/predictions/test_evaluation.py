@@ -105,3 +105,12 @@ def test_every_count_is_written():
     numbers = {text.get_position()[::-1]: text.get_text() for text in figure.axes[0].texts}
     assert numbers == {(0, 0): "2", (0, 1): "1", (1, 1): "1", (2, 0): "1"}
     assert "accuracy 60.0% on 5 samples" in figure.axes[0].get_title()
+
+
+def test_an_option_under_its_old_name(caplog, monkeypatch):
+    monkeypatch.setattr("zoo.core.renamed._told", set())
+    with caplog.at_level("WARNING"):
+        assert Classification(pictures=3).images == 3
+    assert "option 'pictures' of Classification is now called 'images'" in caplog.text
+    with pytest.raises(ValueError, match="images must be 1 or more"):
+        Classification(images=0)
