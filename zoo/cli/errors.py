@@ -4,7 +4,8 @@ import inspect
 import logging
 import re
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -20,12 +21,12 @@ class Flags(NamedTuple):
     Args:
         module: what the user calls the module, ``--module`` or ``--model``.
         arguments: the module's.
-        groups: other options with a dot, such as ``data.x``.
+        groups: owners of other options, such as ``data``, with their arguments; () where any name may be one.
     """
 
     module: str = "--model"
     arguments: Collection[str] = ()
-    groups: Collection[str] = ("data", "trainer")
+    groups: Mapping[str, Collection[str]] = MappingProxyType({"data": (), "trainer": ()})
 
     def translate(self, text: str) -> str:
         """The text with flags in place of arguments; other words in backquotes stay as they are.
@@ -39,7 +40,9 @@ class Flags(NamedTuple):
         owner, name, first = found.groups()
         if owner or first in self.arguments:
             return f"{self.module}.{name}"
-        return f"--{name}" if first in self.groups and "." in name else found.group()
+        known = self.groups.get(first)
+        option = name.partition(".")[2]
+        return f"--{name}" if option and known is not None and option in (known or [option]) else found.group()
 
 
 def arguments_of(cls: Any) -> set[str]:
@@ -69,10 +72,9 @@ class FlagFilter(logging.Filter):
 
 def translate_warnings(flags: Flags) -> None:
     """Put flags into what is logged and warned of, from now on; log to the standard error stream."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    handler.addFilter(FlagFilter(flags))
-    logging.basicConfig(handlers=[handler])
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(FlagFilter(flags))
     show = warnings.showwarning
 
     def show_translated(message: Warning | str, *where: Any, **more: Any) -> None:

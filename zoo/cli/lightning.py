@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Collection
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -266,6 +267,12 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", f".*{message}")
 
 
+def _owners(groups: dict[str, str]) -> dict[str, Collection[str]]:
+    """Who has which options beside the module; those of data that are not known yet may be any."""
+    callbacks = {name: arguments_of(load(path)) for name, path in groups.items()}
+    return {"data": (), "trainer": arguments_of(pl.Trainer), "checkpoint": arguments_of(ModelCheckpoint), **callbacks}
+
+
 def run(arguments: list[str], prog: str, module_flag: str = "--model") -> None:
     """Parse and run a spelled-out command line; failures that the user can mend end in one line and status 1.
 
@@ -282,7 +289,7 @@ def run(arguments: list[str], prog: str, module_flag: str = "--model") -> None:
         load(path)  # jsonargparse knows a class by its bare name if it is imported
     model = chosen_class(arguments, "model")
     groups = callback_groups(technique_of(model))
-    flags = Flags(module_flag, arguments_of(model) if model else (), ["data", "trainer", "checkpoint", *groups])
+    flags = Flags(module_flag, arguments_of(model) if model else (), _owners(groups))
     translate_warnings(flags)
     try:
         ZooCLI(

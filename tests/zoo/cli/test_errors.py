@@ -55,7 +55,7 @@ def test_defects_keep_their_traceback():
 
 @pytest.mark.parametrize("module", ["--module", "--model"])
 def test_arguments_become_flags_in_the_spelling_that_was_typed(module):
-    flags = Flags(module, {"lr", "optimizer"}, ["data", "trainer", "generation"])
+    flags = Flags(module, {"lr", "optimizer"}, {"data": (), "trainer": {"precision"}, "generation": {"k"}})
     text = "a lower `lr`, `model.x`, `module.y.z`, `optimizer.betas`, `trainer.precision` 32-true, or `generation.k`"
     for name in ("trainer.precision", "generation.k"):
         assert f"--{name}" in flags.translate(text)
@@ -65,8 +65,9 @@ def test_arguments_become_flags_in_the_spelling_that_was_typed(module):
 
 
 def test_other_words_in_backquotes_stay():
-    text = "`rate`, `data`, `other.lr`, `two words`, `lr=3`, `` and `"
-    assert Flags("--module", {"lr"}).translate(text) == text
+    flags = Flags("--module", {"lr"}, {"trainer": {"precision"}})
+    text = "`trainer.fit`, `trainer`, `rate`, `data`, `other.lr`, `two words`, `lr=3`, `` and `"
+    assert flags.translate(text) == text
 
 
 def test_what_is_logged_has_flags():
