@@ -255,7 +255,7 @@ def print_options(prog: str, model: str, data: str) -> None:
     technique = technique_of(load(model))
     for name, path in (technique.callbacks if technique else {}).items():
         parser.add_class_arguments(load(path), name)
-    parser.epilog = f"More: {prog} fit --help (trainer, checkpoints, pictures)."
+    parser.epilog = f"More: {prog} fit --help (trainer, checkpoints, figures)."
     parser.print_help()
 
 

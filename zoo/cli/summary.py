@@ -75,7 +75,7 @@ def export(module: Any, folder: Path, origin: dict[str, Any]) -> Rows:
 def figures(folder: Path) -> Rows:
     """The row that names a run's figures, if there are any."""
     found = sorted(path.name for kind in ("png", "gif") for path in folder.glob(f"*.{kind}"))
-    return [("pictures", "\n".join(f"{folder}/{name}" for name in found))] if found else []
+    return [("figures", "\n".join(f"{folder}/{name}" for name in found))] if found else []
 
 
 def metric_rows(metrics: dict[str, Any], best: str) -> Rows:
