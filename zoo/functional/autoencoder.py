@@ -64,7 +64,7 @@ def gaussian_nll(mean: Tensor, x: Tensor, std: float | Tensor) -> Tensor:
     Args:
         mean: (B * K, ...): K for each sample, one sample after the other.
         x: (B, ...).
-        std: in the units of ``x``; a tensor where it is learned (Rybkin et al. 2021).
+        std: Standard deviation in the units of ``x``; a tensor where it is learned (Rybkin et al. 2021).
 
     Returns:
         (B * K,)
@@ -83,6 +83,9 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
     Returns:
         (B,)
+
+    >>> gaussian_kl(torch.tensor([[0.0, 0.0], [1.0, 2.0]]), torch.zeros(2, 2))
+    tensor([0.0000, 2.5000])
     """
     mean, log_variance = mean.float(), log_variance.float()
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
@@ -94,7 +97,7 @@ def reparameterise(mean: Tensor, log_variance: Tensor, generator: Generator | No
     Args:
         mean: (B, D).
         log_variance: (B, D).
-        generator: on the tensors' device; None is torch's own.
+        generator: Source of the noise, on the tensors' device; None is torch's own.
 
     Returns:
         (B, D)
@@ -108,7 +111,7 @@ def gaussian_log_density(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tenso
 
     Args:
         z: (..., D).
-        mean, log_variance: broadcast with ``z``.
+        mean, log_variance: Tensors that broadcast with ``z``.
 
     Returns:
         (...)
@@ -127,6 +130,9 @@ def log_mean_exp(log_weights: Tensor) -> Tensor:
 
     Of importance weights p(x, z) / q(z | x) it is a lower bound on log p(x) that tightens as K grows (Burda et al.
     2016), and the estimate of log p(x) for large K.
+
+    >>> log_mean_exp(torch.tensor([[1000.0, 1000.0], [-3.0, -3.0]]))
+    tensor([1000.,   -3.])
     """
     return log_weights.logsumexp(-1) - math.log(log_weights.shape[-1])
 
@@ -136,10 +142,13 @@ def sparsity_kl(activations: Tensor, target: float) -> Tensor:
 
     Args:
         activations: (B, D) in (0, 1).
-        target: wanted mean, in (0, 1).
+        target: The mean activation wanted, in (0, 1).
 
     Returns:
         A scalar.
+
+    >>> sparsity_kl(torch.full((4, 3), 0.05), 0.05)
+    tensor(0.)
     """
     mean = activations.float().mean(0).clamp(1e-6, 1 - 1e-6)
     log_ratio = (target / mean).log(), ((1 - target) / (1 - mean)).log()
@@ -151,12 +160,12 @@ def contractive_penalty(
 ) -> tuple[Tensor, Tensor]:
     """Codes, and an unbiased estimate of the squared Frobenius norm of their Jacobian (Rifai et al. 2011).
 
-    With signs v drawn by chance, E |J^T v|^2 = |J|^2 (Hutchinson 1990): one backward pass in place of D.
+    With random signs v, E |J^T v|^2 = |J|^2 (Hutchinson 1990): one backward pass in place of D.
 
     Args:
         encode: (B, ...) to (B, D), each row depending on its own input alone.
         x: (B, ...).
-        generator: on the tensor's device; None is torch's own.
+        generator: Source of the random numbers, on the tensor's device; None is torch's own.
 
     Returns:
         (B, D), (B,)
@@ -170,15 +179,15 @@ def contractive_penalty(
 
 
 def random_window(x: Tensor, level: float, degrees: float = 0.0, generator: Generator | None = None) -> Tensor:
-    """A window of each picture, anywhere in it, stretched to the whole size and mirrored left to right by chance.
+    """A window of each image, anywhere in it, stretched to the whole size and mirrored at random.
 
-    As the crops of contrastive learning (Chen et al. 2020); height and width are drawn apart.
+    Like the random resized crops of contrastive learning (Chen et al. 2020); height and width are drawn independently.
 
     Args:
         x: (B, C, H, W).
-        level: the sides are 1 - level to 1 of the picture's.
-        degrees: the window is turned by up to so many to either side.
-        generator: on the tensor's device; None is torch's own.
+        level: Share of a side that may be cut: the window's sides are 1 - level to 1 of the image's.
+        degrees: Largest rotation of the window, to either side.
+        generator: Source of the random numbers, on the tensor's device; None is torch's own.
 
     Returns:
         (B, C, H, W)
@@ -187,7 +196,7 @@ def random_window(x: Tensor, level: float, degrees: float = 0.0, generator: Gene
         raise ValueError(f"corruptions 'crop' and 'view' need pictures (B, C, H, W), not {tuple(x.shape)}")
     chance = torch.rand(6, len(x), device=x.device, generator=generator)
     width, height = 1 - level * chance[:2]
-    across, down = (1 - width) * (2 * chance[2] - 1), (1 - height) * (2 * chance[3] - 1)  # -1 to 1 is the picture
+    across, down = (1 - width) * (2 * chance[2] - 1), (1 - height) * (2 * chance[3] - 1)  # -1 to 1 is the image
     width = torch.where(chance[4] < 0.5, -width, width)
     angle, aspect = torch.deg2rad(degrees * (2 * chance[5] - 1)), x.shape[2] / x.shape[3]
     cos, sin = angle.cos(), angle.sin()
@@ -197,13 +206,13 @@ def random_window(x: Tensor, level: float, degrees: float = 0.0, generator: Gene
 
 
 def random_view(x: Tensor, level: float, generator: Generator | None = None) -> Tensor:
-    """A ``random_window``, turned and noisy: a code from which the picture as it was is rebuilt cannot depend on these.
+    """A ``random_window``, rotated and noisy: a code from which the clean image is rebuilt cannot depend on these.
 
     Args:
         x: (B, C, H, W).
-        level: of the window; it is turned by up to 90 x level degrees, and the noise's standard deviation is up to
-            level, each picture's its own.
-        generator: on the tensor's device; None is torch's own.
+        level: Level of the window; the rotation is up to 90 x level degrees, and the noise's standard deviation up
+            to level, drawn for each image.
+        generator: Source of the random numbers, on the tensor's device; None is torch's own.
 
     Returns:
         (B, C, H, W)
@@ -214,14 +223,14 @@ def random_view(x: Tensor, level: float, generator: Generator | None = None) -> 
 
 
 def corrupt(x: Tensor, kind: Corruption, level: float, generator: Generator | None = None) -> Tensor:
-    """The damage that a denoising autoencoder repairs (Vincent et al. 2010); ``x`` itself is left alone.
+    """The corruption that a denoising autoencoder undoes (Vincent et al. 2010); ``x`` itself is not changed.
 
     Args:
         x: (B, ...).
         kind: "gaussian" adds noise, "masking" sets elements to 0, "salt_pepper" sets them to 0 or 1; "crop" shows a
             ``random_window``, "view" a ``random_view``.
-        level: the noise's standard deviation, the share of elements that is replaced, or of a side that may be cut.
-        generator: on the tensor's device; None is torch's own.
+        level: Standard deviation of the noise, share of the elements replaced, or share of a side that may be cut.
+        generator: Source of the random numbers, on the tensor's device; None is torch's own.
 
     Returns:
         (B, ...)

@@ -1,7 +1,7 @@
-"""Differentiable augmentation of real and fake pictures alike: what keeps a critic from learning few pictures by heart.
+"""Differentiable augmentation of real and fake images alike: what keeps a critic from memorising few images.
 
-Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN training". The critic sees only pictures that were
-changed, so that it cannot tell a real one by what it remembers; the generator's gradient goes through the change.
+Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN training". The critic sees only augmented
+images, so that it cannot recognise a real one; the generator's gradient flows through the augmentation.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ def diff_augment(
     high: float | Tensor = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Each picture of a batch with a change of its own, (B, C, H, W) to the same.
+    """A random augmentation of each image of a batch, (B, C, H, W) to the same shape.
 
     Args:
-        x: pictures.
-        policy: of "colour" (brightness, saturation, contrast), "translation" (by up to 1/8 of the sides), "cutout" (a
-            square of half the side).
-        low, high: the values of black and white, numbers or (C, 1, 1); black fills what is empty.
-        generator: of the changes.
+        x: Images (B, C, H, W).
+        policy: Changes by name: "colour" (brightness, saturation, contrast), "translation" (by up to 1/8 of the
+            sides), "cutout" (a square of half the side).
+        low, high: Values of black and white, numbers or (C, 1, 1); black fills what is empty.
+        generator: Source of the random numbers; None is torch's own.
 
     Raises:
         ValueError: an unknown name in ``policy``.
@@ -47,7 +47,7 @@ def diff_augment(
 
 
 def _uniform(x: Tensor, generator: torch.Generator | None, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """One number for each picture, (B, 1, 1, 1)."""
+    """One number for each image, (B, 1, 1, 1)."""
     return torch.rand(len(x), 1, 1, 1, device=x.device, dtype=x.dtype, generator=generator) * (high - low) + low
 
 
@@ -65,7 +65,11 @@ def colour(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor, 
 
 
 def translate(x: Tensor, down: Tensor, right: Tensor, low: float | Tensor = 0.0) -> Tensor:
-    """Move each picture by (B,) whole pixels, and fill with ``low``."""
+    """Shift each image (B, C, H, W) by (B,) whole pixels, and fill with ``low``.
+
+    >>> translate(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([0]), torch.tensor([1]))
+    tensor([[[[0., 1., 2.]]]])
+    """
     count, _, height, width = x.shape
     rows = torch.arange(height, device=x.device) - down.view(-1, 1)  # where each row comes from
     columns = torch.arange(width, device=x.device) - right.view(-1, 1)

@@ -29,7 +29,7 @@ class Distribution(Protocol):
         """Uniform numbers (B, ...) in (0, 1) to the distribution's own, (B, ...) in the same precision."""
 
     def moments(self) -> Moments:
-        """In closed form."""
+        """Support, mean and variance in closed form."""
 
 
 def _number(name: str, value: Any, *, infinite: bool = False) -> float:
@@ -97,32 +97,36 @@ def _below(x: float) -> float:
 
 
 class Uniform:
-    """Between two numbers."""
+    """Uniform between ``low`` and ``high``.
+
+    >>> Uniform(0.0, 4.0).moments()
+    Moments(support=(0.0, 4.0), mean=2.0, variance=1.3333333333333333)
+    """
 
     def __init__(self, low: float, high: float) -> None:
         self.low, self.high = low, high
 
     def quantile(self, u: Tensor) -> Tensor:
-        """(B, ...) to (B, ...)."""
+        """Uniform numbers (B, ...) in (0, 1) to this distribution's, (B, ...)."""
         return self.low + (self.high - self.low) * u
 
     def moments(self) -> Moments:
-        """In closed form."""
+        """Support, mean and variance in closed form."""
         return Moments((self.low, self.high), (self.low + self.high) / 2, (self.high - self.low) ** 2 / 12)
 
 
 class Normal:
-    """Of given mean and deviation."""
+    """Normal with mean ``mean`` and standard deviation ``std``."""
 
     def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
         self.mean, self.std = _number("mean", mean), _deviation(std)
 
     def quantile(self, u: Tensor) -> Tensor:
-        """(B, ...) to (B, ...)."""
+        """Uniform numbers (B, ...) in (0, 1) to this distribution's, (B, ...)."""
         return torch.special.ndtri(u) * self.std + self.mean
 
     def moments(self) -> Moments:
-        """In closed form."""
+        """Support, mean and variance in closed form."""
         return Moments((-math.inf, math.inf), self.mean, self.std**2)
 
 
@@ -135,11 +139,11 @@ class LogNormal(Normal):
             raise ValueError(f"mean {mean} and std {std} give numbers too large for float32")
 
     def quantile(self, u: Tensor) -> Tensor:
-        """(B, ...) to (B, ...)."""
+        """Uniform numbers (B, ...) in (0, 1) to this distribution's, (B, ...)."""
         return super().quantile(u).exp()
 
     def moments(self) -> Moments:
-        """In closed form; the variance may be infinite in float64."""
+        """Support, mean and variance in closed form; the variance may be infinite in float64."""
         mean, variance = math.exp(self.mean + self.std**2 / 2), self.std**2
         return Moments((0.0, math.inf), mean, mean**2 * math.expm1(variance) if variance < 700 else math.inf)
 
@@ -165,13 +169,13 @@ class TruncatedNormal:
             raise ValueError(f"from {self.low} to {self.high} there is nothing of mean {mean} and std {std}")
 
     def quantile(self, u: Tensor) -> Tensor:
-        """(B, ...) to (B, ...)."""
+        """Uniform numbers (B, ...) in (0, 1) to this distribution's, (B, ...)."""
         left, right = self.below + self.mass * u, self.above + self.mass * (1 - u)
         z = torch.special.ndtri(torch.minimum(left, right))
         return (torch.where(left < right, z, -z) * self.std + self.mean).clamp(self.low, self.high)
 
     def moments(self) -> Moments:
-        """In closed form."""
+        """Support, mean and variance in closed form."""
         at_a, at_b = _density(self.a), _density(self.b)
         shift = (at_a - at_b) / self.mass
         # Infinity times a density of 0 is 0 here.
@@ -189,17 +193,17 @@ class Integer:
             raise ValueError(f"low must be less than high; got {low} and {high}")
 
     def quantile(self, u: Tensor) -> Tensor:
-        """(B, ...) to (B, ...)."""
+        """Uniform numbers (B, ...) in (0, 1) to this distribution's, (B, ...)."""
         return _choose(u, self.high - self.low + 1, None).to(u.dtype) + self.low
 
     def moments(self) -> Moments:
-        """In closed form."""
+        """Support, mean and variance in closed form."""
         count = self.high - self.low + 1
         return Moments((self.low, self.high), (self.low + self.high) / 2, (count**2 - 1) / 12)
 
 
 class Discrete:
-    """One of some numbers."""
+    """One of the numbers ``values``, each with its probability, or all alike."""
 
     def __init__(self, values: Sequence[float] = (-1.0, 1.0), probabilities: Sequence[float] | None = None) -> None:
         self.values = [float(value) for value in _numbers("values", values)]
@@ -208,12 +212,12 @@ class Discrete:
         self.probabilities = _probabilities(probabilities, len(self.values), "values")
 
     def quantile(self, u: Tensor) -> Tensor:
-        """(B, ...) to (B, ...)."""
+        """Uniform numbers (B, ...) in (0, 1) to this distribution's, (B, ...)."""
         values = torch.tensor(self.values, dtype=u.dtype).to(u.device, non_blocking=True)
         return values[_choose(u, len(self.values), self.probabilities)]
 
     def moments(self) -> Moments:
-        """In closed form; values of probability 0 do not count."""
+        """Support, mean and variance in closed form; values of probability 0 do not count."""
         equal = [1 / len(self.values)] * len(self.values)
         pairs = [(p, v) for p, v in zip(self.probabilities or equal, self.values, strict=True) if p]
         support = min(v for _, v in pairs), max(v for _, v in pairs)

@@ -1,6 +1,6 @@
-"""Losses and penalties of generative adversarial networks: pure functions of logits and pictures.
+"""Losses and penalties of generative adversarial networks: pure functions of logits and images.
 
-The critic (or discriminator) gives a logit for each picture, high for what it takes for real. Every loss here is a pair
+The critic (or discriminator) gives a logit for each image, high for those taken for real. Every loss here is a pair
 of functions: the critic's of (real, fake) logits, and the generator's of the same two. All are means over the batch.
 """
 
@@ -16,7 +16,7 @@ Objective = Literal["non_saturating", "minimax", "least_squares", "hinge", "wass
 
 
 class GANLoss(NamedTuple):
-    """What the critic and what the generator minimise: functions of logits of real (B,) and of fake (B,) pictures."""
+    """The losses of critic and generator: functions of logits of real (B,) and of fake (B,) images."""
 
     critic: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor, Tensor], Tensor]
@@ -28,12 +28,13 @@ def critic_cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_non_saturating(real: Tensor, fake: Tensor) -> Tensor:
-    """-log D(fake): its slope stays where the critic is sure (Goodfellow et al. 2014)."""
+    """-log D(fake): its gradient does not vanish when the critic is confident (Goodfellow et al. 2014)."""
     return F.softplus(-fake).mean()
 
 
 def generator_minimax(real: Tensor, fake: Tensor) -> Tensor:
-    """log(1 - D(fake)): the game of the proofs, whose slope fades where the critic is sure."""
+    """log(1 - D(fake)), the minimax loss of the original analysis; its gradient vanishes when the discriminator is
+    confident."""
     return -F.softplus(fake).mean()
 
 
@@ -43,22 +44,26 @@ def critic_least_squares(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_least_squares(real: Tensor, fake: Tensor) -> Tensor:
-    """(fake - 1)^2 / 2."""
+    """(fake - 1)^2 / 2 (Mao et al. 2017)."""
     return (fake - 1).square().mean() / 2
 
 
 def critic_hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """max(0, 1 - real) + max(0, 1 + fake) (Lim & Ye 2017)."""
+    """max(0, 1 - real) + max(0, 1 + fake) (Lim & Ye 2017).
+
+    >>> critic_hinge(torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 1.0]))
+    tensor(1.2500)
+    """
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
 def critic_wasserstein(real: Tensor, fake: Tensor) -> Tensor:
-    """fake - real (Arjovsky et al. 2017): of a critic whose slope ``gradient_penalty`` keeps at 1."""
+    """fake - real (Arjovsky et al. 2017), for a critic whose gradient norm ``gradient_penalty`` keeps at 1."""
     return fake.mean() - real.mean()
 
 
 def generator_wasserstein(real: Tensor, fake: Tensor) -> Tensor:
-    """-fake; the generator of the hinge loss, too."""
+    """-fake: the generator's Wasserstein loss, and its hinge loss."""
     return -fake.mean()
 
 
@@ -68,7 +73,7 @@ def critic_relativistic(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_relativistic(real: Tensor, fake: Tensor) -> Tensor:
-    """The other way round."""
+    """-log sigmoid(fake - real): ``critic_relativistic`` with the roles exchanged."""
     return F.softplus(real - fake).mean()
 
 
@@ -83,27 +88,27 @@ LOSSES: dict[str, GANLoss] = {
 
 
 def input_gradients(critic: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (B,) of pictures (B, C, H, W), and each logit's gradient by its picture, itself differentiable."""
+    """Logits (B,) of images (B, C, H, W), and each logit's gradient by its image, itself differentiable."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = critic(x)
-        # Where a critic looks at each picture alone, the gradient of the sum holds each one's own.
+        # Where a critic looks at each image alone, the gradient of the sum holds each one's own.
         (slopes,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     return logits, slopes
 
 
 def zero_centred_penalty(slopes: Tensor) -> Tensor:
-    """Mean of |slope|^2 / 2 (Mescheder et al. 2018): R1 of real pictures' slopes, R2 of fakes'; (B, C, H, W) to ()."""
+    """Mean of |gradient|^2 / 2 (Mescheder et al. 2018): R1 at real images, R2 at fakes: (B, C, H, W) to ()."""
     return slopes.float().flatten(1).square().sum(1).mean() / 2
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
-    """WGAN-GP: mean of (|slope| - 1)^2 between real and fake pictures (Gulrajani et al. 2017).
+    """WGAN-GP: mean of (|gradient| - 1)^2 between real and fake images (Gulrajani et al. 2017).
 
     Args:
-        critic: (B, C, H, W) to logits (B,).
-        real, fake: (B, C, H, W).
-        weight: (B,) of the real one, uniform in [0, 1].
+        critic: Function of images (B, C, H, W) to logits (B,).
+        real, fake: Images (B, C, H, W).
+        weight: Share of the real image, (B,), uniform in [0, 1].
     """
     mixed = torch.lerp(fake.detach(), real, weight.view(-1, *[1] * (real.ndim - 1)).to(real.dtype))
     _, slopes = input_gradients(critic, mixed)
@@ -111,7 +116,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 
 
 class GradientScale:
-    """A number for each picture, (B,), that is known only after the critic has seen them all."""
+    """A factor for each image, (B,), that is known only after the critic's forward pass over all of them."""
 
     value: Tensor
 
@@ -130,16 +135,16 @@ class _ScaleGradient(torch.autograd.Function):
 
 
 def scale_gradient(pictures: Tensor, factor: GradientScale) -> Tensor:
-    """The pictures (B, C, H, W) as they are; the gradient that comes back through them is multiplied by ``factor``."""
+    """Identity on images (B, C, H, W) whose gradient is multiplied by ``factor`` in the backward pass."""
     return _ScaleGradient.apply(pictures, factor)  # type: ignore[no-any-return]
 
 
 def gradient_ratio(critic_loss: Tensor, generator_loss: Tensor, logits: Tensor) -> Tensor:
-    """How many times the generator's loss changes with each fake's logit what the critic's does, (B,).
+    """Derivative of the generator's loss by each fake's logit over that of the critic's loss, (B,).
 
-    A critic that looks at every picture alone hands back to a picture the slope at its logit times something of its
-    own. So the generator's gradient by a fake is the critic's times this. The critic's slope must never be zero, which
-    is so for all objectives but "hinge" and "least_squares".
+    Where the critic looks at every image alone, a loss's gradient by an image is its derivative by that image's logit
+    times the logit's gradient. So the generator's gradient by a fake is the critic's times this ratio. The critic's
+    derivative must never be zero, which holds for all objectives but "hinge" and "least_squares".
     """
     (critic,) = torch.autograd.grad(critic_loss, logits, retain_graph=True)
     (generator,) = torch.autograd.grad(generator_loss, logits, retain_graph=True)
@@ -150,23 +155,26 @@ ONE_PASS = ("non_saturating", "minimax", "wasserstein", "relativistic")
 
 
 def inject_gradient(pictures: Tensor, pull: Tensor) -> Tensor:
-    """Zero, with ``pull`` as its gradient by ``pictures``: that of the generator's loss, found elsewhere.
+    """A zero whose gradient by ``pictures`` is ``pull``: the generator's gradient, computed elsewhere.
 
     Args:
-        pictures: (B, C, H, W) as the generator made them.
-        pull: (B, C, H, W), a constant.
+        pictures: Images (B, C, H, W) from the generator.
+        pull: Gradient by them, (B, C, H, W), a constant.
     """
     return ((pictures - pictures.detach()) * pull.detach()).sum()
 
 
 def sliced_distance(x: Tensor, y: Tensor, directions: Tensor) -> Tensor:
-    """Sliced Wasserstein-2 distance of two samples (Rabin et al. 2011; Bonneel et al. 2015), 0 for like ones.
+    """Sliced Wasserstein-2 distance of two samples (Rabin et al. 2011; Bonneel et al. 2015), 0 for equal ones.
 
     Args:
-        x, y: (B, F) each, in any order.
-        directions: (F, P), columns of length 1.
+        x, y: Samples (B, F) each, in any order.
+        directions: Unit vectors as columns, (F, P).
 
     Returns:
         The root of the mean squared distance between the sorted projections, a scalar.
+
+    >>> sliced_distance(torch.tensor([[0.0], [1.0]]), torch.tensor([[4.0], [3.0]]), torch.ones(1, 1))
+    tensor(3.)
     """
     return ((x @ directions).sort(0).values - (y @ directions).sort(0).values).square().mean().sqrt()

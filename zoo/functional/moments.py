@@ -1,4 +1,4 @@
-"""Sums over rows, gathered block by block, from which mean and covariance follow: what one pass over data needs.
+"""Sums over rows, accumulated block by block, from which mean and covariance follow in one pass over the data.
 
 B rows of D numbers make a block, N rows the whole. Sums are kept about a point c near the mean, so that a large mean
 cancels nothing: each block's products are taken about the block's own mean, in the working precision, and moved to c
@@ -31,12 +31,12 @@ class Moments(NamedTuple):
 
     @property
     def mean(self) -> Tensor:
-        """(D,)."""
+        """The mean of the rows, (D,)."""
         return self.shift + self.total / self.rows
 
 
 def empty_moments(shift: Tensor, directions: Tensor | None = None) -> Moments:
-    """Of no rows yet, about ``shift`` (D,), for ``directions`` (D, W) or all of them."""
+    """Moments of no rows yet, about ``shift`` (D,), for ``directions`` (D, W) or all of them."""
     shift = shift.double()
     width = len(shift) if directions is None else directions.shape[1]
     zero = shift.new_zeros(())
@@ -44,12 +44,15 @@ def empty_moments(shift: Tensor, directions: Tensor | None = None) -> Moments:
 
 
 def row_moments(rows: Tensor, directions: Tensor | None = None) -> Moments:
-    """Of a batch about a point of its own.
+    """Moments of a batch of rows about a point of its own, near their mean.
 
     Args:
         rows: (B, D). uint8 are exact, float64 and wide whole numbers are multiplied in float64, all else in float32
             (as ``torch.set_float32_matmul_precision`` has it).
         directions: Omega (D, W), or None for all.
+
+    >>> row_moments(torch.tensor([[1.0, 2.0], [3.0, 6.0]])).mean
+    tensor([2., 4.], dtype=torch.float64)
     """
     exact = rows.dtype == torch.uint8 and directions is None
     size = _BYTES_AT_ONCE if exact and _multiplies_bytes(rows.device) else _ROWS_AT_ONCE
@@ -94,7 +97,7 @@ def _multiplies_bytes(device: torch.device) -> bool:
 
 
 def add_moments(into: Moments, other: Moments, directions: Tensor | None = None) -> Moments:
-    """Those of both sets of rows, about ``into.shift``; ``into.product`` is overwritten.
+    """Moments of both sets of rows together, about ``into.shift``; ``into.product`` is overwritten.
 
     For y' = y + delta: the sum of y' y'^T is that of y y^T, and t delta^T + delta (t + n delta)^T for t the sum of y.
     """
@@ -113,7 +116,7 @@ def variance(moments: Moments) -> Tensor:
 
 
 def covariance(moments: Moments, directions: Tensor | None = None) -> Tensor:
-    """With the divisor N - 1: (D, D), or its projection onto the directions, (D, W). It takes the place of
+    """Covariance with the divisor N - 1: (D, D), or its projection onto the directions, (D, W). It takes the place of
     ``moments.product`` where that is float64: two such matrices are more memory than the rest of a pass needs."""
     total = moments.total if directions is None else moments.total @ directions.double()
     return moments.product.double().addr_(moments.total / moments.rows, total, alpha=-1).div_(moments.rows - 1)

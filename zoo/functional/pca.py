@@ -54,7 +54,12 @@ def nystrom_axes(moments: Moments, directions: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def orient(axes: Tensor) -> Tensor:
-    """Each row's largest number in size made positive, as scikit-learn does: (K, D)."""
+    """Axes (K, D) with signs such that each row's largest number in size is positive, as in scikit-learn.
+
+    >>> orient(torch.tensor([[0.6, -0.8], [0.8, 0.6]]))
+    tensor([[-0.6000,  0.8000],
+            [ 0.8000,  0.6000]])
+    """
     largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
     return axes * torch.where(largest < 0, -1.0, 1.0)
 
@@ -63,13 +68,16 @@ def choose_components(wanted: Wanted, values: Tensor, total: float, rows: int) -
     """How many components to keep.
 
     Args:
-        wanted: a number; a fraction between 0 and 1 of the variance, to be exceeded; or "mle", Minka's choice.
-        values: the variances, all of them or the W of a sketch.
-        total: of the data, in which fractions are.
+        wanted: Their number; a fraction between 0 and 1 of the variance, to be exceeded; or "mle", Minka's choice.
+        values: The variances, all of them or the W of a sketch.
+        total: Total variance of the data, which fractions refer to.
         rows: N.
 
     Raises:
         ValueError: fewer rows than are needed, or a sketch without the variance that is wanted.
+
+    >>> choose_components(0.8, torch.tensor([6.0, 3.0, 1.0]), 10.0, rows=100)
+    2
     """
     if wanted == "mle":
         if rows < len(values):
@@ -95,7 +103,7 @@ def mle_dimension(values: Tensor, rows: int) -> int:
     variance there is no evidence for ``r`` components.
 
     Args:
-        values: all D variances.
+        values: All D variances.
         rows: N.
     """
     dim, eps = len(values), 1e-15
@@ -125,10 +133,10 @@ def noise_variance(values: Tensor, total: float, components: int, rank: int) -> 
     """What probabilistic PCA takes for noise: the mean of the variances after the first K (Tipping & Bishop 1999).
 
     Args:
-        values: the first variances, K at least.
-        total: the sum of all.
+        values: The first variances, K at least.
+        total: The sum of all.
         components: K.
-        rank: how many there are, min(N, D).
+        rank: Number of variances, min(N, D).
     """
     left = max(total - values[:components].sum().item(), 0.0)
     return left / (rank - components) if rank > components and left > 1e-12 * total else 0.0
@@ -143,8 +151,8 @@ def log_density(codes: Tensor, left: Tensor, variances: Tensor, noise: Tensor, d
     """log p(x) under probabilistic PCA's Gaussian, in nats: scikit-learn's ``score_samples``, (B,).
 
     Args:
-        codes: of centred rows on the axes, (B, K).
-        left: their ``residual``, (B,).
+        codes: Codes of centred rows on the axes, (B, K).
+        left: Squared distances left over, as from ``residual``, (B,).
         variances: (K,), positive.
         noise: (), the variance of all other directions; not used if K = D.
         dim: D.

@@ -1,4 +1,4 @@
-"""Eleven kinds of noise, for a generator's prior or for pictures, each defined by its quantile function.
+"""Eleven kinds of noise, for a generator's prior or for images, each defined by its quantile function.
 
 What is drawn are uniform numbers; a kind turns them into its own. So a kind is stated once, whether its numbers come
 from a generator (``draw``) or from a counter (``datamodules.noise``). phi and Phi are the standard normal's density and
@@ -67,12 +67,12 @@ def draw(
     Nothing waits for the device.
 
     Args:
-        kind: a name in ``PRIORS``.
-        shape: (B, D), (B, C, H, W) or any other; ``one_hot`` needs two dimensions at least.
-        generator: on ``device``; None is torch's own.
-        device: None is the generator's, or torch's default.
-        dtype: of the result; floating.
-        options: of the kind.
+        kind: A name in ``PRIORS``.
+        shape: Shape of the result: (B, D), (B, C, H, W) or any other; ``one_hot`` needs two dimensions at least.
+        generator: Source of the random numbers, on ``device``; None is torch's own.
+        device: Device of the result; None is the generator's, or torch's default.
+        dtype: Floating type of the result.
+        options: Options of the kind, as in the table above.
 
     Returns:
         (*shape,)
@@ -92,6 +92,9 @@ def moments(kind: str, **options: Any) -> Moments:
     """Support, mean and variance of a kind with these options; ``one_hot`` needs ``classes`` or ``probabilities``.
 
     A truncated normal's variance loses digits where its bounds are closer than a ten-thousandth of ``std``.
+
+    >>> moments("integer", low=0, high=9)
+    Moments(support=(0, 9), mean=4.5, variance=8.25)
 
     Raises:
         ValueError: as ``draw``.

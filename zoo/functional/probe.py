@@ -1,4 +1,4 @@
-"""Linear models on fixed features, fitted to the end: nothing to tune but a penalty.
+"""Linear models on fixed features, fitted to the optimum: nothing to tune but a penalty.
 
 Features are (N, D) floats. What is fitted is returned as a linear layer's weight (C, D) and bias (C,), for the
 features as they came: they are standardised for the fit only, so that one penalty suits them all.
@@ -24,12 +24,12 @@ def fit_logistic(
     """Logistic regression by L-BFGS: multinomial, or one for each class of a multi-label problem.
 
     Args:
-        x: (N, D).
-        labels: (N,) long, or (N, C) floats of 0 and 1.
-        classes: C; None is the greatest label and one.
-        l2: penalty on the squared weights of standardised features, against the mean cross-entropy.
-        steps: of L-BFGS, at most.
-        class_weight: (C,), of the classes' samples; for a multi-label problem, of its positive ones.
+        x: Features (N, D).
+        labels: Classes (N,) long, or (N, C) floats of 0 and 1.
+        classes: Number of classes C; None is the greatest label plus one.
+        l2: Penalty on the squared weights of standardised features, against the mean cross-entropy.
+        steps: Largest number of L-BFGS steps.
+        class_weight: Weights (C,) of the classes' samples; for a multi-label problem, of its positive ones.
     """
     several = labels.ndim == 2
     classes = labels.shape[1] if several else classes or int(labels.max()) + 1
@@ -48,7 +48,12 @@ def fit_logistic(
 
 
 def fit_ridge(x: Tensor, y: Tensor, l2: float = 1e-5) -> tuple[Tensor, Tensor]:
-    """Linear regression of (N, K) on (N, D) in closed form, in float64; ``l2`` against the mean squared error."""
+    """Linear regression of (N, K) on (N, D) in closed form, in float64; ``l2`` against the mean squared error.
+
+    >>> weight, bias = fit_ridge(torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[1.0], [3.0], [5.0]]), l2=0.0)
+    >>> weight.round(decimals=4), bias.round(decimals=4)
+    (tensor([[2.]]), tensor([1.]))
+    """
     mean, scale = _moments(x)
     z, centre = ((x - mean) / scale).double(), y.double().mean(0)
     gram = z.T @ z / len(z) + max(l2, 1e-9) * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)

@@ -9,7 +9,11 @@ from torch.nn import functional as F
 
 
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the code at the least Euclidean distance: (N, D) and (K, D) to (N,) long."""
+    """Index of the code at the least Euclidean distance: (N, D) and (K, D) to (N,) long.
+
+    >>> nearest_code(torch.tensor([[0.9, 0.0], [-2.0, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    tensor([0, 1])
+    """
     z, codebook = z.float(), codebook.float()
     return torch.addmm(codebook.square().sum(1), z, codebook.T, alpha=-2).argmin(1)  # |z|^2 is the same for all codes
 
@@ -20,14 +24,18 @@ def straight_through(z: Tensor, quantised: Tensor) -> Tensor:
 
 
 def code_statistics(z: Tensor, indices: Tensor, codes: int) -> tuple[Tensor, Tensor]:
-    """How many vectors chose each code, (K,), and their sum, (K, D); float32."""
+    """Number of vectors assigned to each code, (K,), and their sum, (K, D); float32."""
     z = z.float()
     counts = torch.bincount(indices, minlength=codes).float()
     return counts, z.new_zeros(codes, z.shape[1]).index_add_(0, indices, z)
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """e^entropy of the codes' use, 1 to K: how many are in use, as a scalar."""
+    """e^entropy of the codes' use, 1 to K: how many are effectively in use, as a scalar.
+
+    >>> perplexity(torch.tensor([5.0, 5.0, 0.0, 0.0]))
+    tensor(2.)
+    """
     share = counts / counts.sum().clamp_min(1)
     return torch.special.entr(share).sum().exp()
 
@@ -38,5 +46,5 @@ def draw_rows(z: Tensor, n: int, generator: Generator | None = None) -> Tensor:
 
 
 def commitment(z: Tensor, quantised: Tensor) -> Tensor:
-    """Mean squared distance of vectors to their codes, which moves the vectors alone: a scalar."""
+    """Mean squared distance of vectors to their codes, whose gradient reaches the vectors alone: a scalar."""
     return F.mse_loss(z.float(), quantised.detach().float())

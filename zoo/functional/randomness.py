@@ -1,4 +1,4 @@
-"""Randomness as a function of where one is, not of what happened before."""
+"""Random numbers as a function of position (seed, epoch, batch, rank), not of what was drawn before."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,17 +36,21 @@ def widest_float_dtype(device: torch.device) -> torch.dtype:
 
 
 def counter_based_uniform(start: int, places: Tensor) -> Tensor:
-    """Uniform numbers that depend on nothing but where they stand: the same on any device, in any order and batch.
+    """Uniform numbers that depend on seed and position alone: the same on any device, in any order and batch.
 
     SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"), whose numbers can be had one
     without the others, as whole tensors.
 
     Args:
-        start: 64 bits, signed: one sequence of the generator for each.
-        places: int64, 0 or more: which numbers of the sequence.
+        start: 64-bit seed, signed: each has a sequence of its own.
+        places: int64, 0 or more: positions in the sequence.
 
     Returns:
-        As ``places``, in (0, 1): neither end occurs.
+        Numbers in (0, 1), of the shape of ``places``; neither end occurs.
+
+    >>> several = counter_based_uniform(7, torch.arange(3))
+    >>> torch.equal(several[2:], counter_based_uniform(7, torch.tensor([2])))
+    True
     """
     bits = _splitmix64(places * _STEP + _signed(start + _STEP))
     dtype = widest_float_dtype(places.device)

@@ -2,7 +2,7 @@
 
 A text is cut into blocks of S neighbouring words. Within a block every word meets every word of the block and of the
 W words on either side, R in all, in one matrix product; a band of weights picks the pairs that are within the window.
-The K words of noise that a block is contrasted with are shared by its S words, so that they, too, are one product.
+The K negative samples of a block are shared by its S words, so that they, too, are one product.
 
 Token ids are whole numbers from 0; -1 stands between sentences and fills up, and is never part of a pair.
 """
@@ -17,15 +17,18 @@ from torch.nn import functional as F
 
 
 def window_weights(size: int, window: int, dynamic: bool = True) -> Tensor:
-    """What each pair of a block counts, (S, S + 2W): row i is the block's word i, column j the word at i + j - W.
+    """The weight of each pair of a block, (S, S + 2W): row i is the block's word i, column j the word at i + j - W.
 
     word2vec draws every word's window from 1 to W, so that a word at distance o takes part with the probability
     (W - o + 1) / W. Here each pair takes part with that weight: the same in expectation, and without the noise.
 
     Args:
-        size: S.
-        window: W.
-        dynamic: otherwise all pairs within the window count 1.
+        size: S, words in a block.
+        window: W, words on either side.
+        dynamic: Nearer words weigh more, as in word2vec; otherwise all pairs within the window weigh 1.
+
+    >>> window_weights(1, 2)
+    tensor([[0.5000, 1.0000, 0.0000, 1.0000, 0.5000]])
     """
     distance = (torch.arange(size + 2 * window) - window - torch.arange(size).unsqueeze(1)).abs()
     weights = ((window + 1 - distance) / window).clamp(0, 1)
@@ -37,9 +40,9 @@ def cut_blocks(tokens: Tensor, size: int, window: int) -> tuple[Tensor, Tensor]:
     """Cut rows of text into blocks with their surroundings.
 
     Args:
-        tokens: (B, L) ids.
-        size: S.
-        window: W; a row's words do not see those of other rows.
+        tokens: Ids (B, L).
+        size: S, words in a block.
+        window: W, words on either side; a row's words do not see those of other rows.
 
     Returns:
         The blocks' words and surroundings, (n, S + 2W) ids with n = B * ceil(L / S), of which the words themselves
@@ -62,16 +65,16 @@ def pair_weights(sentences: Tensor, band: Tensor) -> Tensor:
 
 
 def noise_pool(counts: Tensor, exponent: float, size: int, generator: torch.Generator | None = None) -> Tensor:
-    """Words in shuffled order, each as often as the noise distribution has it: (size,) int32.
+    """Negative samples in random order, each word as often as the noise distribution has it: (size,) int32.
 
     The noise distribution is proportional to count ** exponent. Any stretch of the pool is a sample of it; the whole
     has the right share of every word to within one (systematic sampling), so a pool is used again and again.
 
     Args:
-        counts: (V,) of the words in the training text.
-        exponent: 0.75 in word2vec, 1 draws as in the text, 0 all words alike.
-        size: of the pool.
-        generator: of the order.
+        counts: Counts (V,) of the words in the training text.
+        exponent: Power of the counts: 0.75 in word2vec, 1 draws as in the text, 0 all words alike.
+        size: Number of samples in the pool.
+        generator: Source of the random order; None is torch's own.
     """
     share = counts.double().pow(exponent).cumsum(0)
     share = share / share[-1]
@@ -94,7 +97,12 @@ class Group(NamedTuple):
 
 
 def group(ids: Tensor) -> Group:
-    """Which ids are alike: (M,) ids of 0 or more, on any device."""
+    """Group equal ids: (M,) ids of 0 or more, on any device.
+
+    >>> found = group(torch.tensor([7, 3, 7]))
+    >>> found.ids, found.inverse, found.starts
+    (tensor([3, 7]), tensor([1, 0, 1]), tensor([0, 1]))
+    """
     if ids.is_cpu:  # one sort of 64-bit numbers, the place in the lower half; torch's takes three times as long
         packed = np.sort((ids.numpy().astype(np.int64) << 32) | np.arange(len(ids)))
         ordered, order = torch.from_numpy(packed >> 32), torch.from_numpy(packed & 0xFFFFFFFF)
@@ -108,11 +116,11 @@ def group(ids: Tensor) -> Group:
 def block_loss(hidden: Tensor, targets: Tensor, weights: Tensor, real: int) -> Tensor:
     """Negative sampling's loss, written out for autograd: the reference for ``BlockLoss``.
 
-    For a pair with vectors h and t it is -log sigmoid(h t), for a pair with noise -log sigmoid(-h t).
+    For a pair with vectors h and t it is -log sigmoid(h t), for a negative sample -log sigmoid(-h t).
 
     Args:
         hidden: (n, S, D).
-        targets: (n, R + K, D), first what is to be predicted, then the block's noise.
+        targets: (n, R + K, D), first the words to be predicted, then the block's negative samples.
         weights: (n, S, R + K) of the pairs.
         real: R.
 

@@ -21,7 +21,7 @@ _ROW = math.sqrt(3) / 2  # distance between the rows of a hexagonal grid whose u
 
 
 def grid_positions(rows: int, columns: int, topology: Topology = "rectangular") -> Tensor:
-    """Where units stand, (K, 2): down and right. On a hexagonal grid every second row is moved half a unit right."""
+    """Positions of units, (K, 2): down and right. On a hexagonal grid every second row is moved half a unit right."""
     down, right = torch.meshgrid(torch.arange(rows).float(), torch.arange(columns).float(), indexing="ij")
     if topology == "hexagonal":
         right = right + (down % 2) / 2
@@ -53,7 +53,7 @@ def grid_distances(rows: int, columns: int, topology: Topology = "rectangular", 
 
 
 def neighbourhood(kind: Neighbourhood, squared: Tensor, sigma: float) -> Tensor:
-    """How much units at these squared distances (...) take part, 1 at distance 0.
+    """Weight of units at these squared distances (...), 1 at distance 0.
 
     "gaussian" exp(-d^2 / (2 sigma^2)); "bubble" 1 up to sigma and 0 beyond; "mexican_hat" (1 - d^2 / sigma^2) times the
     Gaussian, which is negative beyond sigma.
@@ -65,7 +65,11 @@ def neighbourhood(kind: Neighbourhood, squared: Tensor, sigma: float) -> Tensor:
 
 
 def decayed(schedule: Decay, start: float, end: float, progress: float) -> float:
-    """Between two values as ``progress`` goes from 0 to 1: in a line, by a constant factor, or as 1 / (1 + c t)."""
+    """A value between ``start`` and ``end`` as ``progress`` goes from 0 to 1: linear, exponential, or as 1 / (1 + c t).
+
+    >>> decayed("exponential", 8.0, 0.5, 0.5)
+    2.0
+    """
     if schedule == "linear":
         return start + (end - start) * progress
     if schedule == "exponential":
@@ -101,7 +105,11 @@ class UnitSums(NamedTuple):
 
 
 def unit_sums(x: Tensor, chosen: Tensor, count: int) -> UnitSums:
-    """Samples (B, D) added up by unit, of numbers (B,) below ``count``."""
+    """Samples (B, D) summed by their units' numbers (B,), which are below ``count``.
+
+    >>> unit_sums(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([1, 0, 1]), 3).sums.flatten()
+    tensor([2., 5., 0.])
+    """
     sums = x.new_zeros(count, x.shape[1]).index_add_(0, chosen, x)
     return UnitSums(sums, torch.bincount(chosen, minlength=count).to(x.dtype))
 
@@ -131,7 +139,7 @@ def batch_update(units: Tensor, sums: Tensor, counts: Tensor) -> Tensor:
 
     Args:
         units: (K, D) as they are.
-        sums, counts: (K, D) and (K,), spread over neighbours; a unit whose neighbourhood is empty stays.
+        sums, counts: (K, D) and (K,), spread over neighbours; a unit whose neighbourhood is empty does not move.
     """
     reached = counts > 1e-8
     return torch.where(reached.unsqueeze(1), sums / counts.clamp_min(1e-8).unsqueeze(1), units)
@@ -152,7 +160,7 @@ def online_update(
         sums, counts: (K, D) and (K,), of the mini-batch's samples by nearest unit.
         influence: h, (K, K).
         rate: 0 to 1.
-        signed: whether h is negative in places; looking would make a GPU wait.
+        signed: Whether h is negative in places; looking would make a GPU wait.
     """
     total, weight = influence @ sums, influence @ counts
     if not signed:
