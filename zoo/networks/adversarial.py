@@ -1,8 +1,8 @@
-"""Trunks of critics and generators for adversarial training, of three designs, for pictures of any size.
+"""Trunks of critics and generators for adversarial training, of three designs, for images of any size.
 
-``dcgan`` is the classic (Radford et al. 2016), ``resnet`` has residual blocks (Miyato et al. 2018), ``free`` has
-residual bottlenecks without any normalisation (as in R3GAN, Huang et al. 2024). Critics look at every picture alone:
-none has batch statistics, which is what lets one pass serve real and fake pictures, the critic and the generator.
+``dcgan`` is the classic (Radford et al. 2016), ``gan_resnet`` has residual blocks (Miyato et al. 2018), ``r3gan``
+residual bottlenecks without any normalisation (Huang et al. 2024). Critics look at every image alone:
+none has batch statistics, which is what lets one pass serve real and fake images, the critic and the generator.
 """
 
 import math
@@ -19,10 +19,10 @@ Norm = Literal["batch", "group", "none"]
 
 
 def stage_shapes(shape: Sequence[int], width: int) -> tuple[list[int], list[tuple[int, int]]]:
-    """Channels and (height, width) at each resolution, the picture's own first; sides are halved and rounded down.
+    """Channels and (height, width) at each resolution, the image's own first; sides are halved and rounded down.
 
     Raises:
-        ValueError: not a picture, or one of a size that cannot be made.
+        ValueError: not an image, or one of a size that cannot be made.
     """
     if len(shape) != 3:
         raise ValueError(f"adversarial networks make pictures (channels, height, width); got {tuple(shape)}")
@@ -46,8 +46,8 @@ def apply_spectral_norm(module: nn.Module) -> nn.Module:
 def init_weights(network: nn.Module) -> None:
     """Weights by Glorot & Bengio 2010 with gain sqrt(2), no offsets, and branches of ``R3GANBlock`` at zero.
 
-    PyTorch's own let a signal fade where there are few norms or none: a generator begins with nearly the same picture
-    for all noise, and collapses on a few for good.
+    With PyTorch's defaults a signal fades where there are few norms or none: a generator begins with nearly the same
+    image for all noise, and stays collapsed on a few.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -62,7 +62,7 @@ def init_weights(network: nn.Module) -> None:
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """Of a generator.
+    """A generator's normalisation layer for feature maps of so many channels.
 
     Raises:
         ValueError: an unknown name.
@@ -91,8 +91,8 @@ class DCGANTrunk(MapTrunk):
 
     Args:
         input_shape: (C, H, W).
-        width: channels of the first stage; later ones double, up to 8 times this.
-        spectral_norm: limits what every layer can amplify.
+        width: Channels of the first stage; later ones double, up to 8 times this.
+        spectral_norm: Whether spectral norm limits what every layer can amplify.
     """
 
     def __init__(self, input_shape: Sequence[int], width: int = 64, spectral_norm: bool = False) -> None:
@@ -113,12 +113,12 @@ def stem(latent_dim: int, channels: int, sides: tuple[int, int]) -> list[nn.Modu
 
 
 class DCGANGenerator(nn.Module):
-    """Latents (B, latent_dim) to pictures (B, C, H, W), unbounded.
+    """Latents (B, latent_dim) to images (B, C, H, W), unbounded.
 
     Args:
         latent_dim: D.
         output_shape: (C, H, W).
-        width: channels before the last layer; earlier ones double, up to 8 times this.
+        width: Channels before the last layer; earlier ones double, up to 8 times this.
         norm: "batch", "group" or "none".
     """
 
@@ -141,9 +141,9 @@ class ResidualBlock(nn.Module):
     """Norm, ReLU, 3 x 3 convolution, twice, beside a 1 x 1 convolution; the size changes if ``size`` says so.
 
     Args:
-        channels: in and out.
-        size: (height, width) of what comes out, or None.
-        norm: see ``norm_layer``.
+        channels: Numbers of channels in and out.
+        size: (height, width) of the output; None is that of the input.
+        norm: Name of the norm, see ``norm_layer``.
     """
 
     def __init__(self, channels: tuple[int, int], size: tuple[int, int] | None, norm: Norm = "none") -> None:
@@ -165,7 +165,7 @@ class ResidualBlock(nn.Module):
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Nearest pixels to a larger size, means to a smaller one."""
+    """Resize maps (B, C, h, w): nearest pixels to a larger size, means to half the size."""
     if size[0] > x.shape[2]:
         return F.interpolate(x, size=size, mode="nearest")
     return F.avg_pool2d(x, 2)  # rounds down, as ``stage_shapes`` does
@@ -176,8 +176,8 @@ class ResNetTrunk(MapTrunk):
 
     Args:
         input_shape: (C, H, W).
-        width: channels of the first stage; later ones double, up to 8 times this.
-        spectral_norm: limits what every layer can amplify.
+        width: Channels of the first stage; later ones double, up to 8 times this.
+        spectral_norm: Whether spectral norm limits what every layer can amplify.
     """
 
     def __init__(self, input_shape: Sequence[int], width: int = 32, spectral_norm: bool = False) -> None:
@@ -193,7 +193,7 @@ class ResNetTrunk(MapTrunk):
 
 
 class ResNetGenerator(nn.Module):
-    """Latents (B, latent_dim) to pictures (B, C, H, W), unbounded; arguments as ``DCGANGenerator``'s."""
+    """Latents (B, latent_dim) to images (B, C, H, W), unbounded; arguments as ``DCGANGenerator``'s."""
 
     def __init__(self, latent_dim: int, output_shape: Sequence[int], width: int = 32, norm: Norm = "batch") -> None:
         super().__init__()
@@ -217,8 +217,8 @@ class R3GANBlock(nn.Module):
     The last begins at zero, so that a deep stack begins as the identity (Zhang et al. 2019, "Fixup initialization").
 
     Args:
-        channels: in and out.
-        group: channels that a 3 x 3 kernel sees.
+        channels: Number of channels in and out.
+        group: Channels that a 3 x 3 kernel sees.
     """
 
     def __init__(self, channels: int, group: int = 16) -> None:
@@ -251,7 +251,7 @@ class R3GANTrunk(MapTrunk):
 
 
 class R3GANGenerator(nn.Module):
-    """Latents (B, latent_dim) to pictures (B, C, H, W), unbounded: ``R3GANTrunk``'s mirror."""
+    """Latents (B, latent_dim) to images (B, C, H, W), unbounded: ``R3GANTrunk``'s mirror."""
 
     def __init__(self, latent_dim: int, output_shape: Sequence[int], width: int = 32, blocks: int = 1) -> None:
         super().__init__()
@@ -271,14 +271,14 @@ class R3GANGenerator(nn.Module):
 
 
 class ImageGenerator(nn.Module):
-    """A picture of noise (B, C, H, W) to a picture of the same size, unbounded; for 100 x 100 x 3 and others.
+    """Noise of an image's shape (B, C, H, W) to an image of the same size, unbounded; for 100 x 100 x 3 and others.
 
     Two convolutions that halve the sides, two in the middle, two that restore them.
 
     Args:
-        latent_dim: not used: the latent is a picture.
+        latent_dim: Not used: the latent is an image.
         output_shape: (C, H, W).
-        width: channels of the first layer; inner ones have twice as many.
+        width: Channels of the first layer; inner ones have twice as many.
         norm: "batch", "group" or "none".
     """
 

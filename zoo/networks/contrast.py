@@ -11,18 +11,18 @@ from zoo.functional.distill import contrast_scores, crd_loss
 
 
 class ContrastMemory(nn.Module):
-    """CRD (Tian et al. 2020): a sample's features as student and teacher have them are told from other samples'.
+    """CRD (Tian et al. 2020): a sample's features by student and teacher are contrasted with other samples'.
 
     Both are mapped to D numbers on a sphere; others are drawn from a memory, in which each sample's row follows what
     was last seen of it. The memory is neither parameter nor buffer, since DDP would overwrite it with the first
     process's; all processes' rows are put into all memories. It is part of the state.
 
     Args:
-        student, teacher: lengths of their features.
-        dim: D.
-        negatives: K, others drawn for each batch.
-        temperature: of the products.
-        momentum: share of the old row that is kept.
+        student, teacher: Lengths of their feature vectors.
+        dim: D, length of the common space's vectors.
+        negatives: K, negatives drawn for each batch.
+        temperature: Temperature of the products.
+        momentum: Share of a memory's old row that is kept.
 
     ``forward`` takes features (B, student) and (B, teacher), and the samples' places (B,) long, to the loss of both
     directions; it remembers the batch while training.

@@ -1,4 +1,4 @@
-"""Plain convolutional networks for pictures of any size: each stage halves the sides and doubles the channels."""
+"""Plain convolutional networks for images of any size: each stage halves the sides and doubles the channels."""
 
 import math
 from collections.abc import Sequence
@@ -32,15 +32,15 @@ class ConvTrunk(nn.Sequential):
 
     Args:
         input_shape: (C, H, W).
-        width: channels of the first stage; later ones double, up to 8 times this. A multiple of 8.
-        stages: how often the sides are halved; None halves until the shorter is at most 4, at least twice.
-        out_channels: of a last 1 x 1 convolution; None is none.
-        norm: "group", of each picture alone, or "batch".
+        width: Channels of the first stage; later ones double, up to 8 times this. A multiple of 8.
+        stages: Number of times the sides are halved; None halves until the shorter is at most 4, at least twice.
+        out_channels: Channels of a last 1 x 1 convolution; None is none.
+        norm: "group", which looks at each image alone, or "batch".
 
     ``feature_shape`` is (channels, height, width) of the features before they are flattened.
 
     Raises:
-        ValueError: ``input_shape`` is not of a picture, or an unknown norm.
+        ValueError: ``input_shape`` is not of an image, or an unknown norm.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class ConvTrunk(nn.Sequential):
 
 
 class ConvDecoder(nn.Module):
-    """Latents (B, latent_dim) to pictures (B, C, H, W), unbounded: the mirror of ``ConvTrunk``, sizes exact.
+    """Latents (B, latent_dim) to images (B, C, H, W), unbounded: the mirror of ``ConvTrunk``, sizes exact.
 
     Args:
         latent_dim: D.
         output_shape: (C, H, W).
-        width, stages, out_channels: as given to the trunk; with ``out_channels`` the latents are its flattened grid.
+        width, stages, out_channels: As given to the trunk; with ``out_channels`` the latents are its flattened grid.
     """
 
     def __init__(

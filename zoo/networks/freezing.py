@@ -15,10 +15,10 @@ def configure_trainable(encoder: nn.Module, frozen: bool, freeze_norm: bool, lor
     """Set what of an encoder has gradients at all.
 
     Args:
-        encoder: is changed in place.
-        frozen: nothing has any.
-        freeze_norm: batch norms have none.
-        lora_rank: changes of this rank learn in the weights' place; 0 learns the weights.
+        encoder: Network, which is changed in place.
+        frozen: Whether nothing has any.
+        freeze_norm: Whether batch norms have none.
+        lora_rank: Rank of changes that learn in the weights' place; 0 learns the weights.
     """
     if lora_rank:
         add_low_rank(encoder, lora_rank)

@@ -12,14 +12,14 @@ CLASS_DIM = 32  # of a class's vector beside the noise
 
 
 class Generator(nn.Module):
-    """Noise (B, *latent_shape), and classes (B,) long where there are, to pictures between black and white.
+    """Noise (B, *latent_shape), and classes (B,) long where there are, to images between black and white.
 
     Args:
-        spec: in ``GENERATORS``.
-        latent_dim: of the noise, for networks that take a vector.
-        output_shape: (C, H, W).
-        num_classes: 0 is none. A class is a vector beside the noise.
-        normalisation: of the data.
+        spec: Name in ``GENERATORS``, or a mapping with its options.
+        latent_dim: Length of the noise, for networks that take a vector.
+        output_shape: Shape (C, H, W) of the images.
+        num_classes: Number of classes, 0 for none. A class is a vector beside the noise.
+        normalisation: The data's normalisation, which the images get, too.
 
     Raises:
         ValueError: classes for a network that takes no vector.

@@ -16,9 +16,9 @@ def find_layers(network: nn.Module, names: Sequence[str], owner: str = "network"
     """Layers by their names in ``network.named_modules()``.
 
     Args:
-        network: where they are.
-        names: of layers.
-        owner: what the message calls the network.
+        network: The network that has the layers.
+        names: Names of layers.
+        owner: What messages call the network.
 
     Raises:
         ValueError: one does not exist; the nearest is proposed, and all are listed.
@@ -36,9 +36,9 @@ def layer_outputs(network: nn.Module, names: Sequence[str], owner: str = "networ
     """Collects what layers give while the network is used inside: {name: output}, each with its gradients.
 
     Args:
-        network: that has the layers.
-        names: of layers; of one that is passed several times the last output counts.
-        owner: what messages call the network.
+        network: The network that has the layers.
+        names: Names of layers; of one that is passed several times the last output counts.
+        owner: What messages call the network.
 
     Raises:
         ValueError: no such layer, or one that was not passed or gave no tensor.
@@ -86,8 +86,8 @@ class Connector(nn.Module):
     layer. Of equal widths nothing is learned: the student's numbers are to be the teacher's.
 
     Args:
-        student: shape of one sample's output.
-        teacher: the other's.
+        student: Shape of one sample's output.
+        teacher: Shape of the teacher's output.
 
     Raises:
         ValueError: the teacher's is a map and the student's is not.

@@ -26,7 +26,7 @@ _BEFORE_POOLING = ("layer4", "trunk_output", "features", "encoder")  # ResNets, 
 
 
 class LibraryTrunk(nn.Module):
-    """(B, C, H, W) to features (B, F). Grey pictures are repeated in three channels.
+    """(B, C, H, W) to features (B, F). Grey images are repeated in three channels.
 
     ``model`` is the library's network with nothing in place of its last layer, ``classifier`` that layer's name.
     """
@@ -59,7 +59,7 @@ class LibraryTrunk(nn.Module):
         return {**counters, **kept}
 
     def normalisation(self) -> dict[str, Any]:
-        """What their weights were trained on: {"mean": per channel, "std": per channel} of pictures in [0, 1]."""
+        """What their weights were trained on: {"mean": per channel, "std": per channel} of images in [0, 1]."""
         raise NotImplementedError
 
     def download(self) -> dict[str, Tensor]:
@@ -96,10 +96,10 @@ class TorchvisionTrunk(LibraryTrunk):
 
     Args:
         input_shape: (C, H, W), C 1 or 3.
-        arch: its name there.
+        arch: Name of the network there.
 
     Raises:
-        ValueError: an unknown name (the nearest is proposed), or pictures that it cannot take.
+        ValueError: an unknown name (the nearest is proposed), or images that it cannot take.
     """
 
     library = "torchvision"

@@ -13,8 +13,8 @@ class LowRank(nn.Module):
     """Adds B A to a weight of shape (out, ...), where A is (rank, rest) and B, at first zero, (out, rank).
 
     Args:
-        weight: what it is added to.
-        rank: of the change.
+        weight: The weight that the change is added to.
+        rank: Rank of the change.
     """
 
     def __init__(self, weight: Tensor, rank: int) -> None:
@@ -31,10 +31,10 @@ def add_low_rank(network: nn.Module, rank: int) -> int:
     """Freeze a network, and put a trainable change beside every matrix and kernel that has a greater rank.
 
     Returns:
-        How many were changed.
+        The number of layers that were changed.
 
     Raises:
-        ValueError: none has.
+        ValueError: no layer has a greater rank.
     """
     network.requires_grad_(False)
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)]

@@ -1,4 +1,4 @@
-"""Fully connected networks, for vectors and small pictures."""
+"""Fully connected networks, for vectors and small images."""
 
 import math
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ class MLPTrunk(nn.Sequential):
     """(B, *input_shape) to features (B, widths[-1]).
 
     Args:
-        input_shape: of one sample; it is flattened.
-        widths: of the hidden layers, all of them followed by SiLU.
+        input_shape: Shape of one sample, which is flattened.
+        widths: Widths of the hidden layers, each followed by SiLU.
     """
 
     def __init__(self, input_shape: Sequence[int], widths: Sequence[int] = (512, 256)) -> None:
@@ -29,9 +29,9 @@ class MLPDecoder(nn.Module):
     """Latents (B, latent_dim) to (B, *output_shape), unbounded: the mirror of ``MLPTrunk``.
 
     Args:
-        latent_dim: D.
-        output_shape: of one sample.
-        widths: as given to the trunk; used from last to first.
+        latent_dim: D, length of the latents.
+        output_shape: Shape of one sample.
+        widths: Widths as given to the trunk; used from last to first.
     """
 
     def __init__(self, latent_dim: int, output_shape: Sequence[int], widths: Sequence[int] = (512, 256)) -> None:

@@ -15,8 +15,8 @@ class Projection(nn.Module):
     the mean as float32 has it, ``bias`` what rounding took off. It begins as a random orthonormal projection.
 
     Args:
-        input_shape: of one sample; it is flattened to D numbers.
-        components: at most D.
+        input_shape: Shape of one sample, which is flattened to D numbers.
+        components: Number of rows of W, at most D.
     """
 
     centre: Tensor

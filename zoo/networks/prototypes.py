@@ -13,14 +13,14 @@ Code = Literal["position", "activation"]
 
 
 class Prototypes(nn.Module):
-    """(B, *input_shape) to the place of the nearest unit on the grid, (B, 2), or to all units' activations, (B, K).
+    """(B, *input_shape) to the position of the nearest unit on the grid, (B, 2), or to all units' activations, (B, K).
 
     An activation is a unit's share of exp(-|x - w|^2 / (2 scale^2)) among all units. ``centre`` is a point amid data,
     about which products are taken, so that a large mean does not cancel in them.
 
     Args:
-        input_shape: of one sample; it is flattened to D numbers.
-        rows, columns: of the grid.
+        input_shape: Shape of one sample, which is flattened to D numbers.
+        rows, columns: Size of the grid.
         topology: "rectangular" or "hexagonal".
         code: "position" (down and right, in units) or "activation".
     """
@@ -56,11 +56,11 @@ class Prototypes(nn.Module):
         self.centre.zero_()
 
     def scores(self, x: Tensor) -> Tensor:
-        """Of inputs (B, *input_shape) with all units, (B, K), the highest for the nearest."""
+        """Scores of inputs (B, *input_shape) with all units, (B, K), the highest for the nearest."""
         return scores(x.flatten(1).to(self.weight.dtype) - self.centre, self.weight - self.centre)
 
     def nearest(self, x: Tensor) -> Tensor:
-        """Of inputs (B, *input_shape), the number of the nearest unit, (B,) long."""
+        """Number of the unit nearest to each input (B, *input_shape): (B,) long."""
         return nearest(x.flatten(1).to(self.weight.dtype) - self.centre, self.weight - self.centre)
 
     def forward(self, x: Tensor) -> Tensor:

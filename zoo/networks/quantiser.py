@@ -9,14 +9,14 @@ from zoo.functional.quantise import code_statistics, draw_rows, nearest_code
 class VectorQuantiser(nn.Module):
     """Codes that are moving averages of the vectors that chose them (van den Oord et al. 2017, appendix A.1).
 
-    A code that is hardly chosen any more is put where a vector of the present batch is. So, too, the codebook begins.
+    A code that is hardly chosen any more is reset to a vector of the batch; so the codebook is initialised, too.
     Under DDP the ranks' statistics are summed.
 
     Args:
-        codes: K.
-        dim: D.
-        decay: of the averages, for each training step.
-        dead_below: a code is dead once the average number of its vectors in a batch is below this.
+        codes: K, number of codes.
+        dim: D, length of a code vector.
+        decay: Decay of the moving averages at each training step.
+        dead_below: Average number of a code's vectors in a batch below which it is reset.
     """
 
     codebook: Tensor

@@ -63,9 +63,9 @@ def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]],
     """Make the network that ``spec`` describes.
 
     Args:
-        spec: a name in ``known``, a mapping with ``name`` and the network's own keywords, or a finished module.
+        spec: A name in ``known``, a mapping with ``name`` and the network's own keywords, or a finished module.
         known: ``TRUNKS``, ``DECODERS`` or ``GENERATORS``.
-        given: what the caller knows and the spec need not say (shapes).
+        given: What the caller knows and the spec need not say (shapes).
 
     Raises:
         ValueError: an unknown name (the nearest is proposed) or a keyword that the network does not have.
