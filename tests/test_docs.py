@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import shlex
+import types
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ HEADINGS = [
     "Left out",
     "Papers",
 ]
+DOCUMENTED = (types.FunctionType, property, classmethod, staticmethod)
 pages = pytest.mark.parametrize("name", MODULES)
 
 
@@ -130,6 +132,28 @@ def test_the_changelog_names_every_renamed_option():
 @pytest.mark.parametrize("path", sorted((ROOT / "zoo" / "functional").glob("*.py")), ids=lambda path: path.stem)
 def test_examples_in_docstrings_are_right(path):
     assert doctest.testmod(importlib.import_module(f"zoo.functional.{path.stem}")).failed == 0
+
+
+def public_names(module):
+    """Classes and functions of a module, and methods and properties of these classes, with their docstrings."""
+    for name, value in vars(module).items():
+        if name.startswith("_") or getattr(value, "__module__", "") != module.__name__:
+            continue
+        if inspect.isclass(value) or inspect.isfunction(value):
+            yield name, inspect.getdoc(value)
+        for method, kind in vars(value).items() if inspect.isclass(value) else ():
+            if not method.startswith("_") and isinstance(kind, DOCUMENTED):
+                yield f"{name}.{method}", inspect.getdoc(getattr(value, method))  # its own, or the overridden one's
+
+
+@pytest.mark.parametrize(
+    "folder", ["zoo/functional", "zoo/networks", "zoo/io", "zoo/distillation", "datamodules", "callbacks"]
+)
+def test_public_names_have_docstrings_of_more_than_a_word(folder):
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for name, docstring in public_names(importlib.import_module(module)):
+            assert len((docstring or "").split()) > 1, f"{module}.{name}: {docstring!r}"
 
 
 def test_one_version():
