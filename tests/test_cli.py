@@ -281,6 +281,7 @@ def test_report_of_runs_and_of_none(train, tmp_path):
         assert done.returncode == status and line in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", sorted(path.name for path in (ROOT / "recipes").glob("*.yaml")))
 def test_recipes_begin_and_end(train, request, recipe):
     """A batch of each stage; the measured results are in the recipes' own comments."""

@@ -15,7 +15,7 @@ from conftest import quiet_trainer as trainer
 
 from zoo.core.base import ZooModule
 from zoo.core.gradient_free import GradientFreeModule
-from zoo.registry import DATA, MODULES
+from zoo.registry import DATA, DATA_TO_MODEL_ARGS, MODULES
 
 
 def pytest_generate_tests(metafunc):
@@ -59,8 +59,7 @@ def make(name, batch_size=None, **options):
 
 def linked(cls, data):
     """The arguments that the data say."""
-    names = ("input_shape", "num_classes", "normalisation", "vocabulary")
-    return {k: getattr(data, k, None) for k in names if k in cls.__init__.__annotations__}
+    return {k: getattr(data, k, None) for k in DATA_TO_MODEL_ARGS if k in cls.__init__.__annotations__}
 
 
 def weights(module):
@@ -228,6 +227,13 @@ def test_a_checkpoint_of_another_module_is_refused(name, tmp_path):
     module, _ = make(name)
     with pytest.raises(ValueError, match=f"Other, not by {type(module).__name__}"):
         type(module).load_from_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_the_command_line_takes_it(name, train):
+    """A step of each stage; that it comes to the same as plain Python takes longer to show."""
+    assert (done := train("--module", name, "--trainer.fast_dev_run=true")).returncode == 0, done.stderr
+    text = train("--module", name, "--print_config")
+    assert yaml.safe_load(text.stdout)["model"]["class_path"] == MODULES[name].path
 
 
 @pytest.mark.long

@@ -35,7 +35,7 @@ def files(folder):
     return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("module", ["autoencoder", "skipgram"])
+@pytest.mark.parametrize("module", ["autoencoder", pytest.param("skipgram", marks=pytest.mark.long)])
 def test_the_same_command_does_the_same(both, module, tmp_path):
     fresh, forked = both(ROOT / "train.py", "--module", module, *QUICK)
     assert fresh.returncode == forked.returncode == 0, fresh.stderr + forked.stderr

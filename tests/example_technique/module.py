@@ -8,7 +8,7 @@ from torch import Tensor
 from example_technique.functional import linear_reconstruction, squared_error
 from zoo.core.base import ZooModule
 from zoo.core.batch import INPUT, require
-from zoo.core.optim import adamw
+from zoo.core.optim import configure
 from zoo.networks.encoder import Encoder
 
 
@@ -44,4 +44,4 @@ class LinearAutoencoderModule(ZooModule):
         return self.encoder(x)
 
     def configure_optimizers(self) -> Any:
-        return adamw(self, self.hparams.lr, weight_decay=0.0)
+        return configure(self, "adamw", "constant", self.hparams.lr)

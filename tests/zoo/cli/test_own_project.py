@@ -46,7 +46,7 @@ FIT = (
 )
 
 
-@pytest.fixture(params=["namespace folders", "packages"])
+@pytest.fixture(params=["namespace folders", pytest.param("packages", marks=pytest.mark.long)])
 def project(request, tmp_path):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

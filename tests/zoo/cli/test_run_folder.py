@@ -83,6 +83,7 @@ def test_a_mapping_is_kept_whole_and_a_class_by_its_path(tmp_path):
     assert short(tmp_path, f"--model={path}")["model"] == {"class_path": path}
 
 
+@pytest.mark.long
 def test_both_files_repeat_the_run_to_the_bit(train, tmp_path):
     options = (
         "--module.latent_dim=5",

@@ -25,7 +25,7 @@ def session(path):
 @pytest.mark.parametrize(
     ("spec", "shape", "normalisation"),
     [
-        ("torchvision:swin_t", (3, 64, 64), None),
+        pytest.param("torchvision:swin_t", (3, 64, 64), None, marks=pytest.mark.long),
         ("timm:vit_tiny_patch16_224", (3, 32, 32), None),
         ("conv", (1, 28, 28), {"mean": [0.3], "std": [0.2]}),
         ("conv", (3, 16, 16), {"sample_offset": 0.1}),
@@ -78,7 +78,9 @@ def test_what_the_exporter_takes_for_a_constant_is_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("end", ["pth", "safetensors"])
-@pytest.mark.parametrize("arch", ["resnet18", "vgg11", "mobilenet_v3_small", "densenet121", "swin_t"])
+@pytest.mark.parametrize(
+    "arch", ["resnet18", pytest.param("vgg11", marks=pytest.mark.long), "mobilenet_v3_small", "densenet121", "swin_t"]
+)
 def test_torchvisions_own_loader_reads_it(arch, end, tmp_path):
     torch.manual_seed(0)
     encoder = Encoder(f"torchvision:{arch}", (3, 64, 64)).eval()

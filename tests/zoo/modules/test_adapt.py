@@ -34,6 +34,7 @@ def test_every_method_trains_and_loads(method, tmp_path):
     torch.testing.assert_close(encoder(encoder.preprocess(x)), module.encode(x))
 
 
+@pytest.mark.long
 def test_adapting_helps(tmp_path):
     """Digits on photographs, learned from plain ones."""
     scores = {}

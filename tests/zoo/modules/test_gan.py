@@ -163,6 +163,7 @@ def test_two_rates(tmp_path):
     assert not any(p is q for p in critic["params"] for q in generator["params"])
 
 
+@pytest.mark.long
 def test_a_simple_distribution_is_learned():
     """Pictures all black but for one bright column of eight: the generator finds where columns are."""
     columns = torch.randint(8, (512,), generator=torch.Generator().manual_seed(0))
