@@ -22,7 +22,7 @@ class FigureCallback(pl.Callback, metaclass=RenamedOptions):
     due, and ``draw(trainer, module)``. Figures are for looking at: a module that lacks what a figure needs gets none.
 
     Args:
-        every_n_epochs: epochs between figures while training; 0 draws only at the end.
+        every_n_epochs: Epochs between figures while training; 0 draws only at the end.
 
     Raises:
         ValueError: ``every_n_epochs`` below 0.
@@ -40,10 +40,10 @@ class FigureCallback(pl.Callback, metaclass=RenamedOptions):
         """Keep or compute what the figure needs from a batch.
 
         Args:
-            module: module that is evaluated.
-            batch: mapping of tensors, whatever the loader gave.
-            batch_idx: number of the batch.
-            outputs: what the evaluation step returned, see ``callbacks.outputs``.
+            module: Module that is evaluated.
+            batch: Mapping of tensors, whatever the loader gave.
+            batch_idx: Number of the batch.
+            outputs: What the evaluation step returned, see ``callbacks.outputs``.
         """
         raise NotImplementedError
 

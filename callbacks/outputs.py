@@ -7,8 +7,7 @@ head:
 - ``prediction``: (B, C) float32, of supervised modules: probabilities, or the values of a regression;
 - ``label``: the batch's labels under the head's numbers, likewise.
 
-Other people's modules may return anything, or nothing: what is missing is computed here. So it is for a subclass whose
-``encode`` or ``classify`` is another than the one that its parent's loss knows.
+Other people's modules may return anything, or nothing: what is missing is computed here.
 """
 
 from typing import Any
@@ -20,23 +19,21 @@ from callbacks.figures import input_key_of
 from zoo.core.batch import LABEL
 
 FEATURES, PREDICTION = "features", "prediction"
-_COMPUTED = "computed_"  # leads the names of what was computed here
 
 
 def features_of(module: Any, outputs: Any, batch: Any) -> Tensor:
     """Features (B, D) float32 of a batch: what the step returned, or ``module.encode(x)``.
 
     Args:
-        module: module that is evaluated, with ``encode(x) -> (B, D)``.
-        outputs: what its step returned. What had to be computed is kept there if it is a dictionary, so that the next
+        module: Module that is evaluated, with ``encode(x) -> (B, D)``.
+        outputs: What its step returned. What had to be computed is kept there if it is a dictionary, so that the next
             callback finds it.
-        batch: the evaluated batch as a mapping.
+        batch: The evaluated batch as a mapping.
     """
-    features = _known(module, outputs, FEATURES, "encode")
+    features = _known(outputs, FEATURES)
     if features is None:
         with torch.no_grad():
-            features = module.encode(batch[input_key_of(module)])
-        _keep(outputs, FEATURES, features)
+            features = _kept(outputs, FEATURES, module.encode(batch[input_key_of(module)]))
     return features.flatten(1).float()
 
 
@@ -44,39 +41,26 @@ def predictions_of(module: Any, outputs: Any, batch: Any) -> tuple[Tensor, Tenso
     """Predictions (B, C) float32 and labels under the head's numbers, (B,) long or (B, C), of a labelled batch.
 
     Args:
-        module: module that is evaluated, with ``classify(x) -> (B, C)`` and maybe ``to_head_labels(labels)``.
-        outputs: what its step returned; what had to be computed is kept there if it is a dictionary.
-        batch: the evaluated batch as a mapping, with labels.
+        module: Module that is evaluated, with ``classify(x) -> (B, C)`` and maybe ``to_head_labels(labels)``.
+        outputs: What its step returned; what had to be computed is kept there if it is a dictionary.
+        batch: The evaluated batch as a mapping, with labels.
     """
-    predictions = _known(module, outputs, PREDICTION, "classify")
+    predictions, labels = _known(outputs, PREDICTION), _known(outputs, LABEL)
     if predictions is None:
         with torch.no_grad():
-            predictions = module.classify(batch[input_key_of(module)])
-        _keep(outputs, PREDICTION, predictions)
-    labels = _known(module, outputs, LABEL, "to_head_labels")
+            predictions = _kept(outputs, PREDICTION, module.classify(batch[input_key_of(module)]))
     if labels is None:
-        to_head_labels = getattr(module, "to_head_labels", None) or getattr(module, "known_labels", None)
-        labels = to_head_labels(batch[LABEL]) if callable(to_head_labels) else batch[LABEL]
+        to_head_labels = getattr(module, "to_head_labels", None)
+        labels = _kept(outputs, LABEL, to_head_labels(batch[LABEL]) if to_head_labels else batch[LABEL])
     return predictions.float(), labels
 
 
-def _keep(outputs: Any, name: str, value: Tensor) -> None:
-    if isinstance(outputs, dict):
-        outputs[_COMPUTED + name] = value
-
-
-def _known(module: Any, outputs: Any, name: str, method: str) -> Tensor | None:
-    """What a step returned under a name, or a callback before this one computed."""
-    if not isinstance(outputs, dict):
-        return None
-    returned = outputs.get(name) if _loss_knows(type(module), method) else None
-    found = outputs.get(_COMPUTED + name, returned)
+def _known(outputs: Any, name: str) -> Tensor | None:
+    found = outputs.get(name) if isinstance(outputs, dict) else None
     return found if isinstance(found, Tensor) else None
 
 
-def _loss_knows(cls: type, method: str) -> bool:
-    """Whether a method is the one that a class's ``loss`` was written with: no subclass of that has another."""
-    order = {
-        name: next((i for i, base in enumerate(cls.__mro__) if name in vars(base)), None) for name in ("loss", method)
-    }
-    return None in order.values() or order[method] >= order["loss"]  # type: ignore[operator]
+def _kept(outputs: Any, name: str, value: Tensor) -> Tensor:
+    if isinstance(outputs, dict):
+        outputs[name] = value
+    return value

@@ -14,9 +14,9 @@ def random_shift(x: Tensor, pixels: int, generator: Generator | None = None) -> 
     """Pad by reflection, then crop a window of the old size at a random place (He et al. 2016, section 4.2).
 
     Args:
-        x: images (B, C, H, W).
-        pixels: width of the padding, less than H and W.
-        generator: source of the randomness, on ``x``'s device.
+        x: Images (B, C, H, W).
+        pixels: Width of the padding, less than H and W.
+        generator: Source of the randomness, on ``x``'s device.
 
     Raises:
         ValueError: as much padding as the images are wide or high.

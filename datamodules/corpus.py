@@ -32,12 +32,12 @@ class ChunkedRows:
     """A stretch of a numbered text as rows of L words, thinned out by chance.
 
     Args:
-        text: numbered text.
-        start: number of the stretch's first word.
-        stop: number of the word behind its last.
-        ids: word ids of the text's numbers, (numbers,) int32, -1 for what is no word.
-        keep: probabilities of the numbers to stay, (numbers,).
-        length: words in a row, L.
+        text: Numbered text.
+        start: Number of the stretch's first word.
+        stop: Number of the word behind its last.
+        ids: Word ids of the text's numbers, (numbers,) int32, -1 for what is no word.
+        keep: Probabilities of the numbers to stay, (numbers,).
+        length: Words in a row, L.
     """
 
     def __init__(self, text: NumberedText, start: int, stop: int, ids: Tensor, keep: Tensor, length: int) -> None:
@@ -65,12 +65,12 @@ class CorpusLoader(Resumable):
     """Batches of rows, each rank its share.
 
     Args:
-        rows: text to serve.
-        batch_size: rows in a batch, B; a chunk's last batch may be smaller.
-        rank: number of this process.
-        world_size: number of processes.
-        shuffle: whether the rows of a chunk, and the chunks, are permuted and thinned out anew every epoch.
-        seed: seed of all that.
+        rows: Text to serve.
+        batch_size: Rows in a batch, B; a chunk's last batch may be smaller.
+        rank: Number of this process.
+        world_size: Number of processes.
+        shuffle: Whether the rows of a chunk, and the chunks, are permuted and thinned out anew every epoch.
+        seed: Seed of all that.
 
     Yields:
         {"tokens": (B, L) int32 ids, -1 between sentences}.
@@ -128,24 +128,24 @@ class Corpus(SplitDataModule):
     """A text in batches ``{"tokens": (B, L) int32}``: ids of words, the most frequent is 0; -1 is between sentences.
 
     Args:
-        path: path of a file (.gz, .bz2, .xz are unpacked), or of a folder of them; None takes ``sentences``, and
+        path: Path of a file (.gz, .bz2, .xz are unpacked), or of a folder of them; None takes ``sentences``, and
             without those the small Lee corpus that comes with gensim, 300 news stories.
-        sentences: iterable of lists of words, or of strings, instead of ``path``.
-        sentence_boundary: end of a sentence, over which no word sees another: a "line", a "paragraph" (an empty line),
+        sentences: Iterable of lists of words, or of strings, instead of ``path``.
+        sentence_boundary: End of a sentence, over which no word sees another: a "line", a "paragraph" (an empty line),
             or nothing but the "file"'s end.
-        tokeniser: rule for words: "simple" is gensim's, lower case, runs of 2 to 15 letters; "whitespace" takes what is
+        tokeniser: Rule for words: "simple" is gensim's, lower case, runs of 2 to 15 letters; "whitespace" takes what is
             between blanks.
-        phrases: number of passes in which words that are often together become one, ``new_york``.
-        errors: what happens to bytes that are no UTF-8: "replace" counts them, "strict" ends with an error.
-        min_count: occurrences below which a word is left out, as if it were not there.
-        max_vocab: number of words at most, the most frequent.
-        subsample_threshold: share of the text above which a word is thinned out; 0 keeps all.
-        length: words in a row, L.
-        batch_size: rows in a batch on each rank, B; None takes 64, and fewer where that would be less than 50 batches
+        phrases: Number of passes in which words that are often together become one, ``new_york``.
+        errors: What happens to bytes that are no UTF-8: "replace" counts them, "strict" ends with an error.
+        min_count: Occurrences below which a word is left out, as if it were not there.
+        max_vocab: Number of words at most, the most frequent.
+        subsample_threshold: Share of the text above which a word is thinned out; 0 keeps all.
+        length: Words in a row, L.
+        batch_size: Rows in a batch on each rank, B; None takes 64, and fewer where that would be less than 50 batches
             an epoch.
-        val_fraction: share at the end of the text that is set aside for validation and test; where that would be fewer
+        val_fraction: Share at the end of the text that is set aside for validation and test; where that would be fewer
             than a hundred words, the text itself is used.
-        seed: seed of thinning out and shuffling.
+        seed: Seed of thinning out and shuffling.
 
     Raises:
         ValueError: an argument out of its range.

@@ -21,8 +21,8 @@ class PairLoader(Resumable):
     position, so that a resumed run has the same pairs.
 
     Args:
-        source: loader of the source, from memory.
-        target: loader of the target, likewise, of the same batch size.
+        source: Loader of the source, from memory.
+        target: Loader of the target, likewise, of the same batch size.
     """
 
     def __init__(self, source: TensorLoader, target: TensorLoader) -> None:
@@ -63,19 +63,19 @@ class Domains(SplitDataModule):
     labels; testing is on the target.
 
     Args:
-        source: labelled domain: "digits", "digits_m", "mnist", "mnist_m" (``_m``: blended with photographs), or a
+        source: Labelled domain: "digits", "digits_m", "mnist", "mnist_m" (``_m``: blended with photographs), or a
             folder of images.
-        target: other domain, likewise, with the same classes; its labels are for testing alone.
-        root: folder of the named sets that are not bundled.
-        photographs: folder of what ``_m`` is blended with, see ``DigitsM``.
-        size: height and width of images from folders.
-        validate_on: domain of the validation: "source", or "target", whose labels then choose the best checkpoint,
+        target: Other domain, likewise, with the same classes; its labels are for testing alone.
+        root: Folder of the named sets that are not bundled.
+        photographs: Folder of what ``_m`` is blended with, see ``DigitsM``.
+        size: Height and width of images from folders.
+        validate_on: Domain of the validation: "source", or "target", whose labels then choose the best checkpoint,
             which is not adaptation without labels any more, and good for comparison alone.
-        batch_size: samples of each domain in a batch on each rank, B.
-        shift: pixels by which training images are shifted at most, in both directions.
-        flip: whether training images are mirrored left to right by chance.
-        val_fraction: share of the training images set aside for validation.
-        seed: seed of orders, augmentation and splitting.
+        batch_size: Samples of each domain in a batch on each rank, B.
+        shift: Pixels by which training images are shifted at most, in both directions.
+        flip: Whether training images are mirrored left to right by chance.
+        val_fraction: Share of the training images set aside for validation.
+        seed: Seed of orders, augmentation and splitting.
 
     Raises:
         ValueError: an argument out of its range; domains of other sizes or classes.

@@ -34,12 +34,12 @@ class ImageFiles:
     """Images that are read when asked for.
 
     Args:
-        paths: paths of the N files.
-        labels: classes (N,) long, values (N, K), or None.
-        size: height and width of the tensors.
-        channels: number of channels of the tensors.
-        strict: whether to stop at a file that cannot be read, instead of leaving it out.
-        may_be_empty: whether a whole batch may be of files that cannot be read, as happens where they are taken in
+        paths: Paths of the N files.
+        labels: Classes (N,) long, values (N, K), or None.
+        size: Height and width of the tensors.
+        channels: Number of channels of the tensors.
+        strict: Whether to stop at a file that cannot be read, instead of leaving it out.
+        may_be_empty: Whether a whole batch may be of files that cannot be read, as happens where they are taken in
             order.
     """
 
@@ -102,18 +102,18 @@ class Folder(ImageData):
     classes; images beside each other without sub-folders are unlabelled.
 
     Args:
-        root: path of the folder.
-        size: height and width that images get: shorter side resized, middle cropped.
-        channels: number of channels, 3 for colour, 1 for grey.
+        root: Path of the folder.
+        size: Height and width that images get: shorter side resized, middle cropped.
+        channels: Number of channels, 3 for colour, 1 for grey.
         labels: .csv file of paths relative to the root and their labels (see ``read_labels``), where sub-folders do
             not name the classes. Images that are not in it are unlabelled.
-        task: task of those labels: "classification"; "multilabel", several classes an image, labels (B, C) of 0
+        task: Task of those labels: "classification"; "multilabel", several classes an image, labels (B, C) of 0
             and 1; or "regression", numbers (B, K); in both NaN means unlabelled.
-        strict: whether to stop at a file that cannot be read; otherwise it is left out, counted and named.
-        in_memory: whether to decode once and keep all; "auto" does so up to 2 GiB of pixels. Otherwise workers decode
+        strict: Whether to stop at a file that cannot be read; otherwise it is left out, counted and named.
+        in_memory: Whether to decode once and keep all; "auto" does so up to 2 GiB of pixels. Otherwise workers decode
             every epoch.
-        num_workers: processes (or threads, where kept in memory) that decode.
-        options: options of ``ImageData``.
+        num_workers: Processes (or threads, where kept in memory) that decode.
+        options: Options of ``ImageData``.
 
     Raises:
         FileNotFoundError: no such folder, or no images in it.

@@ -48,23 +48,23 @@ class ImageData(SplitDataModule):
     of their numbers; empty without labels) and the pixels' ``mean`` and ``std``.
 
     Args:
-        batch_size: samples in a batch on each rank, B.
-        binarise: rule for black and white: "threshold" at one half; "static" draws each pixel once, its grey the
+        batch_size: Samples in a batch on each rank, B.
+        binarise: Rule for black and white: "threshold" at one half; "static" draws each pixel once, its grey the
             probability; "dynamic" draws training images anew at every use and the others once (Burda et al. 2016).
-        normalise: scale of the pixels: "unit" leaves them in [0, 1]; "standard" subtracts the mean and divides by the
+        normalise: Scale of the pixels: "unit" leaves them in [0, 1]; "standard" subtracts the mean and divides by the
             standard deviation; "sample" does so for each image with its own (contrast normalisation, Coates et al.
             2011).
-        shift: pixels by which training images are shifted at most, in both directions.
-        flip: whether training images are mirrored left to right by chance.
-        rotate: degrees by which training images are turned at most, to either side.
-        jitter: share by which training images' contrast and brightness vary at most, 0 to 1.
-        labels_per_class: training labels that are kept of each class, the others forgotten; None keeps all.
-        label_seed: seed of the choice of labels.
-        labelled_only: whether to train on the labelled samples alone; otherwise the unlabelled ones take part.
-        val_fraction: share of the training images set aside for validation where the source has no such split.
-        augmentation_period: epochs after which order and augmentation begin again, so that what is kept about each
+        shift: Pixels by which training images are shifted at most, in both directions.
+        flip: Whether training images are mirrored left to right by chance.
+        rotate: Degrees by which training images are turned at most, to either side.
+        jitter: Share by which training images' contrast and brightness vary at most, 0 to 1.
+        labels_per_class: Training labels that are kept of each class, the others forgotten; None keeps all.
+        label_seed: Seed of the choice of labels.
+        labelled_only: Whether to train on the labelled samples alone; otherwise the unlabelled ones take part.
+        val_fraction: Share of the training images set aside for validation where the source has no such split.
+        augmentation_period: Epochs after which order and augmentation begin again, so that what is kept about each
             augmented image (a teacher's outputs) is true again; None never repeats.
-        seed: seed of shuffling, augmentation and splitting.
+        seed: Seed of shuffling, augmentation and splitting.
 
     Raises:
         ValueError: an argument out of its range.

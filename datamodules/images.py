@@ -46,8 +46,8 @@ class StoredImages(ImageData):
     """A set that is read from a folder, and downloaded into it where it is missing.
 
     Args:
-        root: folder of the files; those already there are read as they are.
-        options: options of ``ImageData``.
+        root: Folder of the files; those already there are read as they are.
+        options: Options of ``ImageData``.
 
     Raises:
         FileNotFoundError: the files are neither there nor to be had from the internet.

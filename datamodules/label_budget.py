@@ -14,9 +14,9 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     """Divide samples in two, each class in the same proportion.
 
     Args:
-        labels: classes (N,) long.
-        fraction: share of the second part; each class of two or more gives at least one, and keeps at least one.
-        seed: seed of the choice.
+        labels: Classes (N,) long.
+        fraction: Share of the second part; each class of two or more gives at least one, and keeps at least one.
+        seed: Seed of the choice.
 
     Returns:
         The sorted indices of both parts, (N1,) and (N2,) long.
@@ -35,9 +35,9 @@ def subsample_labels(labels: Tensor, per_class: int, seed: int) -> Tensor:
     """Forget all labels but ``per_class`` of each class.
 
     Args:
-        labels: classes (N,) long.
-        per_class: number of labels that stay.
-        seed: seed of the choice; a larger budget of the same seed contains the smaller one.
+        labels: Classes (N,) long.
+        per_class: Number of labels that stay.
+        seed: Seed of the choice; a larger budget of the same seed contains the smaller one.
 
     Returns:
         (N,) long, -1 where forgotten.

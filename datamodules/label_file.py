@@ -28,10 +28,10 @@ def read_labels(file: Path, task: Task) -> LabelFile:
     """Read a .csv file.
 
     Args:
-        file: path of the file. Its first column has paths; of a classification the second has the class, of a
+        file: Path of the file. Its first column has paths; of a classification the second has the class, of a
             multi-label problem classes with ";" between them, of a regression all others have numbers. The first line
             is names unless its path ends as one of the others does.
-        task: task of the labels, "classification", "multilabel" or "regression".
+        task: Task of the labels, "classification", "multilabel" or "regression".
 
     Raises:
         FileNotFoundError: no such file.

@@ -17,12 +17,12 @@ class ShardedSampler(DistributedSampler):
     As torch's own, a few indices are repeated where the ranks would get unequal numbers; one process repeats none.
 
     Args:
-        data: samples, of which only the number is used.
-        rank: number of this process.
-        world_size: number of processes.
-        shuffle: whether to permute anew every epoch; otherwise in order.
-        seed: seed of the permutations.
-        period: epochs after which orders and seeds begin again; None never repeats.
+        data: Samples, of which only the number is used.
+        rank: Number of this process.
+        world_size: Number of processes.
+        shuffle: Whether to permute anew every epoch; otherwise in order.
+        seed: Seed of the permutations.
+        period: Epochs after which orders and seeds begin again; None never repeats.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class TensorLoader(Resumable):
     """Batches from tensors that are already in memory: one ``index_select`` a tensor, nothing a sample.
 
     Args:
-        tensors: tensors by name, all of one length N.
-        batch_size: samples in a batch, B; the last two of an epoch may be smaller, half of it at least.
-        sampler: sampler that gives the order.
+        tensors: Tensors by name, all of one length N.
+        batch_size: Samples in a batch, B; the last two of an epoch may be smaller, half of it at least.
+        sampler: Sampler that gives the order.
 
     Yields:
         {name: (B, ...)}, ``index`` (B,) long, the samples' indices, and ``seed``, an int for the batch's augmentation.
@@ -159,10 +159,10 @@ class StreamLoader(Resumable):
     Not itself a ``DataLoader``: Lightning would make another of it, with its own sampler, to predict and under DDP.
 
     Args:
-        source: dataset with a length and ``read(indices) -> {name: (B, ...)}``.
-        batch_size: samples in a batch, B; the last two of an epoch may be smaller, half of it at least.
-        sampler: sampler that gives the order.
-        num_workers: number of processes that read; 0 reads in this one.
+        source: Dataset with a length and ``read(indices) -> {name: (B, ...)}``.
+        batch_size: Samples in a batch, B; the last two of an epoch may be smaller, half of it at least.
+        sampler: Sampler that gives the order.
+        num_workers: Number of processes that read; 0 reads in this one.
 
     Yields:
         what ``TensorLoader`` does.

@@ -20,9 +20,9 @@ def blend(digits: Tensor, photographs: Tensor, seed: int) -> Tensor:
     """|patch - digit| in each channel, the patch cut from a random photograph at a random place.
 
     Args:
-        digits: images (N, 1, h, w) uint8.
-        photographs: images (M, 3, H, W) uint8, H >= h and W >= w.
-        seed: seed of the patches.
+        digits: Images (N, 1, h, w) uint8.
+        photographs: Images (M, 3, H, W) uint8, H >= h and W >= w.
+        seed: Seed of the patches.
 
     Returns:
         (N, 3, h, w) uint8.
@@ -46,7 +46,7 @@ def read_photographs(source: str) -> tuple[Tensor, Tensor]:
     """For training and for testing, (M, 3, H, W) uint8 each, none in common.
 
     Args:
-        source: folder of CIFAR-10's binary records, or of images; "" takes the two that come with scikit-learn.
+        source: Folder of CIFAR-10's binary records, or of images; "" takes the two that come with scikit-learn.
 
     Raises:
         FileNotFoundError: there are none.
@@ -85,8 +85,8 @@ class DigitsM(Digits):
     """scikit-learn's digits, 3 x 8 x 8, each blended with a patch of a photograph; no download.
 
     Args:
-        photographs: folder of images, or of CIFAR-10's binary records; "" takes two that come with scikit-learn.
-        options: options of ``ImageData``.
+        photographs: Folder of images, or of CIFAR-10's binary records; "" takes two that come with scikit-learn.
+        options: Options of ``ImageData``.
     """
 
     mean, std = (0.4, 0.4, 0.4), (0.3, 0.3, 0.3)  # type: ignore[assignment]
@@ -104,9 +104,9 @@ class MNISTM(MNIST):
     """MNIST, 3 x 28 x 28, each digit blended with a patch of a photograph: MNIST-M's construction.
 
     Args:
-        root: folder of MNIST.
-        photographs: folder as of ``DigitsM``; the paper took 200 photographs of BSDS500.
-        options: options of ``ImageData``.
+        root: Folder of MNIST.
+        photographs: Folder as of ``DigitsM``; the paper took 200 photographs of BSDS500.
+        options: Options of ``ImageData``.
     """
 
     mean, std = (0.4, 0.4, 0.4), (0.3, 0.3, 0.3)  # type: ignore[assignment]

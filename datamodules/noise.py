@@ -31,12 +31,12 @@ class Noise(SplitDataModule):
     image. Values are what the kind gives; nothing is clipped.
 
     Args:
-        kind: kind of noise, one of the eleven in ``zoo.functional.priors``.
-        options: options of that kind, by name.
-        shape: shape of an image, (C, H, W).
-        samples: number of images to train on; a tenth as many each are for validation and testing.
-        batch_size: images in a batch on each rank, B.
-        seed: seed of the images and of shuffling.
+        kind: Kind of noise, one of the eleven in ``zoo.functional.priors``.
+        options: Options of that kind, by name.
+        shape: Shape of an image, (C, H, W).
+        samples: Number of images to train on; a tenth as many each are for validation and testing.
+        batch_size: Images in a batch on each rank, B.
+        seed: Seed of the images and of shuffling.
 
     Raises:
         ValueError: an unknown kind or option, an argument out of its range, a shape that does not fit the kind.

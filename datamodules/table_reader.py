@@ -33,10 +33,10 @@ def read_table(
     """A bundled table by name, or a file by its ending.
 
     Args:
-        source: name or path, see ``datamodules.tabular.Vectors``.
-        label: column of classes, by name or number, or columns; "" is none.
-        drop: columns to leave out, by name or number.
-        task: task of the labels: "multilabel" has a column of 0 and 1 for each class, "regression" columns of numbers.
+        source: Name or path, see ``datamodules.tabular.Vectors``.
+        label: Column of classes, by name or number, or columns; "" is none.
+        drop: Columns to leave out, by name or number.
+        task: Task of the labels: "multilabel" has a column of 0 and 1 for each class, "regression" columns of numbers.
 
     Raises:
         ValueError: an ending or a column that there is not, text among the numbers, NaN or infinity, no rows.

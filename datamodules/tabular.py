@@ -37,24 +37,24 @@ class Vectors(SplitDataModule):
     predicted is every row, in the table's order.
 
     Args:
-        source: name of a table that comes with scikit-learn, "iris", "wine", "breast_cancer" or "diabetes" (a
+        source: Name of a table that comes with scikit-learn, "iris", "wine", "breast_cancer" or "diabetes" (a
             regression); or path of a file: .csv or .tsv (with or without a line of names), .parquet, .npy (N, D), or
             .npz with ``x`` (N, D) and maybe ``y`` (N,).
-        label: column that holds classes, by name or by number from 0, or several columns; "" is none. The bundled
+        label: Column that holds classes, by name or by number from 0, or several columns; "" is none. The bundled
             ones and .npz have their own.
-        task: task of the labels: "classification"; "multilabel", a column of 0 and 1 for each class; "regression",
+        task: Task of the labels: "classification"; "multilabel", a column of 0 and 1 for each class; "regression",
             numbers.
-        drop: columns to leave out, by name or number.
-        standardise: whether to subtract each column's mean and divide by its standard deviation, both of the training
+        drop: Columns to leave out, by name or number.
+        standardise: Whether to subtract each column's mean and divide by its standard deviation, both of the training
             rows; a column without variance becomes 0.
         scale: {"mean": [...], "std": [...]} of the columns to standardise by, those of the table that a module was
             trained on, say; None takes this table's own.
-        batch_size: rows in a batch on each rank, B.
-        labels_per_class: training labels that are kept of each class, the others forgotten; None keeps all.
-        label_seed: seed of the choice of labels.
-        labelled_only: whether to train on the labelled rows alone.
-        val_fraction: share of the training rows set aside for validation.
-        seed: seed of shuffling and of the choice of validation rows.
+        batch_size: Rows in a batch on each rank, B.
+        labels_per_class: Training labels that are kept of each class, the others forgotten; None keeps all.
+        label_seed: Seed of the choice of labels.
+        labelled_only: Whether to train on the labelled rows alone.
+        val_fraction: Share of the training rows set aside for validation.
+        seed: Seed of shuffling and of the choice of validation rows.
 
     Raises:
         ValueError: an argument out of its range, or a table that cannot be used; names row and column.

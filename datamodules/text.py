@@ -47,9 +47,9 @@ def read_pieces(path: Path, errors: Literal["replace", "strict"] = "replace", si
     """A file's text, plain or packed (.gz, .bz2, .xz), cut between lines, or between words where lines are long.
 
     Args:
-        path: of the file.
-        errors: bytes that are not UTF-8 are replaced, which is said with their number; or "strict": they end it.
-        size: of a piece in bytes, about.
+        path: Of the file.
+        errors: Bytes that are not UTF-8 are replaced, which is said with their number; or "strict": they end it.
+        size: Of a piece in bytes, about.
 
     Raises:
         ValueError: a damaged file, or with "strict" the place of the first wrong byte.
@@ -92,7 +92,7 @@ def tokenise(text: str, tokeniser: Tokeniser) -> list[str]:
     """A text's words.
 
     Args:
-        text: of any length.
+        text: Of any length.
         tokeniser: "simple" is gensim's: lower case, runs of letters, of 2 to 15 of them; "whitespace" takes what is
             between blanks as it is.
     """
@@ -147,9 +147,9 @@ def join_phrases(pieces: Callable[[], Iterator[list[str]]], passes: int, min_cou
     """Words that are often together become one, ``new_york``: gensim's phrase detection (Mikolov et al. 2013).
 
     Args:
-        pieces: gives the words, as often as it is called.
-        passes: each joins two; with two passes up to four words become one.
-        min_count: pairs that are rarer stay apart.
+        pieces: Gives the words, as often as it is called.
+        passes: Each joins two; with two passes up to four words become one.
+        min_count: Pairs that are rarer stay apart.
     """
     from gensim.models.phrases import ENGLISH_CONNECTOR_WORDS, Phrases
 
@@ -181,7 +181,7 @@ class NumberedText:
     """A text as numbers in a temporary file: 0 ends a sentence, words count from 1 in the order of their appearance.
 
     Args:
-        pieces: lists of words, with marks between sentences.
+        pieces: Lists of words, with marks between sentences.
 
     Attributes:
         words: of all numbers from 1.
@@ -222,9 +222,9 @@ def choose_vocabulary(text: NumberedText, min_count: int, max_vocab: int | None)
     """Words and their counts, the most frequent first; of equally frequent ones the first in the text.
 
     Args:
-        text: numbered.
-        min_count: rarer words are left out.
-        max_vocab: at most so many.
+        text: Numbered.
+        min_count: Rarer words are left out.
+        max_vocab: At most so many.
 
     Raises:
         ValueError: no word is left.
@@ -248,7 +248,7 @@ def keep_probability(counts: Tensor, threshold: float) -> Tensor:
 
     Args:
         counts: (V,) of the words.
-        threshold: share of the text above which a word is thinned out; 0 keeps all.
+        threshold: Share of the text above which a word is thinned out; 0 keeps all.
     """
     if threshold == 0:
         return torch.ones(len(counts))

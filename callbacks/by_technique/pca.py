@@ -22,8 +22,8 @@ class PrincipalComponents(FigureCallback):
     inputs are.
 
     Args:
-        components: number of components shown at most.
-        every_n_epochs: epochs between figures while training; 0 draws only at the end.
+        components: Number of components shown at most.
+        every_n_epochs: Epochs between figures while training; 0 draws only at the end.
 
     Raises:
         ValueError: an argument out of its range.
@@ -87,8 +87,8 @@ def scree(shares: Tensor, kept: int) -> Figure:
     """Each component's share of the variance on a logarithmic scale, and their sum; those kept in colour.
 
     Args:
-        shares: shares of all directions, descending.
-        kept: number of components that are kept, K.
+        shares: Shares of all directions, descending.
+        kept: Number of components that are kept, K.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)

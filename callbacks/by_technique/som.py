@@ -29,8 +29,8 @@ class SOMMap(FigureCallback):
     ``topology`` and ``torus``; idle with others.
 
     Args:
-        every_n_epochs: epochs between figures while training; 0 draws only at the end.
-        planes: number of component planes at most.
+        every_n_epochs: Epochs between figures while training; 0 draws only at the end.
+        planes: Number of component planes at most.
 
     Raises:
         ValueError: an argument out of its range.
@@ -45,7 +45,7 @@ class SOMMap(FigureCallback):
 
     def collect(self, module: Any, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
         """Keep each sample's best matching unit and label."""
-        key, find = input_key_of(module), getattr(module, _UNITS, None) or getattr(module, "winners", None)
+        key, find = input_key_of(module), getattr(module, _UNITS, None)
         if not hasattr(module, "grid") or find is None or key not in batch:
             return
         units = outputs.get(_UNITS) if isinstance(outputs, dict) else None
@@ -89,9 +89,9 @@ def majority(units: Tensor, labels: Tensor, count: int) -> Tensor:
     """The most frequent label among the samples of each of ``count`` units, -1 where there is none.
 
     Args:
-        units: best matching unit of each sample, (N,) long.
-        labels: labels (N,) long, -1 for unlabelled samples.
-        count: number of units, U.
+        units: Best matching unit of each sample, (N,) long.
+        labels: Labels (N,) long, -1 for unlabelled samples.
+        count: Number of units, U.
 
     Returns:
         (U,) long.

@@ -33,11 +33,11 @@ class WordVectors(FigureCallback):
     ``projector/``, which TensorBoard's projector opens.
 
     Args:
-        every_n_epochs: epochs between evaluations while training; 0 evaluates only at the end.
-        analogies_every_n_epochs: epochs between evaluations of the analogies, which take seconds; 0 likewise.
-        words: number of words on the map, beginning with the hundredth most frequent.
-        neighbours: number of neighbours of each word in the table.
-        projector: number of words for TensorBoard, the most frequent; 0 writes nothing.
+        every_n_epochs: Epochs between evaluations while training; 0 evaluates only at the end.
+        analogies_every_n_epochs: Epochs between evaluations of the analogies, which take seconds; 0 likewise.
+        words: Number of words on the map, beginning with the hundredth most frequent.
+        neighbours: Number of neighbours of each word in the table.
+        projector: Number of words for TensorBoard, the most frequent; 0 writes nothing.
 
     Raises:
         ValueError: an argument out of its range.

@@ -34,9 +34,9 @@ class Representation(FigureCallback):
     in all directions, 0 a single point), and a warning when they collapse. Draws ``representation.png``.
 
     Args:
-        k: number of neighbours that vote.
-        train_samples: number of labelled training samples at most, encoded without augmentation.
-        every_n_epochs: epochs between evaluations while training; 0 evaluates only at the end.
+        k: Number of neighbours that vote.
+        train_samples: Number of labelled training samples at most, encoded without augmentation.
+        every_n_epochs: Epochs between evaluations while training; 0 evaluates only at the end.
 
     Raises:
         ValueError: an argument out of its range.
@@ -95,8 +95,8 @@ class Representation(FigureCallback):
         """All measures of what was collected, and of the rivals.
 
         Args:
-            trainer: trainer at work.
-            module: module whose features were collected.
+            trainer: Trainer at work.
+            module: Module whose features were collected.
             stage: "val" or "test".
         """
         features = gather_rows(torch.cat(self._features), trainer.world_size)

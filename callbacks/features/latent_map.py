@@ -20,8 +20,8 @@ class LatentMap(FigureCallback):
     For modules with ``encode(x) -> (B, D)``; inputs without labels, and labels of -1, are grey.
 
     Args:
-        points: number of inputs at most.
-        every_n_epochs: epochs between figures while training; 0 draws only at the end.
+        points: Number of inputs at most.
+        every_n_epochs: Epochs between figures while training; 0 draws only at the end.
 
     Raises:
         ValueError: an argument out of its range.

@@ -20,12 +20,12 @@ def knn_accuracy(
     Nearest by cosine; a neighbour's vote weighs e^(cosine / temperature).
 
     Args:
-        train: features of the N samples that vote.
-        labels: their labels.
-        test: features of the M samples that are voted on.
-        test_labels: their labels.
-        k: number of neighbours, at most N.
-        temperature: temperature of the weights.
+        train: Features of the N samples that vote.
+        labels: Their labels.
+        test: Features of the M samples that are voted on.
+        test_labels: Their labels.
+        k: Number of neighbours, at most N.
+        temperature: Temperature of the weights.
     """
     train, classes = F.normalize(train.float()), int(labels.max()) + 1
     right = torch.zeros((), dtype=torch.long, device=test.device)
@@ -43,12 +43,12 @@ def probe_accuracy(
     """Accuracy of a logistic regression on standardised features, fitted to the end by L-BFGS: no rate to tune.
 
     Args:
-        train: features of the N samples that it is fitted to.
-        labels: their labels.
-        test: features of the M samples that it is tested on.
-        test_labels: their labels.
-        l2: penalty on the squared weights, against the mean cross-entropy.
-        steps: number of steps of L-BFGS at most.
+        train: Features of the N samples that it is fitted to.
+        labels: Their labels.
+        test: Features of the M samples that it is tested on.
+        test_labels: Their labels.
+        l2: Penalty on the squared weights, against the mean cross-entropy.
+        steps: Number of steps of L-BFGS at most.
     """
     weight, bias = fit_logistic(train.float(), labels, l2=l2, steps=steps)
     return (F.linear(test.float(), weight, bias).argmax(1) == test_labels).float().mean().item()

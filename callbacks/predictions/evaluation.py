@@ -30,8 +30,8 @@ class Classification(FigureCallback):
     the figures of a classification if its labels are classes, otherwise none.
 
     Args:
-        images: number of misclassified images shown at most.
-        every_n_epochs: epochs between figures while training; 0 draws only at the end.
+        images: Number of misclassified images shown at most.
+        every_n_epochs: Epochs between figures while training; 0 draws only at the end.
 
     Raises:
         ValueError: an argument out of its range.

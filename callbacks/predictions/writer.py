@@ -89,10 +89,10 @@ def as_table(rows: list[Any], outputs: Tensor, task: str, class_names: list[str]
     """Lines of a CSV file, the first its columns' names.
 
     Args:
-        rows: names of the samples.
-        outputs: probabilities (N, C), or values of a regression.
-        task: task of the module, "classification", "multilabel", "regression" or another.
-        class_names: names of the C classes, or none.
+        rows: Names of the samples.
+        outputs: Probabilities (N, C), or values of a regression.
+        task: Task of the module, "classification", "multilabel", "regression" or another.
+        class_names: Names of the C classes, or none.
     """
     numbers = [[f"{value:.6g}" for value in line] for line in outputs.tolist()]
     names = class_names or [str(i) for i in range(outputs.shape[1])]

@@ -15,7 +15,7 @@ class Interrupt(pl.Callback):
     A second Ctrl-C stops at once.
 
     Args:
-        hint: message for the user; ``{path}`` stands for the checkpoint.
+        hint: Message for the user; ``{path}`` stands for the checkpoint.
     """
 
     def __init__(self, hint: str = "to go on, fit with ckpt_path={path}") -> None:

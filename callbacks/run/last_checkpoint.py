@@ -10,7 +10,7 @@ class LastCheckpoint(ModelCheckpoint):
     would be resumed ten epochs back.
 
     Args:
-        dirpath: path of the folder; None is ``checkpoints`` in the run's own.
+        dirpath: Path of the folder; None is ``checkpoints`` in the run's own.
     """
 
     def __init__(self, dirpath: str | None = None) -> None:

@@ -18,8 +18,8 @@ class Progress(ProgressBar):
     step costs a look at the clock. Without a terminal, a line is printed every ``line_interval`` seconds instead.
 
     Args:
-        interval: seconds between refreshes.
-        line_interval: seconds between lines where the output is not a terminal.
+        interval: Seconds between refreshes.
+        line_interval: Seconds between lines where the output is not a terminal.
     """
 
     def __init__(self, interval: float = 0.2, line_interval: float = 10.0) -> None:

@@ -25,7 +25,7 @@ class RunReport(pl.Callback):
     page says of the run other than its metrics is in ``run.json``.
 
     Args:
-        interval: seconds between pages at least; writing them takes a thirtieth of the time at most.
+        interval: Seconds between pages at least; writing them takes a thirtieth of the time at most.
     """
 
     def __init__(self, interval: float = 10.0) -> None:

@@ -225,8 +225,8 @@ def compare(folders: Sequence[str], out: str | None = None) -> Path:
     """Put runs on one page.
 
     Args:
-        folders: folders of the runs.
-        out: path of the page; by default ``report.html``, in the folder of the one run, or here for several.
+        folders: Folders of the runs.
+        out: Path of the page; by default ``report.html``, in the folder of the one run, or here for several.
 
     Raises:
         FileNotFoundError: a folder is not that of a run.

@@ -36,9 +36,9 @@ class TrainingAnimation(FigureCallback):
     fourth validation and so on. A resumed training begins an animation of its own.
 
     Args:
-        side: number of samples in a row and in a column of the animation; the strip shows the first of them.
-        frames: number of frames at most.
-        every_n_epochs: epochs between files while training; 0 writes them only at the end.
+        side: Number of samples in a row and in a column of the animation; the strip shows the first of them.
+        frames: Number of frames at most.
+        every_n_epochs: Epochs between files while training; 0 writes them only at the end.
 
     Raises:
         ValueError: an argument out of its range.

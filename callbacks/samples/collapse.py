@@ -36,8 +36,8 @@ class CollapseDetector:
         """Take an evaluation's scores; the warning that is due after them, or None.
 
         Args:
-            found: scores by name, see ``symptoms``.
-            patient: whether samples that were never good are not reported yet.
+            found: Scores by name, see ``symptoms``.
+            patient: Whether samples that were never good are not reported yet.
         """
         words = symptoms(found)
         if not words:

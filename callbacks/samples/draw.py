@@ -33,11 +33,11 @@ def draw_samples(trainer: pl.Trainer, module: Any, n: int, labels: Tensor | None
     number of processes; torch's random state stays as it was.
 
     Args:
-        trainer: trainer at work.
-        module: module that samples.
-        n: number of samples on all processes.
-        labels: labels of the data, (N,) long, -1 for unlabelled: conditional modules are asked for classes as often.
-        seed: seed of the samples, which are the same until the module changes.
+        trainer: Trainer at work.
+        module: Module that samples.
+        n: Number of samples on all processes.
+        labels: Labels of the data, (N,) long, -1 for unlabelled: conditional modules are asked for classes as often.
+        seed: Seed of the samples, which are the same until the module changes.
     """
     starts = range(0, n, _AT_ONCE)[trainer.global_rank :: trainer.world_size]
     parts = [_sample(module, min(_AT_ONCE, n - start), labels, seed + start) for start in starts]

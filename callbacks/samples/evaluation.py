@@ -50,13 +50,13 @@ class Generation(FigureCallback):
     checkpoints by one of these metrics use ``every_n_epochs`` 1, so that it is there at every validation.
 
     Args:
-        features: feature extractor. "auto" trains a small network on the data's labels, once for the same data, and
+        features: Feature extractor. "auto" trains a small network on the data's labels, once for the same data, and
             takes an untrained one for images without labels; "inception", or a path to weights: see
             ``callbacks.samples.feature_extractor_store.extractor_from_option``.
-        samples: number of samples at most, and no more than there are held-out images.
-        train_samples: number of training images at most, without augmentation.
-        every_n_epochs: epochs between evaluations while training; 0 evaluates only at the end.
-        cache: folder for trained feature extractors; by default ``pretraining-zoo`` in the user's cache.
+        samples: Number of samples at most, and no more than there are held-out images.
+        train_samples: Number of training images at most, without augmentation.
+        every_n_epochs: Epochs between evaluations while training; 0 evaluates only at the end.
+        cache: Folder for trained feature extractors; by default ``pretraining-zoo`` in the user's cache.
 
     Raises:
         ValueError: an argument out of its range, a feature extractor that cannot be read.

@@ -27,8 +27,8 @@ class ConvFeatureExtractor(nn.Module):
     samples that are all one image have a Frechet distance of about 64.
 
     Args:
-        shape: shape of an image, (C, H, W), no side longer than 32.
-        classes: number of classes, K; 0 for a network that is not trained.
+        shape: Shape of an image, (C, H, W), no side longer than 32.
+        classes: Number of classes, K; 0 for a network that is not trained.
     """
 
     num_features = 64
@@ -91,7 +91,7 @@ class InceptionFeatureExtractor(nn.Module):
     These are torchvision's weights and not those of the original FID, so the values do not compare with published ones.
 
     Args:
-        path: path of torchvision's weights, ``inception_v3_google-*.pth``.
+        path: Path of torchvision's weights, ``inception_v3_google-*.pth``.
 
     Raises:
         ValueError: the file is missing, or holds something else.
@@ -156,9 +156,9 @@ def train_extractor(images: Tensor, labels: Tensor, seed: int = 0) -> ConvFeatur
     """Train on labelled images; the same images in the same order give the same weights on the same machine.
 
     Args:
-        images: images (N, C, H, W) uint8, no side longer than 32.
-        labels: classes (N,) long, 0 to K - 1.
-        seed: seed of the initial weights and of the order.
+        images: Images (N, C, H, W) uint8, no side longer than 32.
+        labels: Classes (N,) long, 0 to K - 1.
+        seed: Seed of the initial weights and of the order.
     """
     with fixed_randomness(seed, images.device), torch.inference_mode(False), torch.enable_grad():
         extractor = ConvFeatureExtractor(images.shape[1:], int(labels.max()) + 1).to(images.device)  # type: ignore[arg-type]

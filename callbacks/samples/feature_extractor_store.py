@@ -30,7 +30,7 @@ def extractor_from_option(features: str) -> FeatureExtractor | None:
     """The feature extractor that an option names by itself; None for "auto", which needs to see the images.
 
     Args:
-        features: value of the option: "auto"; "inception", where torchvision has put its weights; or a path: of those
+        features: Value of the option: "auto"; "inception", where torchvision has put its weights; or a path: of those
             weights, or of a ``.safetensors`` that ``save_extractor`` wrote.
 
     Raises:
@@ -55,10 +55,10 @@ def default_extractor(
     """A feature extractor for these images: read if there is one for the same data, else trained and kept.
 
     Args:
-        images: images (N, C, H, W) uint8, no side longer than 32.
-        labels: classes (N,) long, -1 for unlabelled; without two classes the network is not trained.
-        fingerprint: digest of the data that the images are of; by default one of the images themselves.
-        cache: path of a folder; by default ``pretraining-zoo`` in the user's folder for such.
+        images: Images (N, C, H, W) uint8, no side longer than 32.
+        labels: Classes (N,) long, -1 for unlabelled; without two classes the network is not trained.
+        fingerprint: Digest of the data that the images are of; by default one of the images themselves.
+        cache: Path of a folder; by default ``pretraining-zoo`` in the user's folder for such.
 
     Raises:
         ValueError: the file is there and damaged.

@@ -27,11 +27,11 @@ def nearest_training(samples: Tensor, train: Tensor, distance: Tensor, held_out:
     held-out images.
 
     Args:
-        samples: images (M, C, H, W) uint8.
-        train: training images nearest to them, (M, C, H, W) uint8.
-        distance: distances between them, (M,).
-        held_out: distances of held-out images from their nearest, (N,).
-        share: share of the samples that count as memorised.
+        samples: Images (M, C, H, W) uint8.
+        train: Training images nearest to them, (M, C, H, W) uint8.
+        distance: Distances between them, (M,).
+        held_out: Distances of held-out images from their nearest, (N,).
+        share: Share of the samples that count as memorised.
     """
     order = distance.argsort()[:_PAIRS]
     rows = torch.stack([samples[order], train[order]]).flatten(0, 1).cpu()  # samples above, training below

@@ -20,9 +20,9 @@ class SampleGrid(FigureCallback):
     modules that offer it.
 
     Args:
-        columns: number of images in a row.
-        rows: number of rows of samples and interpolations; reconstructions have as many pairs of rows.
-        every_n_epochs: epochs between figures while training; 0 draws only at the end.
+        columns: Number of images in a row.
+        rows: Number of rows of samples and interpolations; reconstructions have as many pairs of rows.
+        every_n_epochs: Epochs between figures while training; 0 draws only at the end.
 
     Raises:
         ValueError: an argument out of its range.

@@ -20,7 +20,7 @@ class IdentityFeatures(nn.Module):
     """Stands where torchmetrics expects a network: the features are there already.
 
     Args:
-        num_features: number of features, D.
+        num_features: Number of features, D.
     """
 
     def __init__(self, num_features: int) -> None:
@@ -113,9 +113,9 @@ def memorised(fake: Tensor, held_out: Tensor, share: float = 0.05) -> float:
     """Share of samples that are nearer to the training images than nearly all held-out images are.
 
     Args:
-        fake: distances (M,) of samples to the nearest training image.
-        held_out: distances (N,) of held-out images likewise.
-        share: share of the held-out images that are as near: the value to expect of samples as new as they are.
+        fake: Distances (M,) of samples to the nearest training image.
+        held_out: Distances (N,) of held-out images likewise.
+        share: Share of the held-out images that are as near: the value to expect of samples as new as they are.
 
     Returns:
         0 to 1; 1 if all are copies.
@@ -129,10 +129,10 @@ def scores(train: Tensor, fake: Tensor, classify: Callable[[Tensor], Tensor] | N
     samples' classes over that of the data's).
 
     Args:
-        train: features (N, D) of training images, in an order of no meaning: precision and recall take as many as there
+        train: Features (N, D) of training images, in an order of no meaning: precision and recall take as many as there
             are samples.
-        fake: features (M, D) of samples.
-        classify: function from features (B, D) to classes (B,) long.
+        fake: Features (M, D) of samples.
+        classify: Function from features (B, D) to classes (B,) long.
     """
     found = {"fid": fid(train, fake), "kid": kid(train, fake)}
     size = min(len(train), len(fake))

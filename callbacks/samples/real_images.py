@@ -30,10 +30,10 @@ def extract(
     """A batch's images, their features and their labels, on the device for scoring.
 
     Args:
-        trainer: trainer at work.
-        batch: images (B, C, H, W), and ``label`` (B,) long where there is one.
-        extractor: network that gives features; None leaves them out.
-        input_key: key of the images.
+        trainer: Trainer at work.
+        batch: Images (B, C, H, W), and ``label`` (B,) long where there is one.
+        extractor: Network that gives features; None leaves them out.
+        input_key: Key of the images.
     """
     device = extraction_device(trainer)
     images = to_uint8(batch[input_key], trainer).to(device)
