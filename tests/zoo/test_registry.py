@@ -1,4 +1,7 @@
+import inspect
+
 import pytest
+from lightning.pytorch.cli import LightningArgumentParser
 
 import zoo
 from zoo.cli.shorthand import load
@@ -28,3 +31,16 @@ def test_zoo_exports_every_technique_of_the_registry():
     assert all(callable(getattr(zoo, name)) for name in zoo.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'; it has AdaptModule"):
         zoo.Nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_options_that_a_constructor_passes_on_are_known_to_the_command_line(name):
+    """jsonargparse reads from the source which options go on to a parent: calls that it cannot follow lose them."""
+    cls, parser = load(MODULES[name].path), LightningArgumentParser()
+    parser.add_class_arguments(cls, "x", fail_untyped=False)
+    known = {action.dest.removeprefix("x.") for action in parser._actions}
+    for base in cls.__mro__:
+        parameters = inspect.signature(base.__init__).parameters.values()
+        assert {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD} - {"self"} <= known, base
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break

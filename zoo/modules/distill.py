@@ -145,10 +145,8 @@ class DistillModule(SupervisedModule):
             teacher |= {"features": read.features, "layers": read.shapes(list(layers.values()))}
         if num_classes is None and teacher["labels"]:
             task, num_classes, class_names = teacher["labels"]
-        super().__init__(
-            *(input_shape, num_classes, class_names, task, backbone),
-            **{"mode": mode, "lr": lr, "normalisation": normalisation, **options},
-        )
+        names = (input_shape, num_classes, class_names, task, backbone)
+        super().__init__(*names, mode=mode, lr=lr, normalisation=normalisation, **options)
         self._source = TeacherSource(self.hparams, read)
         self._check_options()
         self._connect()
