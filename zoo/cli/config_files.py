@@ -112,6 +112,7 @@ def with_present_names(arguments: list[str], groups: Mapping[str, str]) -> list[
     """
     owners = {name: chosen_class(arguments, name) for name in ("model", "data")}
     owners |= {name: find_class(path) for name, path in groups.items()}
+    arguments = _without_gone(arguments, owners)
     found = [_present_option(argument, owners) for argument in arguments]
     for place, option, value in given(arguments):
         if option in ("-c", "--config"):
@@ -121,6 +122,22 @@ def with_present_names(arguments: list[str], groups: Mapping[str, str]) -> list[
         else:
             continue
         found[place] = new if arguments[place] == value else f"{option}={new}"
+    return found
+
+
+def _without_gone(arguments: list[str], owners: Mapping[str, type | None]) -> list[str]:
+    """Arguments without those that name an option which is gone, and without their values."""
+    found, gone = [], False
+    for argument in arguments:
+        if gone and not argument.startswith("-"):  # its value
+            gone = False
+            continue
+        group, _, name = argument.lstrip("-").removesuffix("+").partition("=")[0].partition(".")
+        owner, name = owners.get(group), name.removeprefix("init_args.")
+        gone = bool(argument.startswith("--") and owner and name and not current_options(owner, {name: None}))
+        if not gone:
+            found.append(argument)
+        gone = gone and "=" not in argument
     return found
 
 

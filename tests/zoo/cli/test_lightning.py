@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from zoo.registry import MODULES
@@ -34,6 +35,12 @@ def test_options_of_a_techniques_callbacks_are_there_for_it_alone(train, tmp_pat
     assert "--sample_grid.rows" in done.stdout and not any(f"--{name}." in done.stdout for name in OWN)
     done = train("--module", "som", "--help")
     assert "--som_map.planes" in done.stdout and "--sample_grid" not in done.stdout
+
+
+@pytest.mark.parametrize("file", sorted(FIXTURES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_complete_file_of_before_is_accepted(train, file):
+    done = train("fit", "--config", file, "--print_config")
+    assert groups(done) >= {"model", "data", "training_animation"} and "is now called" in done.stderr
 
 
 def test_a_complete_file_of_before_still_trains(train, tmp_path):
