@@ -71,3 +71,13 @@ def check_shape(x: Tensor, input_shape: Sequence[int]) -> None:
         raise ValueError(
             f"input_shape is {tuple(input_shape)} but the batch holds inputs of shape {tuple(x.shape[1:])}"
         )
+
+
+def flat_rows(x: Tensor, input_shape: Sequence[int]) -> Tensor:
+    """Inputs (B, *input_shape) as rows (B, D).
+
+    Raises:
+        ValueError: inputs of another shape.
+    """
+    check_shape(x, input_shape)
+    return x.flatten(1)

@@ -171,6 +171,13 @@ def can_fuse(trainer: Any) -> bool:
     return not (trainer.gradient_clip_val and "mixed" in str(trainer.precision))
 
 
+def clip_by_group(optimizer: Optimizer, value: float | None, algorithm: str | None) -> None:
+    """Clip the gradients of each group of parameters by itself; arguments as Lightning's ``clip_gradients``."""
+    clip = nn.utils.clip_grad_value_ if algorithm == "value" else nn.utils.clip_grad_norm_
+    for group in optimizer.param_groups if value else ():
+        clip(group["params"], value)  # type: ignore[arg-type]
+
+
 def with_schedule(module: pl.LightningModule, optimizer: Optimizer, schedule: OptimSpec) -> Any:
     """An optimiser and its schedule, in the form ``configure_optimizers`` returns."""
     if schedule == "constant":

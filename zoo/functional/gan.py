@@ -115,6 +115,26 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     return (slopes.float().flatten(1).norm(dim=1) - 1).square().mean()
 
 
+def penalties(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, r1: float, r2: float, wgan_gp: float
+) -> Tensor:
+    """The weighted sum of R1 at real images, R2 at fake ones and WGAN-GP's penalty between them, a scalar.
+
+    Args:
+        critic: (B, C, H, W) to logits (B,).
+        real, fake: (B, C, H, W).
+        r1, r2, wgan_gp: Weights; 0 leaves a penalty out.
+    """
+    total = real.new_zeros((), dtype=torch.float32)
+    for weight, x in ((r1, real), (r2, fake)):
+        if weight:
+            total = total + weight * zero_centred_penalty(input_gradients(critic, x)[1])
+    if wgan_gp:
+        share = torch.rand(len(real), device=real.device)
+        total = total + wgan_gp * gradient_penalty(critic, real, fake, share)
+    return total
+
+
 class GradientScale:
     """A factor for each image, (B,), that is known only after the critic's forward pass over all of them."""
 

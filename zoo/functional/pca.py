@@ -53,6 +53,11 @@ def nystrom_axes(moments: Moments, directions: Tensor) -> tuple[Tensor, Tensor]:
     return scale.square(), axes.T
 
 
+def find_axes(moments: Moments, directions: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Variances and axes, a row each: ``principal_axes``, or with directions ``nystrom_axes``."""
+    return principal_axes(moments) if directions is None else nystrom_axes(moments, directions)
+
+
 def orient(axes: Tensor) -> Tensor:
     """Axes (K, D) with signs such that each row's largest number in size is positive, as in scikit-learn.
 
@@ -208,3 +213,17 @@ def total_variance(moments: Moments) -> float:
     if not total.isfinite():
         raise ValueError(f"the sums of squares are not finite: {OVERFLOW_HINT}")
     return max(total.item(), 0.0) / (rows - 1)
+
+
+def draw_gaussian(n: int, mean: Tensor, components: Tensor, variance: Tensor, noise_variance: Tensor) -> Tensor:
+    """Samples (n, D) of probabilistic PCA's Gaussian: K directions as they vary, all others as noise.
+
+    Args:
+        n: Number of samples.
+        mean, components, variance, noise_variance: (D,), (K, D), (K,) and (), in float64.
+    """
+    noise, (k, dim) = noise_variance.to(components), components.shape
+    along = torch.randn(n, k, device=components.device).double()
+    around = torch.randn(n, dim, device=components.device).double() * noise.sqrt()
+    along = along * (variance - noise).clamp_min(0).sqrt()
+    return mean + along @ components + around

@@ -18,16 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from zoo.core.arguments import at_least, below, more_than
+from zoo.core.arguments import at_least, below, more_than, one_of
 from zoo.core.base import ZooModule
 from zoo.core.batch import INPUT, LABEL, require
 from zoo.core.ema import update_ema
-from zoo.core.optim import can_fuse
+from zoo.core.optim import can_fuse, clip_by_group
 from zoo.functional import gan
 from zoo.functional.diff_augment import POLICIES, diff_augment
 from zoo.functional.priors import draw, interpolate_noise
 from zoo.networks.encoder import Encoder
-from zoo.networks.freezing import drop_gradients
+from zoo.networks.freezing import drop_gradients, evaluating
 from zoo.networks.generator import CriticHead, Generator
 from zoo.networks.spec import Spec, parse_spec
 
@@ -107,10 +107,9 @@ class GANModule(ZooModule):
         at_least(1, latent_dim=latent_dim, penalty_every=penalty_every, critic_steps=critic_steps)
         more_than(0, lr=lr)
         below(1, ema=ema)
-        if objective not in gan.LOSSES:
-            raise ValueError(f"unknown objective {objective!r}; there are: {', '.join(gan.LOSSES)}")
-        if unknown := set(augment) - set(POLICIES):
-            raise ValueError(f"unknown augmentation {min(unknown)!r}; there are: {', '.join(POLICIES)}")
+        one_of(gan.LOSSES, objective=objective)
+        for policy in augment:
+            one_of(POLICIES, augment=policy)
         if conditional and not num_classes:
             raise ValueError("a conditional GAN needs classes, and these data have no labels")
         self.save_hyperparameters()
@@ -207,14 +206,7 @@ class GANModule(ZooModule):
             return self.head(self.encoder.forward(x), labels)  # type: ignore[no-any-return]
 
         real, fake = shown.detach().chunk(2)
-        total: Tensor | float = 0.0
-        for weight, x in ((hp.r1, real), (hp.r2, fake)):
-            if weight:
-                total = total + weight * gan.zero_centred_penalty(gan.input_gradients(critic, x)[1])
-        if hp.wgan_gp:
-            share = torch.rand(len(real), device=real.device)
-            total = total + hp.wgan_gp * gan.gradient_penalty(critic, real, fake, share)
-        return total * hp.penalty_every
+        return gan.penalties(critic, real, fake, hp.r1, hp.r2, hp.wgan_gp) * hp.penalty_every
 
     def _evaluation(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         samples = self.sample(len(x), labels)
@@ -235,8 +227,8 @@ class GANModule(ZooModule):
         return labels
 
     def _noise(self, count: int) -> Tensor:
-        shape = (count, *self.generator.latent_shape)
-        return draw(self.hparams.prior, shape, device=self.device, **self.hparams.prior_options)
+        hp, shape = self.hparams, (count, *self.generator.latent_shape)
+        return draw(hp.prior, shape, device=self.device, **hp.prior_options)
 
     # What the pair is for
 
@@ -265,16 +257,13 @@ class GANModule(ZooModule):
         if self.conditional and labels is None:
             labels = torch.arange(len(z), device=z.device) % self.hparams.num_classes
         network = self.generator_ema if self.hparams.ema else self.generator
-        training = network.training
-        pictures = network.eval()(z, labels)
-        network.train(training)
-        return pictures  # type: ignore[no-any-return]
+        with evaluating(network):
+            return network(z, labels)  # type: ignore[no-any-return]
 
     def walk(self, rows: int, steps: int = 10) -> Tensor:
         """From one noise to another, in a line: pictures (rows, steps, C, H, W)."""
         start, end = self._noise(2 * rows).chunk(2)
-        gaussian = self.hparams.prior == "normal" and not self.hparams.prior_options
-        z = interpolate_noise(start, end, steps, gaussian)
+        z = interpolate_noise(start, end, steps, self.hparams.prior == "normal" and not self.hparams.prior_options)
         labels = torch.arange(rows, device=z.device) % self.hparams.num_classes if self.conditional else None
         pictures = self.generate(z.flatten(0, 1), None if labels is None else labels.repeat_interleave(steps))
         return pictures.unflatten(0, (rows, steps))
@@ -299,21 +288,12 @@ class GANModule(ZooModule):
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Each network by itself: a steep critic must not shorten the generator's step."""
-        if not gradient_clip_val:
-            return
-        clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
-        for group in optimizer.param_groups:
-            clip(group["params"], gradient_clip_val)
+        clip_by_group(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         moves = self._is_generator_step()
         super().optimizer_step(*args, **kwargs)
         if moves and self.hparams.ema:
-            self._update_ema()
-
-    @torch.no_grad()
-    def _update_ema(self) -> None:
-        """The average moves towards the generator, at first faster."""
-        step = self.global_step / self.hparams.critic_steps
-        decay = min(self.hparams.ema, (1 + step) / (10 + step))
-        update_ema(self.generator_ema, self.generator, decay)
+            step = self.global_step / self.hparams.critic_steps
+            decay = min(self.hparams.ema, (1 + step) / (10 + step))  # at first faster
+            update_ema(self.generator_ema, self.generator, decay)

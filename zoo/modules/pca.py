@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.core.accumulator import Accumulator
-from zoo.core.batch import INPUT, as_mapping, check_shape, require
+from zoo.core.batch import INPUT, as_mapping, flat_rows, require
 from zoo.core.finite import FiniteCheck
 from zoo.core.gradient_free import GradientFreeModule
 from zoo.functional import pca
@@ -146,7 +146,7 @@ class PCAModule(GradientFreeModule):
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Training: gather the batch, and its variance. Otherwise: squared error a number, and log-likelihood."""
-        x = self._rows(require(batch, INPUT, self))
+        x = flat_rows(require(batch, INPUT, self), self.hparams.input_shape)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             if self.training:
                 return (self._gather(x) / x.shape[1]).float(), {}
@@ -159,11 +159,6 @@ class PCAModule(GradientFreeModule):
         centred = rows.double() - self.mean_
         codes = centred @ self.components_.T
         return codes, pca.residual(centred, codes)
-
-    def _rows(self, x: Tensor) -> Tensor:
-        """Inputs (B, *input_shape) as (B, D)."""
-        check_shape(x, self.hparams.input_shape)
-        return x.flatten(1)
 
     def _gather(self, rows: Tensor) -> Tensor:
         """Add a batch (B, D) to the sums; its variance, a scalar."""
@@ -214,10 +209,7 @@ class PCAModule(GradientFreeModule):
 
     def _find(self, moments: Moments, rows: int, total: float) -> None:
         """Components and all that goes with them."""
-        if self._directions is None:
-            values, axes = pca.principal_axes(moments)
-        else:
-            values, axes = pca.nystrom_axes(moments, self._directions)
+        values, axes = pca.find_axes(moments, self._directions)
         k = pca.choose_components(self.wanted, values, total, rows)
         rank = min(rows, len(moments.shift))
         self.mean_, self.spectrum_ = moments.mean, values
@@ -255,7 +247,7 @@ class PCAModule(GradientFreeModule):
         """
         if not self._has_density():
             raise ValueError("without variance in some direction there is no density: keep fewer components")
-        return self._density(*self._project(self._rows(x)))
+        return self._density(*self._project(flat_rows(x, self.hparams.input_shape)))
 
     def encode(self, x: Tensor) -> Tensor:
         """Inputs (B, *input_shape) to codes (B, K), float32."""
@@ -273,11 +265,7 @@ class PCAModule(GradientFreeModule):
 
     def sample(self, n: int) -> Tensor:
         """``n`` new inputs (n, *input_shape) from probabilistic PCA: K directions as they vary, all others as noise."""
-        noise = self.noise_variance_.to(self.components_)
-        along = torch.randn(n, self.n_components_, device=self.device).double()
-        around = torch.randn(n, self.components_.shape[1], device=self.device).double() * noise.sqrt()
-        along = along * (self.explained_variance_ - noise).clamp_min(0).sqrt()
-        x = self.mean_ + along @ self.components_ + around
+        x = pca.draw_gaussian(n, self.mean_, self.components_, self.explained_variance_, self.noise_variance_)
         return x.float().unflatten(1, tuple(self.hparams.input_shape))
 
     def to_sklearn(self) -> Any:
@@ -297,9 +285,8 @@ class PCAModule(GradientFreeModule):
         super().on_load_checkpoint(checkpoint)
         saved = checkpoint.get("moments")
         moments = Moments(**{name: value.to(self.device) for name, value in saved.items()}) if saved else None
-        self._accumulator.restore(
-            moments, self.global_rank == 0, lambda sums: empty_moments(sums.shift, self._directions)
-        )
+        empty = lambda sums: empty_moments(sums.shift, self._directions)  # noqa: E731
+        self._accumulator.restore(moments, self.global_rank == 0, empty)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """How many components there are may have been found by the data; what is loaded says it."""

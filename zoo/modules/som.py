@@ -20,7 +20,7 @@ from torch import Tensor
 
 from zoo.core.accumulator import Accumulator
 from zoo.core.arguments import at_least, between, more_than
-from zoo.core.batch import INPUT, as_mapping, check_shape, require
+from zoo.core.batch import INPUT, as_mapping, flat_rows, require
 from zoo.core.distributed import gather_rows, training_batches
 from zoo.core.finite import check_finite
 from zoo.core.gradient_free import GradientFreeModule
@@ -147,8 +147,7 @@ class SOMModule(GradientFreeModule):
             return som.distance_to(x, self.units, nearest[:, 0]).mean(), logs
 
     def _flat(self, x: Tensor) -> Tensor:
-        check_shape(x, self.hparams.input_shape)
-        return x.flatten(1).to(self.units.dtype)
+        return flat_rows(x, self.hparams.input_shape).to(self.units.dtype)
 
     def _grid_distances(self) -> Tensor:
         self._squared = self._squared.to(self.device)

@@ -1,7 +1,8 @@
 """Which parts of an encoder learn, and when; and the weights that training began with."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,15 @@ def frozen_stages(encoder: nn.Module, unfrozen: int) -> list[nn.Module]:
     """The stages of an encoder but the last ``unfrozen`` (Howard & Ruder 2018)."""
     parts = stages(encoder)
     return parts[: max(0, len(parts) - unfrozen)]
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """A network in eval mode, and after that in the mode it was in."""
+    training = network.training
+    network.eval()
+    yield
+    network.train(training)
 
 
 def drop_gradients(modules: Iterable[nn.Module]) -> None:
