@@ -48,6 +48,7 @@ MODULES = {
         "zoo.modules.distill.DistillModule",
         "digits",
         "distillation: a small network learns from a large one, or several: KD, DKD, hints, attention, RKD, CRD",
+        callbacks={"distillation_comparison": "callbacks.predictions.distillation_comparison.DistillationComparison"},
     ),
     "adapt": Technique(
         "zoo.modules.adapt.AdaptModule",

@@ -18,8 +18,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.profilers import Profiler
-from rich.console import Console
-from rich.table import Table
 
 from zoo.cli import summary
 from zoo.cli.config_files import chosen_class, technique_of, with_present_names
@@ -178,16 +176,6 @@ class ZooCLI(LightningCLI):
         rows += summary.figures(self.folder)
         rows.append(("time", f"{time.perf_counter() - self.started:.0f} s"))
         summary.print_table(" on ".join(self.names), rows)
-        if callable(getattr(self.model, "comparison", None)) and "test/score" in metrics:
-            self._compare(self.model.comparison(metrics["test/score"]))
-
-    @staticmethod
-    def _compare(rows: list[Any]) -> None:
-        """Networks beside one another: name, score, parameters, bytes, milliseconds."""
-        table = Table("", "score", "parameters", "size", "latency (CPU)", title="teacher and student")
-        for name, score, parameters, size, latency in rows:
-            table.add_row(name, f"{score:.4f}", f"{parameters:,}", f"{size / 1000:,.0f} kB", f"{latency:.2f} ms")
-        Console(soft_wrap=True).print(table)
 
     def before_predict(self) -> None:
         """Refuse data that are not what the module was trained on: it would predict nonsense without a word.
