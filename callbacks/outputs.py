@@ -16,9 +16,14 @@ import torch
 from torch import Tensor
 
 from callbacks.figures import input_key_of
-from zoo.core.batch import LABEL
+from zoo.core.batch import LABEL, TOKENS
 
 FEATURES, PREDICTION = "features", "prediction"
+
+
+def has_features(module: Any) -> bool:
+    """Whether batches have samples with features: rows of a running text, cut anywhere, are not samples."""
+    return callable(getattr(module, "encode", None)) and input_key_of(module) != TOKENS
 
 
 def features_of(module: Any, outputs: Any, batch: Any) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from callbacks.features.probes import feature_spread, knn_accuracy, pca_features, probe_accuracy, rank_me
 from callbacks.figures import FigureCallback, input_key_of, save_figure
-from callbacks.outputs import features_of
+from callbacks.outputs import features_of, has_features
 from zoo.core.arguments import at_least
 from zoo.core.batch import LABEL, class_labels
 from zoo.core.distributed import gather_rows, training_batches
@@ -60,7 +60,7 @@ class Representation(FigureCallback):
 
     def due(self, trainer: pl.Trainer) -> bool:
         """On all ranks alike: each encodes its share."""
-        return self.due_anywhere(trainer) and callable(getattr(trainer.lightning_module, "encode", None))
+        return self.due_anywhere(trainer) and has_features(trainer.lightning_module)
 
     def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
         """Keep features and labels, and the inputs where rivals are still to be measured on them."""

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from callbacks.figures import FigureCallback, input_key_of, save_figure
-from callbacks.outputs import features_of
+from callbacks.outputs import features_of, has_features
 from zoo.core.arguments import at_least
 from zoo.core.batch import class_labels
 
@@ -37,7 +37,7 @@ class LatentMap(FigureCallback):
     def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
         """Keep features until there are points enough."""
         missing, key = self.points - sum(map(len, self._features)), input_key_of(module)
-        if missing <= 0 or key not in batch or not callable(getattr(module, "encode", None)):
+        if missing <= 0 or key not in batch or not has_features(module):
             return
         self._features.append(features_of(module, outputs, batch)[:missing])
         self._labels.append(class_labels(batch, key)[:missing].cpu())

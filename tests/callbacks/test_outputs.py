@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from callbacks.features.evaluation import Representation
 from callbacks.features.latent_map import LatentMap
 from callbacks.figures import evaluated
-from callbacks.outputs import features_of, predictions_of
+from callbacks.outputs import features_of, has_features, predictions_of
 from callbacks.predictions.evaluation import Classification
 
 
@@ -59,6 +59,13 @@ def test_the_input_is_asked_for_by_the_modules_key():
     module.input_key = "views"
     assert torch.equal(features_of(module, None, {"views": X}), 2 * X)
     assert evaluated(module, (X, X[:, 0])).keys() == {"views", "label"}
+
+
+def test_rows_of_a_running_text_are_no_samples():
+    module = Counts()
+    assert has_features(module) and not has_features(object())
+    module.input_key = "tokens"
+    assert not has_features(module)
 
 
 def test_returned_predictions_are_read_and_missing_ones_kept():
