@@ -165,7 +165,7 @@ def test_with_a_checkpoint_the_users_flags_win(train, tmp_path):
         (["--module"], 2, "--module needs a value"),
         (["fti", "--module", "autoencoder"], 2, "did you mean 'fit'"),
         (["--module", "autoencoder", "--module.likelihood", "bernoulli", "--data.normalise", "standard"], 1, "unit"),
-        (["--module", "autoencoder", "--module.lr", "1e9"], 1, "lower lr"),
+        (["--module", "autoencoder", "--module.lr", "1e9"], 1, "lower --module.lr"),
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else None,
 )
