@@ -240,7 +240,7 @@ def test_the_command_line_takes_it(name, train):
 def test_train_py_lightnings_cli_and_python_agree(name, train, tmp_path):
     quick = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=5")
     assert (done := train("--module", name, *quick)).returncode == 0, done.stderr
-    data = ("--data", DATA[MODULES[name].data].path, *MODULES[name].options)
+    data = ("--data", DATA[MODULES[name].data].path, *MODULES[name].default_data_args)
     text = train("fit", "--model", MODULES[name].path, *data, *quick, "--print_config")
     assert text.returncode == 0, text.stderr
     assert yaml.safe_load(text.stdout)["model"]["class_path"] == MODULES[name].path
