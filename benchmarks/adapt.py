@@ -4,12 +4,12 @@
 
 MNIST-M is made as in the paper (Ganin et al. 2016), |patch - digit| in each channel, with patches of the photographs
 named. "source only" never sees the target, "oracle" learns from its labels; the gap between them is what a method may
-close. "views alone" is AdaMatch without its pseudo-labels: what changed pictures of the source and both domains'
+close. "views alone" is AdaMatch without its pseudo-labels: what changed images of the source and both domains'
 statistics do. All have the same network, steps and batches of 64 of each domain, and, but for DANN, which learns
 nothing at it, the same rate; options are the module's defaults, chosen by the target's accuracy on other seeds, 100 and
 101. Within a run nothing is chosen by the target's labels;
-the weights tested are the last. With CIFAR-10's records, the target's test pictures have patches of photographs that no
-training picture has.
+the weights tested are the last. With CIFAR-10's records, the target's test images have patches of photographs that no
+training image has.
 """
 
 import argparse
@@ -40,7 +40,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def run(method: str, seed: int, options: argparse.Namespace) -> float:
-    """Accuracy on the target's test pictures, in percent."""
+    """Accuracy on the target's test images, in percent."""
     pl.seed_everything(seed, verbose=False)
     data: Any
     if method == "oracle":

@@ -7,7 +7,7 @@
 ``teacher``: a network of 0.4 million parameters learns all 54,000 labels. ``compare``: a student of 34,000 parameters
 has 100 labels a class; alone it trains on those, with a teacher on the unlabelled rest, too. A seed chooses the labels
 and the student's start; all that compare share it, so differences are paired. Every method has six settings to choose
-from, by validation pictures on a seed that is not reported, and the weights tested are the last. ``speed``: steps
+from, by validation images on a seed that is not reported, and the weights tested are the last. ``speed``: steps
 a second with a teacher whose forward pass has six times the operations of the student's, asked at every step or read
 from the disk.
 """
@@ -93,7 +93,7 @@ def interval(values: list[float]) -> str:
 
 
 def best_setting(options: argparse.Namespace, method: str) -> dict[str, Any]:
-    """By validation pictures, on seed 100."""
+    """By validation images, on seed 100."""
     found = []
     for setting in SETTINGS[method]:
         runs = [student(options, method, seed, setting)[:2] for seed in (100,)]
@@ -148,7 +148,7 @@ class Curve(pl.Callback):
 
 
 def speed(options: argparse.Namespace) -> None:
-    """Epochs of 10,000 pictures as they are, online and from the disk, in turns."""
+    """Epochs of 10,000 images as they are, online and from the disk, in turns."""
     print(header(), " ".join(sys.argv[1:]))
     wide = {"name": "conv", "width": options.width}
     large = FinetuneModule((1, 28, 28), 10, FashionMNIST.class_names, backbone=wide, mode="full")

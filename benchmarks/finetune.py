@@ -7,10 +7,10 @@
 ``pretrain``: each technique has the whole training set without labels, and ten minutes. ``labels``: 10, 50 and 100
 labels a class. A seed chooses the labels, the head's start and the order; all that compare share it, so differences
 are paired. Every run has the same number of steps and the same augmentation, and its rate is the best of three by
-validation pictures, on two seeds that are not reported; the weights tested are the last. ``shift``: everything
-fine-tuned with and without a probe before it, tested on pictures as they are, turned by 15 to 45 degrees, noisy, and
+validation images, on two seeds that are not reported; the weights tested are the last. ``shift``: everything
+fine-tuned with and without a probe before it, tested on images as they are, turned by 15 to 45 degrees, noisy, and
 turned and noisy. What ``dae_view`` is fine-tuned from are its codes: in them, unlike in the maps that they are made of,
-a turned picture is the picture.
+a turned image is the image.
 """
 
 import argparse
@@ -159,7 +159,7 @@ def best_rate(options: argparse.Namespace, encoder: str, start: str, mode: str, 
 
 @torch.no_grad()
 def accuracy_on_rest(module: FinetuneModule, data: FashionMNIST) -> float:
-    """Of 5,000 of the validation pictures: the rate is chosen by them, once for all seeds."""
+    """Of 5,000 of the validation images: the rate is chosen by them, once for all seeds."""
     images, labels = (part[:5000] for part in data.splits["val"])
     x = normalised(images.float() / 255, data)
     return float((torch.cat([module.eval()(rows) for rows in x.split(1000)]).argmax(1) == labels).float().mean())
@@ -192,7 +192,7 @@ def labels(options: argparse.Namespace) -> None:
 
 
 def turned(x: Tensor) -> Tensor:
-    """By 15 to 45 degrees to either side, each picture by its own."""
+    """By 15 to 45 degrees to either side, each image by its own."""
     generator = torch.Generator().manual_seed(0)
     angle = torch.deg2rad(15 + 30 * torch.rand(len(x), generator=generator))
     angle = angle * torch.where(torch.rand(len(x), generator=generator) < 0.5, -1.0, 1.0)
@@ -208,7 +208,7 @@ def noisy(x: Tensor) -> Tensor:
 
 
 def shift(options: argparse.Namespace) -> None:
-    """LP-FT beside full fine-tuning, on pictures unlike those trained on."""
+    """LP-FT beside full fine-tuning, on images unlike those trained on."""
     print(header(), " ".join(sys.argv[1:]))
     tests = {"plain": None, "turned": turned, "noisy": noisy, "both": lambda x: noisy(turned(x))}
     for encoder in options.only or techniques():

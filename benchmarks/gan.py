@@ -5,18 +5,18 @@
     python benchmarks/gan.py few --root data --seconds 150 --seeds 3
 
 ``speed``: images a second, the same networks and batches of 64. The loop by hand is the tutorials': a ``DataLoader``
-of torchvision's data, binary cross-entropy, one pass of the critic over real and one over fake pictures for its own
+of torchvision's data, binary cross-entropy, one pass of the critic over real and one over fake images for its own
 step, another for the generator's, two Adams, and the losses read at every step. Ours is ``Trainer.fit`` with the
 module's objective "non_saturating" and no penalty, so that both do the same mathematics.
 
 ``quality``: samples after equal time, of the module with its defaults (in bf16-mixed) and of PyTorch's DCGAN tutorial
-with its layers for 28 x 28 pictures, its batches of 128, its rates and its beginning. Both run at the same time, with
+with its layers for 28 x 28 images, its batches of 128, its rates and its beginning. Both run at the same time, with
 one thread each, so that each has what the other has. A small network trained on the labels scores 5,000 samples
-against the training pictures: Frechet distance, classes with more than 1 % of the samples, the KL divergence of shares
-of classes from the data's. Real test pictures in the samples' place give the floor.
+against the training images: Frechet distance, classes with more than 1 % of the samples, the KL divergence of shares
+of classes from the data's. Real test images in the samples' place give the floor.
 
-``few``: the module trained on 100 pictures only, ten a class, with DiffAugment and without, both without and with the
-R1 penalty; kernel distance of 5,000 samples from all 60,000 pictures, beside that of the 100 pictures themselves.
+``few``: the module trained on 100 images only, ten a class, with DiffAugment and without, both without and with the
+R1 penalty; kernel distance of 5,000 samples from all 60,000 images, beside that of the 100 images themselves.
 """
 
 import argparse
@@ -124,7 +124,7 @@ def ours(root: str, steps: int, precision: str, **options: Any) -> float:
 
 
 def tutorial_networks() -> tuple[nn.Module, nn.Module]:
-    """The tutorial's critic and generator, without the stage that 28 x 28 pictures do not need."""
+    """The tutorial's critic and generator, without the stage that 28 x 28 images do not need."""
 
     def begin(layer: nn.Module) -> None:
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -173,7 +173,7 @@ def tutorial(root: str, seconds: float, seed: int) -> tuple[int, Tensor]:
 def module_samples(
     root: str, seconds: float, seed: int, labels_per_class: int | None = None, **options: Any
 ) -> tuple[int, Tensor]:
-    """The same of ours, trained on all pictures or on so many of each class."""
+    """The same of ours, trained on all images or on so many of each class."""
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Timer
 
@@ -211,7 +211,7 @@ MAKE: dict[str, Any] = {
 
 
 def hundred(root: str, seed: int) -> Tensor:
-    """The 100 pictures that the few are."""
+    """The 100 images that the few are."""
     from datamodules.images import FashionMNIST
 
     data = FashionMNIST(root=root, labels_per_class=10, labelled_only=True, label_seed=seed)

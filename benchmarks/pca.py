@@ -3,7 +3,7 @@
     python benchmarks/pca.py --root data
 
 Each fit is a process of its own and they take turns. All have imported what they need, have fitted a few narrow rows,
-and hold the pictures in memory as bytes before the clock starts. Ours is ``Trainer.fit`` on batches of 1,000 rows of
+and hold the images in memory as bytes before the clock starts. Ours is ``Trainer.fit`` on batches of 1,000 rows of
 bytes, the Trainer's setup included, with the options that switch off what is no part of a fit: logger, checkpoints,
 progress bar, summary. scikit-learn's ``PCA`` is given the whole array, ``IncrementalPCA`` the same and batches of
 1,000; both turn bytes into float64 themselves. The extra memory is the most that the process has while fitting less
@@ -33,7 +33,7 @@ COMPONENTS, BATCH = 50, 1000
 
 
 def mnist(root: str, rows: int) -> np.ndarray:
-    """The training pictures (rows, 784) as bytes, again and again if there are more rows than pictures."""
+    """The training images (rows, 784) as bytes, again and again if there are more rows than images."""
     path = Path(root) / "MNIST/raw/train-images-idx3-ubyte"
     raw = path.read_bytes() if path.exists() else gzip.decompress(path.with_name(path.name + ".gz").read_bytes())
     x = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 784)

@@ -3,7 +3,7 @@
     pip install minisom xpysom fastersom
     python benchmarks/som.py --root data [--threads 1]
 
-10,000 pictures of 784 numbers in [0, 1], a map of 30 x 30 units, 10 epochs. MiniSom trains online, one sample after
+10,000 images of 784 numbers in [0, 1], a map of 30 x 30 units, 10 epochs. MiniSom trains online, one sample after
 another in float64; XPySom and fastersom have the batch rule, as ours by default, which is another algorithm with other
 errors; ours with the online rule stands beside. Errors are by MiniSom on the trained units of each. MiniSom
 has its default neighbourhood and, where it says so, one that begins at half the map like the others'. Speed is samples

@@ -7,7 +7,7 @@ Each is a process of its own, from starting Python to the test of the trained ne
 the same layers, batches of 100, Adam with a rate of 1e-3, and pixels that are 1 above one half and 0 elsewhere. The
 loop by hand is the one people write: torchvision's MNIST, a ``DataLoader``, ``torch.optim.Adam``. pythae has its
 trainer with a validation set, as its examples do. Ours is the command line as it comes, with the validation, the
-checkpoints, the pictures and the measured representation.
+checkpoints, the images and the measured representation.
 """
 
 import argparse
@@ -48,7 +48,7 @@ class VAE(nn.Module):
 
 
 def binarised(root: str, train: bool) -> Tensor:
-    """All pictures (N, 1, 28, 28) as zeros and ones."""
+    """All images (N, 1, 28, 28) as zeros and ones."""
     from torchvision.datasets import MNIST
 
     return (MNIST(root, train=train).data > 127).float().unsqueeze(1)

@@ -81,7 +81,7 @@ def aligned(target: Tensor, source: Tensor) -> Tensor:
 
 
 def pseudo_label_loss(strong: Tensor, weak: Tensor, source: Tensor, threshold: float) -> Tensor:
-    """Cross-entropy of a changed target picture against what was said of it unchanged, where that was sure enough
+    """Cross-entropy of a changed target image against what was said of it unchanged, where that was sure enough
     (AdaMatch, Berthelot et al. 2022).
 
     Args:
@@ -102,22 +102,22 @@ def warm_up(progress: float) -> float:
 
 
 def strong_view(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Pictures (B, C, H, W), each moved by up to 1/8 of its sides, and its shapes in other colours and textures."""
+    """Images (B, C, H, W), each moved by up to 1/8 of its sides, and its shapes in other colours and textures."""
     dark = x.amin((1, 2, 3), keepdim=True)
     return random_convolution(diff_augment(x, ["translation"], low=dark, generator=generator), generator)
 
 
 def random_convolution(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Each picture through a random filter of its own, blended with the picture: what is left in common are shapes
+    """Each image through a random filter of its own, blended with the image: what is left in common are shapes
     (Xu et al. 2021, "Robust and generalizable visual representation learning via random convolutions").
 
     Args:
         x: (B, C, H, W).
-        generator: of the filters' values, normal, of their sizes, 1 to 7 pixels (less where the picture is small), and
+        generator: of the filters' values, normal, of their sizes, 1 to 7 pixels (less where the image is small), and
             of the blend's shares, uniform.
 
     Returns:
-        The same shape; pictures keep their means, and filtered ones their deviations.
+        The same shape; images keep their means, and filtered ones their deviations.
     """
     count, channels, height, width = x.shape
     reach = min(_REACH, min(height, width) // 8)

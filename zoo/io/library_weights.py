@@ -78,7 +78,7 @@ def _read(file: Path) -> dict[str, Tensor]:
 def save_state(encoder: Encoder, path: str | Path, head: nn.Linear | None = None) -> Path:
     """Write weights under the names that torchvision or timm gives them, for its own ``load_state_dict``.
 
-    A .safetensors file has the encoder's normalisation in its metadata, as JSON. Where pictures are grey, the library's
+    A .safetensors file has the encoder's normalisation in its metadata, as JSON. Where images are grey, the library's
     network takes them repeated in three channels.
 
     Args:

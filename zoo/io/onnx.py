@@ -16,7 +16,7 @@ _TOLERANCE = 1e-4
 
 
 class Exported(nn.Module):
-    """What is exported: pictures as they come, through the encoder, to features or logits.
+    """What is exported: images as they come, through the encoder, to features or logits.
 
     Args:
         encoder: is copied, with changes of low rank merged.

@@ -1,13 +1,13 @@
 """Domain adaptation: labels in one domain, the source, and a classifier for another, the target, that has none.
 
-Every method learns from the source's labels, and from pictures of the target:
+Every method learns from the source's labels, and from images of the target:
 
 - ``none``: not at all: what the others are compared with;
 - ``adabn``: batch norms have the target's statistics (Li et al. 2016), nothing else changes;
 - ``coral``: features of both domains get the same covariance (Sun & Saenko 2016);
 - ``dann``: a critic tells the domains apart, and features are learned that it cannot tell (Ganin et al. 2016);
 - ``cdan``: that critic sees features together with what is said of them (Long et al. 2018);
-- ``adamatch``: what is said of a target picture, where it is sure enough, is learned for a changed view of the picture
+- ``adamatch``: what is said of a target image, where it is sure enough, is learned for a changed view of the image
   (Berthelot et al. 2022).
 """
 

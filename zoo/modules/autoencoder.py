@@ -48,7 +48,7 @@ _SAMPLES_AT_ONCE = 10_000  # decoded together when estimating a likelihood: boun
 
 
 class AutoencoderModule(ZooModule):
-    """Plain, regularised and variational autoencoders for pictures and vectors of any size.
+    """Plain, regularised and variational autoencoders for images and vectors of any size.
 
     Args:
         input_shape: of one sample: (C, H, W), or (features,) with ``network="mlp"``.
@@ -61,7 +61,7 @@ class AutoencoderModule(ZooModule):
         beta: weight of the VAE's divergence.
         importance_samples: of the IWAE's bound, K.
         test_samples: importance samples for an estimate of log p(x) when testing a variational variant; 0 is none.
-        corruption: of the denoising variant: "gaussian", "masking", "salt_pepper", "crop": a window of the picture,
+        corruption: of the denoising variant: "gaussian", "masking", "salt_pepper", "crop": a window of the image,
             from which the whole is rebuilt, or "view": such a window, turned and noisy.
         corruption_level: its standard deviation, the share of elements replaced, or of a side that may be cut; of a
             view also of 90 degrees to either side.

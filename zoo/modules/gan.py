@@ -1,10 +1,10 @@
-"""Generative adversarial networks: pictures from noise, and a critic whose features are worth keeping.
+"""Generative adversarial networks: images from noise, and a critic whose features are worth keeping.
 
-Goodfellow et al. 2014, "Generative adversarial nets". A generator makes pictures from noise, a critic tells them from
+Goodfellow et al. 2014, "Generative adversarial nets". A generator makes images from noise, a critic tells them from
 real ones, and each learns from the other.
 
-Two things are unlike the usual loop. Both networks learn from *one* pass of the critic over real and fake pictures
-(Shen et al. 2021, "Training GANs in one stage"): where the critic looks at every picture alone, the generator's loss
+Two things are unlike the usual loop. Both networks learn from *one* pass of the critic over real and fake images
+(Shen et al. 2021, "Training GANs in one stage"): where the critic looks at every image alone, the generator's loss
 and the critic's differ, for each fake, by a factor of their slopes at its logit; so the critic's own backward pass,
 multiplied by that factor where it enters the generator, is the generator's. And there is one optimiser with a group for
 each network, so that steps are batches, and clipping, accumulation, precision and DDP are the Trainer's as ever.
@@ -39,19 +39,19 @@ class GANModule(ZooModule):
     """A generator and a critic, trained together.
 
     Args:
-        input_shape: (C, H, W) of the pictures.
+        input_shape: (C, H, W) of the images.
         network: spec of the critic's trunk: "dcgan", "gan_resnet" or "r3gan", which needs "relativistic" with
             ``r1``, ``r2`` and ``penalty_every`` 1 to reach all of the data (recipes/r3gan-digits.yaml).
-        generator: spec of the generator: the same, or "image", which takes a picture of noise; "" is the critic's.
+        generator: spec of the generator: the same, or "image", which takes an image of noise; "" is the critic's.
         latent_dim: of the noise, where it is a vector.
         prior: the noise's distribution, one of ``zoo.functional.priors``.
         prior_options: of that distribution, by name.
         objective: "non_saturating", "minimax", "least_squares", "hinge", "wasserstein" (with ``wgan_gp``), or
             "relativistic" (with ``r1`` and ``r2``, as in R3GAN).
-        r1, r2: weights of the penalties on the critic's slopes at real and at fake pictures.
+        r1, r2: weights of the penalties on the critic's slopes at real and at fake images.
         wgan_gp: weight of WGAN-GP's penalty, 10 in the paper.
         penalty_every: penalties are computed every so many steps only, and weigh as much more (lazy, StyleGAN2).
-        augment: of "colour", "translation", "cutout", for real and fake alike (DiffAugment): for a thousand pictures
+        augment: of "colour", "translation", "cutout", for real and fake alike (DiffAugment): for a thousand images
             or fewer.
         conditional: generate by class: labels are needed, and the critic compares with its class (projection).
         num_classes: of the labels.
@@ -60,16 +60,16 @@ class GANModule(ZooModule):
         critic_lr: for the critic; 0 is the same (TTUR, Heusel et al. 2017, has it higher).
         betas: Adam's.
         ema: decay, a step, of the generator's average, which makes the samples; 0 is none.
-        channels_last: keep pictures' channels together in memory, which some devices compute faster.
+        channels_last: keep images' channels together in memory, which some devices compute faster.
         compiled: let ``torch.compile`` make kernels for both networks.
         normalisation: what the data did to pixels in [0, 1]; the generator does the same.
 
     Logged: ``loss`` (all that is minimised), ``critic`` and ``generator``, the two networks' losses, ``real`` and
     ``fake``, mean logits, and when evaluating ``swd``: the sliced Wasserstein distance of samples from as many real
-    pictures, in the pixels' units, which also falls where nothing else says that samples get better.
+    images, in the pixels' units, which also falls where nothing else says that samples get better.
 
     Raises:
-        ValueError: an argument out of its range, inputs that are not pictures, a conditional GAN without classes.
+        ValueError: an argument out of its range, inputs that are not images, a conditional GAN without classes.
     """
 
     monitor = "val/swd"
@@ -121,7 +121,7 @@ class GANModule(ZooModule):
         if ema:
             self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         draw(prior, (2, *self.generator.latent_shape), **prior_options)  # what is wrong is said now
-        # Batch statistics would tie a picture's logit to its neighbours.
+        # Batch statistics would tie an image's logit to its neighbours.
         tied = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.encoder.modules())
         self._one_pass = objective in gan.ONE_PASS and not tied
 
@@ -179,7 +179,7 @@ class GANModule(ZooModule):
         return critic, generator, {name: value.detach() for name, value in logs.items()}
 
     def _critic_input(self, real: Tensor, fake: Tensor) -> Tensor:
-        """What the critic sees: real and then fake pictures, changed alike if wanted, (2B, C, H, W)."""
+        """What the critic sees: real and then fake images, changed alike if wanted, (2B, C, H, W)."""
         shown = torch.cat([real, fake.to(real.dtype)])
         if self.hparams.channels_last:
             shown = shown.contiguous(memory_format=torch.channels_last)
@@ -188,7 +188,7 @@ class GANModule(ZooModule):
         return diff_augment(shown, self.hparams.augment, self.generator.low, self.generator.high)
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (B,) of pictures (B, C, H, W), high for real ones; of their classes (B,) long, if conditional."""
+        """Logits (B,) of images (B, C, H, W), high for real ones; of their classes (B,) long, if conditional."""
         return self.head(self.encoder(x), labels)  # type: ignore[no-any-return]
 
     criticise = discriminate  # its old name, for one release
@@ -233,7 +233,7 @@ class GANModule(ZooModule):
     # What the pair is for
 
     def encode(self, x: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) to the critic's features (B, F)."""
+        """Images (B, C, H, W) to the critic's features (B, F)."""
         return self.encoder(x)  # type: ignore[no-any-return]
 
     @property
@@ -242,12 +242,12 @@ class GANModule(ZooModule):
         return bool(self.hparams.conditional)
 
     def sample(self, n: int, labels: Tensor | None = None) -> Tensor:
-        """``n`` new pictures (n, C, H, W); conditional ones of classes (n,) long, or of each in turn."""
+        """``n`` new images (n, C, H, W); conditional ones of classes (n,) long, or of each in turn."""
         return self.generate(self._noise(n), labels)
 
     @torch.no_grad()
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Pictures (B, C, H, W) from noise (B, *latent_shape), by the generator's average if there is one.
+        """Images (B, C, H, W) from noise (B, *latent_shape), by the generator's average if there is one.
 
         Raises:
             ValueError: noise of another shape.
@@ -261,7 +261,7 @@ class GANModule(ZooModule):
             return network(z, labels)  # type: ignore[no-any-return]
 
     def walk(self, rows: int, steps: int = 10) -> Tensor:
-        """From one noise to another, in a line: pictures (rows, steps, C, H, W)."""
+        """From one noise to another, in a line: images (rows, steps, C, H, W)."""
         start, end = self._noise(2 * rows).chunk(2)
         z = interpolate_noise(start, end, steps, self.hparams.prior == "normal" and not self.hparams.prior_options)
         labels = torch.arange(rows, device=z.device) % self.hparams.num_classes if self.conditional else None

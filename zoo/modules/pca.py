@@ -29,7 +29,7 @@ _FOUND = ("mean_", "components_", "explained_variance_", "explained_variance_rat
 
 
 class PCAModule(GradientFreeModule):
-    """PCA of pictures and vectors, with scikit-learn's names for what it finds, and its choice of signs.
+    """PCA of images and vectors, with scikit-learn's names for what it finds, and its choice of signs.
 
     An epoch is the whole training, and every epoch begins its sums anew: the components are those of the last one that
     ended. Until the first has ended they are a random orthonormal projection, and the Gaussian is N(0, 1). Batches of

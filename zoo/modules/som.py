@@ -33,7 +33,7 @@ _LOOK_AT = 256  # of a training batch: whose distances are logged
 
 
 class SOMModule(GradientFreeModule):
-    """A self-organising map of pictures or vectors.
+    """A self-organising map of images or vectors.
 
     Args:
         input_shape: of one sample, of D numbers.

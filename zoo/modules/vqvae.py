@@ -1,7 +1,7 @@
 """VQ-VAE: an autoencoder whose code is a small grid of vectors from a learned codebook.
 
 van den Oord et al. 2017, "Neural discrete representation learning". The encoder gives a vector for each place of a
-grid; each vector is replaced by the nearest of K code vectors; the decoder rebuilds the picture from those. The choice
+grid; each vector is replaced by the nearest of K code vectors; the decoder rebuilds the image from those. The choice
 has no gradient, so the decoder's gradient is handed to the encoder as if nothing had been chosen (straight-through),
 and a ``commitment`` term keeps the encoder's vectors near their codes. The codes are moving averages of their vectors.
 """
@@ -24,10 +24,10 @@ from zoo.networks.spec import DECODERS, Spec, build
 
 
 class VQVAEModule(ZooModule):
-    """A vector-quantised autoencoder for pictures.
+    """A vector-quantised autoencoder for images.
 
     Args:
-        input_shape: of one picture: (C, H, W).
+        input_shape: of one image: (C, H, W).
         network: spec of the convolutional encoder; the decoder mirrors it. Unless it says ``stages``, sides are divided
             by 4, those below 16 by 2.
         codes: K, the size of the vocabulary.
@@ -45,7 +45,7 @@ class VQVAEModule(ZooModule):
     evaluating ``mse`` a pixel.
 
     Raises:
-        ValueError: an argument out of its range, or inputs that are not pictures.
+        ValueError: an argument out of its range, or inputs that are not images.
     """
 
     batch_independent = "its codebook begins with vectors of the first batch, drawn by chance, and follows every batch"
@@ -97,23 +97,23 @@ class VQVAEModule(ZooModule):
         }
         if not self.training:
             logs["mse"] = (output - x).square().mean()
-        # Both terms in one unit: a squared error summed over a picture, over twice the variance.
+        # Both terms in one unit: a squared error summed over an image, over twice the variance.
         scale = x[0].numel() / (2 * hp.std**2)
         return logs["nll"] + hp.commitment_weight * scale * logs["commitment"], logs
 
     def encode(self, x: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) to the flattened grid of vectors before the choice, (B, code_dim * h * w)."""
+        """Images (B, C, H, W) to the flattened grid of vectors before the choice, (B, code_dim * h * w)."""
         return self.encoder(x)
 
     def code_indices(self, x: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) to the chosen codes' numbers, (B, h, w) long."""
+        """Images (B, C, H, W) to the chosen codes' numbers, (B, h, w) long."""
         _, indices = self.quantiser(self._vectors(self.encoder(x)))
         return indices.view(len(x), *self.grid_shape[1:])
 
     words = code_indices  # its old name, for one release
 
     def decode(self, z: Tensor) -> Tensor:
-        """Flattened grids (B, code_dim * h * w) to pictures (B, C, H, W), each vector replaced by its code."""
+        """Flattened grids (B, code_dim * h * w) to images (B, C, H, W), each vector replaced by its code."""
         quantised, _ = self.quantiser(self._vectors(z))
         return self.decoder(self._grid(quantised, len(z)))
 
@@ -122,7 +122,7 @@ class VQVAEModule(ZooModule):
         return self.decode(self.encode(require(as_mapping(batch), INPUT, self)))
 
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
-        """From pictures (B, C, H, W) to others, along a line between vectors: (B, steps, C, H, W)."""
+        """From images (B, C, H, W) to others, along a line between vectors: (B, steps, C, H, W)."""
         weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype).view(1, -1, 1)
         z = torch.lerp(self.encode(start).unsqueeze(1), self.encode(end).unsqueeze(1), weight)
         return self.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])

@@ -110,6 +110,6 @@ class Encoder(nn.Module):
         return self.trunk.forward_features(x)  # type: ignore[operator, no-any-return]
 
     def preprocess(self, x: Tensor) -> Tensor:
-        """Pictures (B, C, H, W), uint8 or floats in [0, 1], or vectors (B, D), to what the encoder was trained on."""
+        """Images (B, C, H, W), uint8 or floats in [0, 1], or vectors (B, D), to what the encoder was trained on."""
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         return normalise(x, self.normalisation)
