@@ -141,7 +141,7 @@ RENAMED_CLASSES = {
     "callbacks.word_vectors.WordVectors": "callbacks.by_technique.word_vectors.WordVectors",
     "callbacks.run_report.RunReport": "callbacks.run.report.RunReport",
 }
-FORMATS = {"encoder": "encoder", "onnx": "encoder.onnx", "state": "state.safetensors"}  # of ``export``, and names
+FORMATS = ("encoder", "onnx", "state")  # of the command ``export``
 REPORT = "callbacks.run.report_page.compare"  # of several runs, for the command ``report``
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written tmp_path their place, then renamed."""
+"""Files that are whole or not there: written beside their place, then renamed."""
 
 import os
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def atomic_write(path: str | Path, write: Callable[[str], object]) -> None:
-    """Have ``write`` fill a file tmp_path ``path``, flush it to the disk, then rename it; on failure nothing is left.
+    """Have ``write`` fill a file beside ``path``, flush it to the disk, then rename it; on failure nothing is left.
 
     Raises:
         OSError: what ``write`` or the disk raised; what stood at ``path`` before is still there.

@@ -31,7 +31,6 @@ truncated_normal     [low, high] (mean -+ 2 std)     mean + std (phi(a) -       
 to -1; the symmetric one is ``truncated_normal`` with low -1 and high 1.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,6 +38,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from zoo.core.suggest import did_you_mean
 from zoo.functional.distributions import (
     Discrete,
     Distribution,
@@ -122,8 +122,7 @@ def prior(kind: str, **options: Any) -> Distribution:
 
 
 def _listed(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"{name!r}{f' (did you mean {near[0]!r}?)' if near else ''}; there are: {', '.join(known) or 'none'}"
+    return f"{name!r}{did_you_mean(name, known)}; there are: {', '.join(known) or 'none'}"
 
 
 PRIORS: dict[str, Callable[..., Distribution]] = {

@@ -10,7 +10,8 @@ from zoo.io.encoder import load_encoder, save_encoder, submodule_state_dict
 from zoo.io.library_weights import save_state
 from zoo.io.onnx import save_onnx
 from zoo.networks.encoder import Encoder
-from zoo.registry import FORMATS
+
+FILES = {"encoder": "encoder", "onnx": "encoder.onnx", "state": "state.safetensors"}  # their names, by format
 
 
 def export(source: str, form: str, out: str | None = None) -> Path:
@@ -20,14 +21,14 @@ def export(source: str, form: str, out: str | None = None) -> Path:
     Args:
         source: a folder that ``save_encoder`` wrote, or any module's checkpoint.
         form: "encoder", "onnx" or "state".
-        out: where to; None is a name of its own tmp_path the source.
+        out: where to; None is a name of its own beside the source.
 
     Raises:
         FileNotFoundError, ValueError: as ``load_encoder`` and the writing functions.
     """
     encoder = load_encoder(source)
-    tmp_path = Path(source) if Path(source).is_dir() else Path(source).parent
-    path = Path(out) if out else tmp_path / FORMATS[form]
+    folder = Path(source) if Path(source).is_dir() else Path(source).parent
+    path = Path(out) if out else folder / FILES[form]
     if form == "encoder":
         return save_encoder(encoder, path, {"exported_from": source})
     head, names = _head(source, encoder)
