@@ -200,7 +200,8 @@ class SupervisedModule(ZooModule):
         features, output = self.compute(x)
         if not self.training:
             prediction = self.task.predict(self._in_units(output).float())
-            self.keep(SupervisedModule, features=features, prediction=prediction, label=labels)
+            pooled = {} if self.task.unpooled else {"features": features}
+            self.keep(SupervisedModule, **pooled, prediction=prediction, label=labels)
         return self.add_l2_sp(self.label_loss(output, targets)), self.task.logs(output, labels)
 
     # Evaluation
