@@ -32,3 +32,39 @@ def test_preprocessing_is_torchvisions():
     expected = tv.normalize(tv.to_dtype(raw, torch.float32, scale=True), **normalisation)
     torch.testing.assert_close(encoder.preprocess(raw), expected)
     torch.testing.assert_close(encoder.preprocess(raw / 255), expected)
+
+
+@pytest.mark.parametrize("spec", ["conv", "dcgan", "gan_resnet"])
+def test_unpooled_features_are_what_is_flattened(spec):
+    encoder, x = Encoder(spec, (1, 8, 8)).eval(), torch.rand(2, 1, 8, 8)
+    maps = encoder.forward_features(x)
+    assert maps.ndim == 4
+    torch.testing.assert_close(maps.flatten(1), encoder(x))
+
+
+@pytest.mark.parametrize(
+    ("arch", "shape"), [("resnet18", (512, 1, 1)), ("mobilenet_v2", (1280, 1, 1)), ("vit_b_32", (2, 768))]
+)
+def test_unpooled_features_of_torchvision(arch, shape):
+    side = 32 if arch != "vit_b_32" else 224
+    encoder, x = Encoder(f"torchvision:{arch}", (1, side, side)).eval(), torch.rand(2, 1, side, side)
+    with torch.no_grad():
+        found, pooled = encoder.forward_features(x), encoder(x)
+    if arch == "vit_b_32":
+        assert found.shape == (2, 50, 768)
+        torch.testing.assert_close(found[:, 0], pooled)
+    else:
+        assert found.shape[1:] == shape
+        torch.testing.assert_close(found.mean((2, 3)), pooled, rtol=1e-4, atol=1e-5)
+
+
+def test_unpooled_features_of_timm():
+    pytest.importorskip("timm")
+    encoder, x = Encoder("timm:resnet18d", (3, 32, 32)).eval(), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.forward_features(x).mean((2, 3)), encoder(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_without_unpooled_features_says_so():
+    with pytest.raises(ValueError, match="network 'mlp' has no unpooled features"):
+        Encoder("mlp", (1, 8, 8)).forward_features(torch.rand(1, 1, 8, 8))
