@@ -25,17 +25,22 @@ class MyCallback(pl.Callback):
     def on_fit_start(self, trainer, pl_module):
         print("mine begins:", type(pl_module).__name__, type(trainer.datamodule).__name__)
 """,
+    "callbacks/light.py": "WHO = 'callbacks'\n",  # plain scripts need not wait for torch
+    "datamodules/light.py": "WHO = 'datamodules'\n",
     "plain.py": """
 import zoo
-import callbacks, callbacks.figures, callbacks.mine, datamodules.images, datamodules.mine
-from zoo import ZooModule
-print(callbacks.mine.MyCallback.__name__, datamodules.mine.MyData.__mro__[1].__name__, getattr(callbacks, "OWN", None))
+import callbacks, callbacks.light, callbacks.run.report_page, datamodules.image_files, datamodules.light
+print(callbacks.light.WHO, datamodules.light.WHO, getattr(callbacks, "OWN", 0))
 """,
     "theirs_first.py": """
 import callbacks
 import zoo
-import callbacks.run.interrupt, callbacks.mine, datamodules.mine
-print(callbacks.mine.MyCallback.__name__)
+import callbacks.run.report_page, callbacks.light, datamodules.light
+print(callbacks.light.WHO, datamodules.light.WHO)
+""",
+    "ours_first.py": """
+import callbacks.light, datamodules.light
+print(callbacks.light.WHO, datamodules.light.WHO)
 """,
     "start.py": (ROOT / "train.py").read_text(),
     "bin/zoo": "from zoo.cli import main\nmain()\n",
@@ -77,17 +82,16 @@ def test_the_command_finds_both(project, command):
 
 
 def test_plain_python_finds_both(project):
-    own = "theirs" if (project / "callbacks/__init__.py").exists() else "None"
-    assert run(project, "plain.py") == f"MyCallback Digits {own}\n"
-    assert run(project, "theirs_first.py") == "MyCallback\n"
+    own = "theirs" if (project / "callbacks/__init__.py").exists() else "0"
+    assert run(project, "plain.py") == f"callbacks datamodules {own}\n"
+    assert run(project, "theirs_first.py") == "callbacks datamodules\n"
     (project / "elsewhere").mkdir()
-    path = os.pathsep.join([str(ROOT), str(project)])  # ours first
-    assert "MyCallback" in run(
-        project / "elsewhere", "-c", "import callbacks.mine as m; print(m.MyCallback)", PYTHONPATH=path
-    )
+    (project / "ours_first.py").rename(project / "elsewhere/ours_first.py")
+    path = os.pathsep.join([str(ROOT), str(project)])
+    assert run(project, "elsewhere/ours_first.py", PYTHONPATH=path) == "callbacks datamodules\n"
 
 
 def test_a_single_file_of_that_name_hides_nothing(tmp_path):
     (tmp_path / "callbacks.py").write_text("OWN = 1\n")
-    (tmp_path / "plain.py").write_text("import zoo, callbacks, callbacks.figures\nprint(callbacks.OWN)\n")
+    (tmp_path / "plain.py").write_text("import zoo, callbacks, callbacks.run.report_page\nprint(callbacks.OWN)\n")
     assert run(tmp_path, "plain.py") == "1\n"
