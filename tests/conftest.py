@@ -71,19 +71,20 @@ def warm_interpreter():
     warm.close()
 
 
-@pytest.fixture
-def run_script(warm_interpreter, tmp_path):
+@pytest.fixture(scope="session")
+def run_python(request):
     """Run ``python script arguments`` in a folder; returns the finished process with its text.
 
     ``fresh`` starts a new interpreter, for what is to be seen of a start (imports, processes that run the script again,
     variables that are read by imports); otherwise it is a fork of one that has everything imported.
     """
 
-    def run(script, *arguments, cwd=tmp_path, timeout=300, fresh=False, **environment):
+    def run(script, *arguments, cwd, timeout=300, fresh=False, **environment):
         arguments = [str(argument) for argument in arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **environment}
-        if not fresh and hasattr(os, "fork"):
-            return warm_interpreter.run(Path(script), arguments, cwd, environment, timeout)
+        if not fresh and sys.platform == "linux":  # elsewhere libraries do not stand a fork
+            warm = request.getfixturevalue("warm_interpreter")
+            return warm.run(Path(script), arguments, cwd, environment, timeout)
         return subprocess.run(
             [sys.executable, str(script), *arguments],
             cwd=cwd,
@@ -92,6 +93,16 @@ def run_script(warm_interpreter, tmp_path):
             text=True,
             timeout=timeout,
         )
+
+    return run
+
+
+@pytest.fixture
+def run_script(run_python, tmp_path):
+    """``run_python`` in an empty folder, unless another is named."""
+
+    def run(script, *arguments, **options):
+        return run_python(script, *arguments, **{"cwd": tmp_path, **options})
 
     return run
 

@@ -56,7 +56,7 @@ def shortened(words):
 
 
 @pytest.fixture(scope="session")
-def begun(warm_interpreter, tmp_path_factory):
+def begun(run_python, tmp_path_factory):
     """The front door, some photographs, data if they are at hand, and two short runs of the first command."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "train.py").write_text((ROOT / "train.py").read_text())
@@ -67,10 +67,8 @@ def begun(warm_interpreter, tmp_path_factory):
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (40 + i, 60, 3), dtype=np.uint8)).save(path)
     if DATA is not None and DATA.is_dir():
         (folder / "data").symlink_to(DATA)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     for _ in range(2):
-        command = ["--module", "autoencoder", "--trainer.max_epochs", "2"]
-        done = warm_interpreter.run(folder / "train.py", command, folder, environment, 300)
+        done = run_python(folder / "train.py", "--module", "autoencoder", "--trainer.max_epochs", "2", cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder
 

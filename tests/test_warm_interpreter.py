@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import time
 
 import pytest
@@ -97,6 +98,7 @@ def test_scripts_end_the_same(both, end, status):
     assert forked.stderr.splitlines()[-1:] == fresh.stderr.splitlines()[-1:]  # the traceback has other files
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has forks here")
 def test_what_takes_too_long_is_ended_with_what_it_started(run_script, tmp_path):
     (tmp_path / "long.py").write_text(
         "import subprocess, sys\n"

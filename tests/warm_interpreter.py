@@ -56,16 +56,20 @@ class WarmInterpreter:
             argv = [str(script), *arguments]
             self._send({"argv": argv, "cwd": str(cwd), "environment": environment, "out": out.name, "err": err.name})
             pid = self._receive()
-            in_time = bool(select.select([self.process.stdout], [], [], timeout)[0])
+            try:
+                in_time = bool(select.select([self.process.stdout], [], [], timeout)[0])
+            except BaseException:  # Ctrl-C
+                _kill_group(pid)
+                raise
             if not in_time:
-                os.killpg(pid, signal.SIGKILL)
+                _kill_group(pid)
             status = self._receive()
             if not in_time:
                 raise subprocess.TimeoutExpired(argv, timeout, out.read(), err.read())
             return subprocess.CompletedProcess(argv, status, out.read(), err.read())
 
     def close(self) -> None:
-        """End it, and the script that it may be running."""
+        """End it."""
         self.process.kill()
         self.process.communicate()
         self.log.close()
@@ -86,6 +90,11 @@ class WarmInterpreter:
                 raise RuntimeError(f"the warm interpreter has ended:\n{self.log.read()}")
             line += byte
         return int(line)
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError):  # it has just ended
+        os.killpg(pid, signal.SIGKILL)
 
 
 def preload() -> dict[str, str]:
