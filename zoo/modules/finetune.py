@@ -15,7 +15,7 @@ al. 2022), of ``SupervisedModule``.
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import SGD
@@ -23,8 +23,6 @@ from torch.optim import SGD
 from zoo.modules.supervised import SupervisedModule
 
 log = logging.getLogger(__name__)
-
-Mode = Literal["probe", "full", "lp_ft", "gradual"]
 
 
 class FinetuneModule(SupervisedModule):

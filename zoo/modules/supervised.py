@@ -22,6 +22,7 @@ from zoo.networks.spec import Spec
 from zoo.networks.stages import batch_norms, staged_parameters
 from zoo.tasks.base import index_of_names, make_task
 
+Mode = Literal["probe", "full", "lp_ft", "gradual"]  # a technique's ``modes`` may be fewer
 Targets = list[tuple[Tensor, Tensor | float]]  # labels, and their shares of the loss
 
 
@@ -80,7 +81,7 @@ class SupervisedModule(ZooModule):
         backbone: Spec | nn.Module = "",
         weights: str = "default",
         drop_head: bool = True,
-        mode: str = "lp_ft",
+        mode: Mode = "lp_ft",
         unfreeze_every: int = 1,
         layer_decay: float = 1.0,
         freeze_norm: bool = False,
