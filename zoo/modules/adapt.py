@@ -2,13 +2,13 @@
 
 Every method learns from the source's labels, and from images of the target:
 
-- ``none``: not at all: what the others are compared with;
+- ``none``: does not use them, the baseline of the others;
 - ``adabn``: batch norms have the target's statistics (Li et al. 2016), nothing else changes;
 - ``coral``: features of both domains get the same covariance (Sun & Saenko 2016);
-- ``dann``: a critic tells the domains apart, and features are learned that it cannot tell (Ganin et al. 2016);
-- ``cdan``: that critic sees features together with what is said of them (Long et al. 2018);
-- ``adamatch``: what is said of a target image, where it is sure enough, is learned for a changed view of the image
-  (Berthelot et al. 2022).
+- ``dann``: a critic classifies features by domain, and the encoder learns to prevent that (Ganin et al. 2016);
+- ``cdan``: that critic sees features together with the class probabilities (Long et al. 2018);
+- ``adamatch``: confident predictions for target images are pseudo-labels for strongly augmented views of the same
+  images (Berthelot et al. 2022).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,28 +48,28 @@ class AdaptModule(SupervisedModule):
 
     Args:
         input_shape: Shape of one image, (C, H, W).
-        num_classes: C, the number of classes.
-        backbone: As ``FinetuneModule``'s; "" is a convolutional network with batch norms, which subtracts the mean of
-            each image and divides by its standard deviation if the data have not been normalised.
-        method: "none", "adabn", "coral", "dann", "cdan" or "adamatch" (see above).
-        strength: Weight of what the method adds, at its end: "dann" and "cdan" follow Ganin's ramp, "adamatch" half a
-            cosine; None is 1000 for "coral" (its loss has a factor 1 / 4 D^2), 0.1 for "dann" (which bears little more,
-            and no larger rate than the default) and "cdan", 2 for "adamatch".
-        threshold: Confidence that "adamatch" asks of a pseudo-label, as a share of the confidence on the source.
+        num_classes: Number of classes, C.
+        backbone: Backbone, as for ``FinetuneModule``; "" is a convolutional network with batch norms, which subtracts
+            the mean of each image and divides by its standard deviation if the data have not been normalised.
+        method: Method: "none", "adabn", "coral", "dann", "cdan" or "adamatch" (see above).
+        strength: Final weight of the method's loss: "dann" and "cdan" follow Ganin's ramp, "adamatch" half a cosine;
+            None is 1000 for "coral" (its loss has a factor 1 / 4 D^2), 0.1 for "dann" (which tolerates little more, and
+            no larger learning rate than the default) and "cdan", 2 for "adamatch".
+        threshold: Confidence that "adamatch" requires of a pseudo-label, as a share of the confidence on the source.
         blend: Largest share of a target image in an augmented source image of "adamatch", which keeps its label
             (domain mixup, Xu et al. 2020).
         entropy_weight: Whether confident samples count more for the domain critic of "cdan" (CDAN+E).
-        mode: "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage after stage from the top).
-        options: The others of ``SupervisedModule``.
+        mode: Mode: "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage by stage from the top).
+        options: Further options of ``SupervisedModule``.
 
-    Logged, beside what ``FinetuneModule`` logs: ``domain``, what the method adds, before its strength.
+    Logged, beside what ``FinetuneModule`` logs: ``domain``, the method's loss before it is weighted.
 
     Raises:
         ValueError: an argument out of its range, "adabn" for a network without batch norms, no labels, no target.
     """
 
     batch_independent = "its batch norms look at whole batches"
-    takes_tuples = False  # images of two domains have no place in one
+    takes_tuples = False  # a tuple cannot hold images of two domains
 
     def __init__(
         self,
@@ -96,10 +96,10 @@ class AdaptModule(SupervisedModule):
         if method == "adabn" and not batch_norms(self.encoder):
             raise ValueError(f"adabn needs batch norms, and {self.encoder.spec!r} has none")
         self.on_head_change()
-        self._progress = 0.0  # of the training, to 1
+        self._progress = 0.0  # of the training, from 0 to 1
 
     def on_head_change(self) -> None:
-        """A critic that tells the domains by features (of "cdan" with the head's classes); no part of the encoder."""
+        """A critic that classifies features by domain (for "cdan" with class probabilities); no part of the encoder."""
         hp = self.hparams
         width = self.features * (hp.num_classes or 1) if hp.method == "cdan" else self.features
         adversarial = hp.method in ("dann", "cdan")
@@ -111,7 +111,7 @@ class AdaptModule(SupervisedModule):
             raise ValueError("the source has no labels, and domain adaptation needs them: name data that have")
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy on the source; while training, what the method adds for the target."""
+        """Cross-entropy on the source; while training, plus the method's loss for the target."""
         if not self.training or self.hparams.method == "none":
             return self.supervised_loss(batch)
         x, labels = require(batch, INPUT, self), self.to_head_labels(require(batch, LABEL, self))
@@ -131,7 +131,7 @@ class AdaptModule(SupervisedModule):
         return supervised + self._strength() * added, {**self.task.logs(plain, labels), "domain": added}
 
     def _alignment(self, features: Tensor, output: Tensor) -> Tensor:
-        """How far the domains are from one another, (2 B, D) and (2 B, C)."""
+        """Distance between the domains, from features (2 B, D) and outputs (2 B, C)."""
         hp = self.hparams
         if hp.method == "coral":
             return coral_loss(*features.chunk(2))
@@ -145,7 +145,7 @@ class AdaptModule(SupervisedModule):
         return domain_loss(self.critic(seen).squeeze(1), weight)
 
     def _with_target_statistics(self, batch: Mapping[str, Any], target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Norms keep statistics of the target alone, so that they are right whenever the network is evaluated."""
+        """Running statistics of the target alone, so that they are right whenever the network is evaluated."""
         with still(batch_norms(self.encoder)):
             found = self.supervised_loss(batch)
         with torch.no_grad():
@@ -163,7 +163,7 @@ class AdaptModule(SupervisedModule):
 
 @contextmanager
 def still(norms: list[nn.Module]) -> Iterator[None]:
-    """Batch norms that use a batch's statistics and remember none."""
+    """Batch norms leave their running statistics unchanged inside, and normalise by the batch as before."""
     momenta: list[Any] = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0  # type: ignore[assignment]

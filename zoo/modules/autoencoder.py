@@ -1,15 +1,15 @@
-"""Autoencoders: squeeze the input through a few numbers and rebuild it; what survives is the representation.
+"""Autoencoders: compress the input to a short code and reconstruct it; the code is the representation.
 
 Six variants share one encoder and one decoder. Four give one code for an input:
 
 - ``plain``: the negative log-likelihood of the input given its code (Hinton & Salakhutdinov 2006);
-- ``denoising``: the same, but the encoder sees a damaged input (Vincent et al. 2010);
+- ``denoising``: the same, but the encoder sees a corrupted input (Vincent et al. 2010);
 - ``sparse``: the same, and few units of the code may be active at once (Ng 2011);
-- ``contractive``: the same, and the code may hardly change with the input (Rifai et al. 2011).
+- ``contractive``: the same, and the code's Jacobian is penalised (Rifai et al. 2011).
 
 In two the code is a distribution q(z | x), kept near the prior N(0, 1):
 
-- ``vae``: its divergence is added (Kingma & Welling 2014), weighted by ``beta`` (Higgins et al. 2017; 1 is the
+- ``vae``: its KL divergence is added (Kingma & Welling 2014), weighted by ``beta`` (Higgins et al. 2017; 1 is the
   evidence lower bound);
 - ``iwae``: a tighter bound from several samples of it, weighted by importance (Burda et al. 2016).
 """
@@ -51,32 +51,36 @@ class AutoencoderModule(ZooModule):
     """Plain, regularised and variational autoencoders for images and vectors of any size.
 
     Args:
-        input_shape: of one sample: (C, H, W), or (features,) with ``network="mlp"``.
-        variant: "plain", "denoising", "sparse", "contractive", "vae" or "iwae".
-        network: spec of the encoder's trunk, "conv" or "mlp" with their options; the decoder mirrors it.
-        latent_dim: D, the length of the code.
-        likelihood: "gaussian" for any real inputs, "bernoulli" for inputs in [0, 1] that are (nearly) black or white.
-        std: of the Gaussian likelihood, in the units of the input.
-        learn_std: start from ``std`` and learn it, one for all elements (Rybkin et al. 2021).
-        beta: weight of the VAE's divergence.
-        importance_samples: of the IWAE's bound, K.
-        test_samples: importance samples for an estimate of log p(x) when testing a variational variant; 0 is none.
-        corruption: of the denoising variant: "gaussian", "masking", "salt_pepper", "crop": a window of the image,
-            from which the whole is rebuilt, or "view": such a window, turned and noisy.
-        corruption_level: its standard deviation, the share of elements replaced, or of a side that may be cut; of a
-            view also of 90 degrees to either side.
-        sparsity: of the sparse variant: "l1" of rectified codes, or "kl" of sigmoid codes' means from the target.
-        sparsity_target: in (0, 1).
-        penalty: weight of the sparse or contractive variant's penalty, against nats a sample.
+        input_shape: Shape of one sample, (C, H, W), or (features,) with ``network="mlp"``.
+        variant: Variant: "plain", "denoising", "sparse", "contractive", "vae" or "iwae".
+        network: Spec of the encoder's trunk, "conv" or "mlp" with their options; the decoder mirrors it.
+        latent_dim: Length of the code, D.
+        likelihood: Likelihood of inputs: "gaussian" for any real ones, "bernoulli" for those in [0, 1] that are
+            (nearly) black or white.
+        std: Standard deviation of the Gaussian likelihood, in the units of the input.
+        learn_std: Whether the standard deviation is learned from ``std`` on, one for all elements (Rybkin et al. 2021).
+        beta: Weight of the VAE's KL divergence.
+        importance_samples: Number of importance samples of the IWAE's bound, K.
+        test_samples: Number of importance samples for an estimate of log p(x) when testing a variational variant; 0 is
+            none.
+        corruption: Corruption of the denoising variant's inputs: "gaussian", "masking", "salt_pepper", "crop" (a window
+            of the image, from which the whole is reconstructed), or "view" (such a window, rotated and noisy).
+        corruption_level: Standard deviation of the noise, share of elements replaced, or share of a side that may be
+            cropped; of a view also the share of 90 degrees to either side.
+        sparsity: Penalty of the sparse variant: "l1" of rectified codes, or "kl" of sigmoid codes' means from the
+            target.
+        sparsity_target: Target of "kl" for the mean of a code unit, in (0, 1).
+        penalty: Weight of the sparse or contractive variant's penalty, relative to nats per sample.
         lr: Learning rate of the optimiser.
-        weight_decay: on matrices and kernels.
-        optimizer: "adamw", "sgd" or "lars", or {name: adamw, betas: [0.9, 0.95]} (see ``zoo.core.optim.configure``).
-        schedule: "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
-        normalisation: what the data did to pixels in [0, 1]; kept with the encoder for its later users.
+        weight_decay: Weight decay of matrices and kernels.
+        optimizer: Optimiser, "adamw", "sgd" or "lars", or a mapping such as {name: adamw, betas: [0.9, 0.95]} (see
+            ``zoo.core.optim.configure``).
+        schedule: Schedule of the learning rate, "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
+        normalisation: Normalisation that the data applied to pixels in [0, 1]; stored with the encoder.
 
-    Logged: ``loss`` and ``nll`` in nats a sample; ``kl`` (VAE), ``penalty`` (sparse, contractive), ``active`` (sparse:
-    share of the code above 0.01), ``std`` (where learned); when evaluating ``mse`` a pixel; when testing with
-    ``test_samples``, ``marginal_nll``: -log p(x) in nats a sample.
+    Logged: ``loss`` and ``nll`` in nats per sample; ``kl`` (VAE), ``penalty`` (sparse, contractive), ``active``
+    (sparse: share of the code above 0.01), ``std`` (where learned); when evaluating ``mse`` per pixel; when testing
+    with ``test_samples``, ``marginal_nll``: -log p(x) in nats per sample.
 
     Raises:
         ValueError: an argument out of its range, a network that does not fit, inputs that the likelihood excludes.
@@ -141,7 +145,7 @@ class AutoencoderModule(ZooModule):
         return loss, logs
 
     def _penalised(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """One code for an input: its likelihood, and what the variant adds."""
+        """One code per input: negative log-likelihood, and the variant's penalty."""
         hp = self.hparams
         logs = {}
         if hp.variant == "contractive":
@@ -235,7 +239,7 @@ class AutoencoderModule(ZooModule):
         return self.decode(torch.randn(n, self.hparams.latent_dim, device=self.device))
 
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
-        """From inputs (B, *input_shape) to others, along a line between codes: (B, steps, *input_shape)."""
+        """Reconstructions (B, steps, *input_shape) along the line between the codes of two inputs (B, *input_shape)."""
         weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype).view(1, -1, 1)
         z = torch.lerp(self.encode(start).unsqueeze(1), self.encode(end).unsqueeze(1), weight)  # (B, steps, D)
         return self.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
@@ -254,7 +258,7 @@ class AutoencoderModule(ZooModule):
         return output.sigmoid() if self.hparams.likelihood == "bernoulli" else output
 
     def _check_range(self, x: Tensor) -> None:
-        """Once, on the first batch: a wrong range trains to nonsense without a word."""
+        """Check once, on the first batch: with a wrong range training gives nonsense without an error."""
         if self._range_checked:
             return
         self._range_checked = True

@@ -2,11 +2,11 @@
 
 Both see the same crop. The student's loss is a weighted sum of
 
-- ``labels``: the task's loss on those there are;
+- ``labels``: the task's loss on labelled samples;
 - ``kd``: the teacher's softened probabilities (Hinton et al. 2015);
 - ``dkd``: the same decoupled: confidence in the target, and the other classes among themselves (Zhao et al. 2022);
 - ``hints``: outputs of intermediate layers (FitNets, Romero et al. 2015);
-- ``attention``: where they are large (Zagoruyko & Komodakis 2017);
+- ``attention``: attention maps of such layers (Zagoruyko & Komodakis 2017);
 - ``rkd``: distances and angles between samples (Park et al. 2019);
 - ``crd``: features that identify a sample among others (Tian et al. 2020).
 """
@@ -49,35 +49,34 @@ class DistillModule(SupervisedModule):
     """A student that learns from a teacher; its checkpoint holds the student alone, and loads without the teacher.
 
     Args:
-        input_shape: Shape of one sample.
-        num_classes: C, the number of classes or values; data without labels have the teacher's.
-        class_names: Names of the classes, in the order of their numbers.
-        task: "classification", "multilabel" or "regression".
-        backbone: The student, as ``FinetuneModule``'s; "" is a small network from scratch.
-        teacher: A fine-tuned or distilled checkpoint, or several (an ensemble); an exported encoder, a checkpoint with
-            one or a classifier of torchvision or timm, whose last layer is then fitted to the labels; or the spec of a
-            network that is trained first. "" is a network larger than the student.
+        input_shape: Shape of one sample, (C, H, W) or another.
+        num_classes: Number of classes or values, C; data without labels have the teacher's.
+        class_names: Names of the classes, in the order of their indices.
+        task: Task: "classification", "multilabel" or "regression".
+        backbone: Student network, as ``FinetuneModule``'s backbone; "" is a small network from scratch.
+        teacher: Teacher: a fine-tuned or distilled checkpoint, or several (an ensemble); an exported encoder, a
+            checkpoint with one or a classifier of torchvision or timm, whose last layer is then fitted to the labels;
+            or the spec of a network that is trained first. "" is a network larger than the student.
         teacher_weights: Weights of torchvision and timm for the teacher, as ``weights`` for the student.
-        teacher_epochs: Epochs of a teacher that is trained first.
-        label_weight: Weight of the labels' loss; 0 leaves it out, as those below.
-        kd_weight: Weight of Hinton's loss; of a multi-label problem the divergence of each class, of a regression the
-            squared error.
+        teacher_epochs: Number of epochs of a teacher that is trained first.
+        label_weight: Weight of the labels' loss; 0 leaves it out, as with those below.
+        kd_weight: Weight of Hinton's loss (multi-label: KL divergence of each class; regression: squared error).
         dkd_weight: Weight of decoupled distillation, for classification alone.
         hint_weight: Weight of the squared differences of ``layers``.
         attention_weight: Weight of the differences of attention maps of ``layers``; customary is 1,000.
-        rkd_weight: Weight of relations between samples, of distances, and twice of angles.
-        crd_weight: Weight of contrastive distillation, which keeps two rows a sample in memory and in checkpoints.
+        rkd_weight: Weight of relational distillation: of distances, and twice that of angles.
+        crd_weight: Weight of contrastive distillation, which keeps two rows per sample in memory and in checkpoints.
         layers: Layers of the student's encoder and of the teacher's, for hints and attention: {"trunk.1": "trunk.1"}.
         temperature: Temperature of ``kd`` and ``dkd``.
         dkd_beta: Weight of the other classes within ``dkd``, beside 1 for the target; the paper has 1/2 to 8.
-        standardise: Whether all logits get one scale before they are compared (Sun et al. 2024).
+        standardise: Whether logits are standardised per sample before they are compared (Sun et al. 2024).
         crd_negatives: Number of other samples that a sample is contrasted with.
-        cache: Folder for the teacher's outputs: it is asked once about each sample, or each augmentation of it.
-        train_baseline: Whether the same student also learns from labels alone, to be compared with.
-        mode: "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage after stage from the top).
-        lr: Learning rate; small networks bear a larger one.
-        normalisation: What the data did to pixels in [0, 1].
-        options: The others of ``SupervisedModule``.
+        cache: Folder for the teacher's outputs, computed once per sample, or per augmentation of it.
+        train_baseline: Whether the same student also learns from labels alone, as a baseline.
+        mode: Mode: "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage by stage from the top).
+        lr: Learning rate of the optimiser; small networks tolerate a larger one.
+        normalisation: Normalisation that the data applied to pixels in [0, 1].
+        options: Further options of ``SupervisedModule``.
 
     Logged: ``loss`` and its terms, by name; else what ``FinetuneModule`` logs; where data have no labels, agreement
     with the teacher.
@@ -139,7 +138,7 @@ class DistillModule(SupervisedModule):
         if not (isinstance(teacher, dict) and "sources" in teacher):
             sources = teacher if isinstance(teacher, list) else [teacher or _TEACHER[images]]
             ours = LabelSpace(task, num_classes, list(class_names)) if num_classes else None
-            with torch.random.fork_rng(devices=[]):  # a student begins alike whoever its teacher is
+            with torch.random.fork_rng(devices=[]):  # a student's initial weights do not depend on its teacher
                 read = read_teacher(sources, input_shape, normalisation, teacher_weights, ours)
             teacher = {"sources": sources, "labels": read.labels and list(read.labels), "weights": read.fingerprint()}
             teacher |= {"features": read.features, "layers": read.shapes(list(layers.values()))}
@@ -171,7 +170,7 @@ class DistillModule(SupervisedModule):
         return {**weights, "attention": hp.attention_weight, "rkd": hp.rkd_weight, "crd": hp.crd_weight}
 
     def _connect(self) -> None:
-        """What the losses learn beside the student, from the shapes of both sides."""
+        """Layers that the losses train beside the student, from the shapes of both sides."""
         hp = self.hparams
         ours = layer_shapes(self.encoder, hp.input_shape, list(hp.layers), "student")
         pairs = [(ours[name], tuple(hp.teacher["layers"][other])) for name, other in hp.layers.items()]
@@ -250,7 +249,7 @@ class DistillModule(SupervisedModule):
         return self._source.teacher
 
     def teacher_predict(self, x: Tensor) -> Tensor:
-        """What the teacher predicts for inputs (B, *input_shape): probabilities, or values, (B, C)."""
+        """The teacher's predictions for inputs (B, *input_shape): probabilities, or values, (B, C)."""
         return self.task.predict(self.teacher.to(x.device)(x)["logits"].float())
 
     def on_fit_start(self) -> None:

@@ -2,15 +2,15 @@
 
 The encoder is any module's, exported or within a checkpoint, or a network from scratch to compare with. Four ways:
 
-- ``probe``: only the last layer, on features that stay as they are. They are computed once, and a linear model is
-  fitted to them to the end;
-- ``full``: everything, from a last layer without knowledge;
-- ``lp_ft``: the probe first, then everything (Kumar et al. 2022): the features need not bend to a random last layer,
-  and stay good for data unlike the labelled ones;
+- ``probe``: only the last layer, on frozen features. They are computed once, and a linear model is fitted to them until
+  it converges;
+- ``full``: everything, with a last layer initialised at random;
+- ``lp_ft``: the probe first, then everything (Kumar et al. 2022): a random last layer does not distort the features,
+  which stay useful out of distribution;
 - ``gradual``: the last layer alone, then stage after stage from the top (Howard & Ruder 2018).
 
-Beside them: rates by depth (Clark et al. 2020), L2-SP (Li et al. 2018), LoRA (Hu et al. 2022) and WiSE-FT (Wortsman et
-al. 2022), of ``SupervisedModule``.
+Options of ``SupervisedModule``: layer-wise learning rates (Clark et al. 2020), L2-SP (Li et al. 2018), LoRA (Hu et al.
+2022) and WiSE-FT (Wortsman et al. 2022).
 """
 
 import logging
@@ -29,13 +29,13 @@ class FinetuneModule(SupervisedModule):
     """An encoder with a linear head, trained on labels.
 
     Args:
-        mode: "probe", "full", "lp_ft" or "gradual" (see above). A network from scratch has nothing to probe: "lp_ft" is
-            "full" then.
-        options: The others of ``SupervisedModule``.
+        mode: Mode: "probe", "full", "lp_ft" or "gradual" (see above). A network from scratch has nothing to probe:
+            "lp_ft" is "full" then.
+        options: Further options of ``SupervisedModule``.
 
-    Logged: ``loss`` (of a regression in the target's variances), ``accuracy`` of a classification; when evaluating
-    ``score``, what scikit-learn calls so (accuracy; R^2; of a multi-label problem the mean average precision), beside
-    ``f1`` and ``calibration_error``, or ``mae`` and ``rmse`` in the target's units.
+    Logged: ``loss`` (of a regression in units of the target's variance), ``accuracy`` of a classification; when
+    evaluating ``score``, as scikit-learn defines it (accuracy; R^2; of a multi-label problem the mean average
+    precision), beside ``f1`` and ``calibration_error``, or ``mae`` and ``rmse`` in the target's units.
 
     Raises:
         ValueError: an argument out of its range; no labels; a backbone that cannot be read or does not fit the data.
@@ -45,7 +45,7 @@ class FinetuneModule(SupervisedModule):
     modes = ("probe", "full", "lp_ft", "gradual")
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean over the batch's labelled samples of the task's loss, and the distance from the start."""
+        """The task's loss, averaged over the batch's labelled samples, plus the weighted L2-SP penalty."""
         return self.supervised_loss(batch)
 
     def on_fit_start(self) -> None:

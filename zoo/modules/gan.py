@@ -1,13 +1,13 @@
 """Generative adversarial networks: images from noise, and a critic whose features are worth keeping.
 
-Goodfellow et al. 2014, "Generative adversarial nets". A generator makes images from noise, a critic tells them from
-real ones, and each learns from the other.
+Goodfellow et al. 2014, "Generative adversarial nets". A generator makes images from noise, a critic distinguishes them
+from real ones, and each learns from the other.
 
-Two things are unlike the usual loop. Both networks learn from *one* pass of the critic over real and fake images
+Two things differ from the usual loop. Both networks learn from *one* pass of the critic over real and fake images
 (Shen et al. 2021, "Training GANs in one stage"): where the critic looks at every image alone, the generator's loss
-and the critic's differ, for each fake, by a factor of their slopes at its logit; so the critic's own backward pass,
-multiplied by that factor where it enters the generator, is the generator's. And there is one optimiser with a group for
-each network, so that steps are batches, and clipping, accumulation, precision and DDP are the Trainer's as ever.
+and the critic's differ, for each fake, by the ratio of their gradients at its logit; so the critic's own backward pass,
+multiplied by that ratio where it enters the generator, is the generator's. And there is one optimiser with a group for
+each network, so that steps are batches, and clipping, accumulation, precision and DDP are the Trainer's as usual.
 """
 
 import copy
@@ -31,7 +31,7 @@ from zoo.networks.freezing import drop_gradients, evaluating
 from zoo.networks.generator import CriticHead, Generator
 from zoo.networks.spec import Spec, parse_spec
 
-_DIRECTIONS = 256  # of the sliced distance
+_DIRECTIONS = 256  # projections of the sliced Wasserstein distance
 _LossTerms = tuple[Tensor, Tensor, dict[str, Tensor]]  # the loss, what the critic was shown, and what is logged
 
 
@@ -39,34 +39,35 @@ class GANModule(ZooModule):
     """A generator and a critic, trained together.
 
     Args:
-        input_shape: (C, H, W) of the images.
-        network: spec of the critic's trunk: "dcgan", "gan_resnet" or "r3gan", which needs "relativistic" with
-            ``r1``, ``r2`` and ``penalty_every`` 1 to reach all of the data (recipes/r3gan-digits.yaml).
-        generator: spec of the generator: the same, or "image", which takes an image of noise; "" is the critic's.
-        latent_dim: of the noise, where it is a vector.
-        prior: the noise's distribution, one of ``zoo.functional.priors``.
-        prior_options: of that distribution, by name.
-        objective: "non_saturating", "minimax", "least_squares", "hinge", "wasserstein" (with ``wgan_gp``), or
-            "relativistic" (with ``r1`` and ``r2``, as in R3GAN).
-        r1, r2: weights of the penalties on the critic's slopes at real and at fake images.
-        wgan_gp: weight of WGAN-GP's penalty, 10 in the paper.
-        penalty_every: penalties are computed every so many steps only, and weigh as much more (lazy, StyleGAN2).
-        augment: of "colour", "translation", "cutout", for real and fake alike (DiffAugment): for a thousand images
-            or fewer.
-        conditional: generate by class: labels are needed, and the critic compares with its class (projection).
-        num_classes: of the labels.
-        critic_steps: steps of the critic for one of the generator.
-        lr: Adam's rate for the generator.
-        critic_lr: for the critic; 0 is the same (TTUR, Heusel et al. 2017, has it higher).
-        betas: Adam's.
-        ema: decay, a step, of the generator's average, which makes the samples; 0 is none.
-        channels_last: keep images' channels together in memory, which some devices compute faster.
-        compiled: let ``torch.compile`` make kernels for both networks.
-        normalisation: what the data did to pixels in [0, 1]; the generator does the same.
+        input_shape: Shape of one image, (C, H, W).
+        network: Spec of the critic's trunk: "dcgan", "gan_resnet" or "r3gan", which needs "relativistic" with
+            ``r1``, ``r2`` and ``penalty_every`` 1 to cover all of the data (recipes/r3gan-digits.yaml).
+        generator: Spec of the generator: the same, or "image", which takes an image of noise; "" is the critic's.
+        latent_dim: Length of the noise vector; "image" takes none.
+        prior: Distribution of the noise, one of ``zoo.functional.priors``.
+        prior_options: Options of that distribution, by name.
+        objective: Objective: "non_saturating", "minimax", "least_squares", "hinge", "wasserstein" (with ``wgan_gp``),
+            or "relativistic" (with ``r1`` and ``r2``, as in R3GAN).
+        r1: Weight of the penalty on the critic's gradient at real images.
+        r2: Weight of the penalty on the critic's gradient at fake images.
+        wgan_gp: Weight of WGAN-GP's penalty, 10 in the paper.
+        penalty_every: Number of steps between penalties, which are scaled up to match (lazy, StyleGAN2).
+        augment: Augmentations of real and fake images alike (DiffAugment), of "colour", "translation" and "cutout":
+            for a thousand images or fewer.
+        conditional: Whether to generate by class: labels are needed, and the critic projects on class embeddings.
+        num_classes: Number of classes of the labels.
+        critic_steps: Number of the critic's steps for each one of the generator.
+        lr: Learning rate of Adam for the generator.
+        critic_lr: Learning rate of Adam for the critic; 0 is the same (TTUR, Heusel et al. 2017, has it higher).
+        betas: Betas of Adam.
+        ema: Decay per step of the moving average of the generator, which makes the samples; 0 is none.
+        channels_last: Whether images are in the channels-last memory format, which some devices compute faster.
+        compiled: Whether ``torch.compile`` compiles both networks.
+        normalisation: Normalisation that the data applied to pixels in [0, 1]; generated images get it too.
 
     Logged: ``loss`` (all that is minimised), ``critic`` and ``generator``, the two networks' losses, ``real`` and
     ``fake``, mean logits, and when evaluating ``swd``: the sliced Wasserstein distance of samples from as many real
-    images, in the pixels' units, which also falls where nothing else says that samples get better.
+    images, in the pixels' units, which also falls where no other metric shows that samples get better.
 
     Raises:
         ValueError: an argument out of its range, inputs that are not images, a conditional GAN without classes.
@@ -120,7 +121,7 @@ class GANModule(ZooModule):
         self.generator = Generator(spec, latent_dim, self.encoder.input_shape, classes, normalisation)
         if ema:
             self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
-        draw(prior, (2, *self.generator.latent_shape), **prior_options)  # what is wrong is said now
+        draw(prior, (2, *self.generator.latent_shape), **prior_options)  # wrong options raise now
         # Batch statistics would tie an image's logit to its neighbours.
         tied = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.encoder.modules())
         self._one_pass = objective in gan.ONE_PASS and not tied
@@ -133,7 +134,7 @@ class GANModule(ZooModule):
                 network.compile()
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both networks' losses while training; when evaluating the critic's, and how far samples are from the data."""
+        """Both networks' losses while training; when evaluating the critic's, and the samples' distance from data."""
         x, labels = require(batch, INPUT, self), self._labels(batch)
         if not self.training:
             return self._evaluation(x, labels)
@@ -147,7 +148,7 @@ class GANModule(ZooModule):
         return total + self._penalties(shown, labels), logs
 
     def _in_one_pass(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> _LossTerms:
-        """The critic's loss, whose gradient is rescaled where it comes back to the generator."""
+        """The critic's loss, whose gradient is rescaled where it enters the generator."""
         factor = gan.GradientScale()
         shown = self._critic_input(real, gan.scale_gradient(fake, factor))
         real_logits, fake_logits = self._logits(shown, labels)
@@ -179,7 +180,7 @@ class GANModule(ZooModule):
         return critic, generator, {name: value.detach() for name, value in logs.items()}
 
     def _critic_input(self, real: Tensor, fake: Tensor) -> Tensor:
-        """What the critic sees: real and then fake images, changed alike if wanted, (2B, C, H, W)."""
+        """The critic's input: real and then fake images, augmented alike if wanted, (2B, C, H, W)."""
         shown = torch.cat([real, fake.to(real.dtype)])
         if self.hparams.channels_last:
             shown = shown.contiguous(memory_format=torch.channels_last)
@@ -188,7 +189,7 @@ class GANModule(ZooModule):
         return diff_augment(shown, self.hparams.augment, self.generator.low, self.generator.high)
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (B,) of images (B, C, H, W), high for real ones; of their classes (B,) long, if conditional."""
+        """Logits (B,) of images (B, C, H, W), high for real ones; conditional on classes (B,) long, if there are."""
         return self.head(self.encoder(x), labels)  # type: ignore[no-any-return]
 
     criticise = discriminate  # its old name, for one release
@@ -230,7 +231,7 @@ class GANModule(ZooModule):
         hp, shape = self.hparams, (count, *self.generator.latent_shape)
         return draw(hp.prior, shape, device=self.device, **hp.prior_options)
 
-    # What the pair is for
+    # Features and samples
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to the critic's features (B, F)."""
@@ -238,16 +239,16 @@ class GANModule(ZooModule):
 
     @property
     def conditional(self) -> bool:
-        """Whether samples are of a class."""
+        """Whether samples are conditional on a class."""
         return bool(self.hparams.conditional)
 
     def sample(self, n: int, labels: Tensor | None = None) -> Tensor:
-        """``n`` new images (n, C, H, W); conditional ones of classes (n,) long, or of each in turn."""
+        """``n`` generated images (n, C, H, W); conditional ones of classes (n,) long, or of each in turn."""
         return self.generate(self._noise(n), labels)
 
     @torch.no_grad()
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W) from noise (B, *latent_shape), by the generator's average if there is one.
+        """Images (B, C, H, W) from noise (B, *latent_shape), by the generator's moving average if there is one.
 
         Raises:
             ValueError: noise of another shape.
@@ -261,14 +262,14 @@ class GANModule(ZooModule):
             return network(z, labels)  # type: ignore[no-any-return]
 
     def walk(self, rows: int, steps: int = 10) -> Tensor:
-        """From one noise to another, in a line: images (rows, steps, C, H, W)."""
+        """Images (rows, steps, C, H, W) along interpolations between two noise samples."""
         start, end = self._noise(2 * rows).chunk(2)
         z = interpolate_noise(start, end, steps, self.hparams.prior == "normal" and not self.hparams.prior_options)
         labels = torch.arange(rows, device=z.device) % self.hparams.num_classes if self.conditional else None
         pictures = self.generate(z.flatten(0, 1), None if labels is None else labels.repeat_interleave(steps))
         return pictures.unflatten(0, (rows, steps))
 
-    # How they learn
+    # Optimisation
 
     def configure_optimizers(self) -> Any:
         hp = self.hparams
@@ -282,12 +283,12 @@ class GANModule(ZooModule):
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         if not self._is_generator_step():
-            drop_gradients([self.generator])  # zeros would still move it, by Adam's momentum
+            drop_gradients([self.generator])  # zeros would still update it, by Adam's momentum
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Each network by itself: a steep critic must not shorten the generator's step."""
+        """Each network by itself: a large gradient of the critic must not shorten the generator's step."""
         clip_by_group(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -295,5 +296,5 @@ class GANModule(ZooModule):
         super().optimizer_step(*args, **kwargs)
         if moves and self.hparams.ema:
             step = self.global_step / self.hparams.critic_steps
-            decay = min(self.hparams.ema, (1 + step) / (10 + step))  # at first faster
+            decay = min(self.hparams.ema, (1 + step) / (10 + step))  # faster at first
             update_ema(self.generator_ema, self.generator, decay)

@@ -1,7 +1,7 @@
-"""Principal component analysis: the directions in which the data vary most, exactly, from one pass over them.
+"""Principal component analysis: the directions of largest variance, exactly, from one pass over the data.
 
 Pearson 1901; Hotelling 1933; as a Gaussian with noise, Tipping & Bishop 1999, "Probabilistic principal component
-analysis". Batches leave nothing behind but sums (``zoo.functional.moments``), so memory does not grow with the data.
+analysis". Batches are reduced to sums (``zoo.functional.moments``), so memory does not grow with the data.
 """
 
 import math
@@ -20,8 +20,8 @@ from zoo.functional.moments import Moments, add_moments, empty_moments, row_mome
 from zoo.io.sklearn import to_sklearn_pca
 from zoo.networks.encoder import Encoder
 
-# Numbers in an input up to which their covariance is kept whole: 4096 x 4096 are 128 MiB in float64, and its
-# eigenvectors take a CPU core about as long as a minute.
+# Dimensions of an input up to which the full covariance is kept: 4096 x 4096 are 128 MiB in float64, and its
+# eigenvectors take a CPU core about a minute.
 _WIDEST = 4096
 _DEFAULT_COMPONENTS = 16
 _SUMMED = ("rows", "total", "energy", "product")
@@ -29,39 +29,40 @@ _FOUND = ("mean_", "components_", "explained_variance_", "explained_variance_rat
 
 
 class PCAModule(GradientFreeModule):
-    """PCA of images and vectors, with scikit-learn's names for what it finds, and its choice of signs.
+    """PCA of images and vectors, with scikit-learn's attribute names and its choice of signs.
 
-    An epoch is the whole training, and every epoch begins its sums anew: the components are those of the last one that
-    ended. Until the first has ended they are a random orthonormal projection, and the Gaussian is N(0, 1). Batches of
+    One epoch is a complete fit, and every epoch starts its sums anew: the components are those of the last completed
+    one. Before the first is completed they are a random orthonormal projection, and the Gaussian is N(0, 1). Batches of
     uint8 are taken as 0 to 255, exactly and on a CPU several times as fast as floats; under DDP sums are added over the
     processes.
 
-    For inputs of more than 4,096 numbers, or on demand, a sketch takes the place of the covariance: its product with
-    W = ``sketch_size`` random directions, from which ``zoo.functional.pca.nystrom_axes`` makes W axes. No variance it
-    finds is overstated, and ``error_bound_``, the variance that the sketch misses in all, bounds what each is short of;
-    on average it is at most 1 + r / (W - r - 1) times the sum of the true variances after the r-th, for any r < W - 1.
+    For inputs of more than 4,096 dimensions, or on demand, a sketch replaces the covariance: its product with
+    W = ``sketch_size`` random directions, from which ``zoo.functional.pca.nystrom_axes`` makes W axes. It overstates no
+    variance, and ``error_bound_``, all the variance that the sketch misses, bounds how much each is understated; on
+    average it is at most 1 + r / (W - r - 1) times the sum of the true variances after the r-th, for any r < W - 1.
 
     Args:
-        input_shape: of one sample, of D numbers.
-        n_components: K; or a fraction of the variance, between 0 and 1, to be exceeded; or "mle", Minka's choice
-            (2000); None is 16, or D where that is less (scikit-learn's None is D).
-        whiten: codes of variance 1 (and of 0 where there is no variance, for which scikit-learn divides by 2e-16).
-        method: "exact", "sketch", or "auto" by the size of the inputs.
-        sketch_size: W; None is 4 K, 64 more than K at least, and 256 for a fraction; at most D.
-        normalisation: what the data did to pixels in [0, 1]; kept with the encoder for its later users.
+        input_shape: Shape of one sample, of D dimensions in all.
+        n_components: Number of components, K; or a fraction of the variance, between 0 and 1, to be exceeded; or "mle",
+            Minka's choice (2000); None is 16, or D where that is less (scikit-learn's None is D).
+        whiten: Whether codes have variance 1 (0 where there is no variance, for which scikit-learn divides by 2e-16).
+        method: Method: "exact", "sketch", or "auto" by the size of the inputs.
+        sketch_size: Number of directions of the sketch, W; None is 4 K, at least K + 64, and 256 for a fraction; at
+            most D.
+        normalisation: Normalisation that the data applied to pixels in [0, 1]; stored with the encoder.
 
-    Logged: while training ``loss``, the batch's variance a number, which is what there is to explain; when evaluating
-    ``loss``, the mean squared error a number of what K components rebuild, and ``log_likelihood`` in nats a sample
-    (left out where the data have no variance in some direction, so that there is no density).
+    Logged: while training ``loss``, the batch's variance per dimension, which is to be explained; when evaluating
+    ``loss``, the mean squared error per dimension of reconstructions from K components, and ``log_likelihood`` in nats
+    per sample (left out where the data have no variance in some direction, so that there is no density).
 
-    Found, in float64: ``mean_`` (D,), ``components_`` (K, D), ``explained_variance_`` and ``explained_variance_ratio_``
-    (K,), ``noise_variance_`` (), ``singular_values_`` (K,), ``n_components_``, ``n_samples_``; and ``spectrum_``, all D
-    (or W) variances.
+    Found, in float64: ``mean_`` (D,), ``components_`` (K, D), ``explained_variance_``, ``explained_variance_ratio_``
+    and ``singular_values_`` (K,), ``noise_variance_`` () and ``spectrum_``, all D (or W) variances; beside them
+    ``n_components_`` and ``n_samples_``.
 
     Raises:
-        ValueError: an argument out of its range; inputs of another shape, or NaN or infinity among them (as soon as it
-            is met on a CPU, and at the epoch's end on a GPU, which is not made to wait); at the end of the pass fewer
-            rows than components, or than 2.
+        ValueError: an argument out of its range; inputs of another shape, or NaN or infinity among them (at once on a
+            CPU, at the epoch's end on a GPU, to avoid a synchronisation); at the end of the pass fewer rows than
+            components, or than 2.
     """
 
     mean_: Tensor
@@ -116,36 +117,36 @@ class PCAModule(GradientFreeModule):
 
     @property
     def n_components_(self) -> int:
-        """K."""
+        """Number of components, K."""
         return len(self.components_)
 
     @property
     def n_samples_(self) -> int:
-        """N, rows of the pass; 0 before its end."""
+        """Number of training samples, N; 0 before the end of the pass."""
         return int(self.seen)
 
     @property
     def singular_values_(self) -> Tensor:
-        """Of the centred data, (K,)."""
+        """Singular values of the centred data, (K,)."""
         return (self.explained_variance_ * (self.n_samples_ - 1)).sqrt()
 
     @property
     def error_bound_(self) -> float:
-        """No variance is understated by more: 0 for the exact method, for a sketch the variance that it misses."""
+        """Bound on how much a variance is understated: 0 if exact, for a sketch all the variance that it misses."""
         if self._directions is None or not self.n_samples_:
             return 0.0
         total = self.explained_variance_[0] / self.explained_variance_ratio_[0].clamp_min(1e-300)
         return max(0.0, (total - self.spectrum_.sum()).item())
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        if batch_idx == 0:  # of a fit that was broken off nothing stays; one that is resumed goes on at another batch
+        if batch_idx == 0:  # drop sums of an interrupted fit; a resumed one goes on at a later batch
             self._accumulator.clear()
             self._finite.clear()
         self._batch_idx = batch_idx
         return super().training_step(batch, batch_idx)
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Training: gather the batch, and its variance. Otherwise: squared error a number, and log-likelihood."""
+        """Training: accumulate the batch; its variance. Otherwise: squared error per dimension, and log-likelihood."""
         x = flat_rows(require(batch, INPUT, self), self.hparams.input_shape)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             if self.training:
@@ -155,7 +156,7 @@ class PCAModule(GradientFreeModule):
             return (left.mean() / x.shape[1]).float(), logs
 
     def _project(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (B, D) to codes (B, K), and the squared distances (B,) of what these leave out, in float64."""
+        """Rows (B, D) to codes (B, K), and squared reconstruction errors (B,), in float64."""
         centred = rows.double() - self.mean_
         codes = centred @ self.components_.T
         return codes, pca.residual(centred, codes)
@@ -181,15 +182,15 @@ class PCAModule(GradientFreeModule):
         return self._merge(empty_moments(shift, self._directions), moments)
 
     def _record(self) -> None:
-        self._finite.check()  # says more than that the loss is not finite
+        self._finite.check()  # its message names the row; that of a loss that is not finite does not
         super()._record()
 
     def on_train_start(self) -> None:
-        if not self.global_step:  # nothing stays of an earlier fit; one that is resumed has its sums
+        if not self.global_step:  # drop sums of an earlier fit; a resumed one has its own
             self._accumulator.clear()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.trainer.is_last_batch:  # before the validation, which is for the components
+        if self.trainer.is_last_batch:  # before the validation, which needs the components
             self._end_pass()
 
     def on_train_epoch_end(self) -> None:
@@ -203,12 +204,12 @@ class PCAModule(GradientFreeModule):
         self._finite.check()
         moments = self._accumulator.reduced(self.trainer)
         self._accumulator.clear()
-        if not self.trainer.is_last_batch:  # ``max_steps`` ended the pass: a run that goes on with it needs the sums
+        if not self.trainer.is_last_batch:  # ``max_steps`` ended the pass: a resumed run needs the sums
             self._accumulator.sums = own._replace(product=own.product.clone())  # finding axes overwrites it
         self._find(moments, int(moments.rows), pca.total_variance(moments))
 
     def _find(self, moments: Moments, rows: int, total: float) -> None:
-        """Components and all that goes with them."""
+        """Set the components and all attributes that depend on them."""
         values, axes = pca.find_axes(moments, self._directions)
         k = pca.choose_components(self.wanted, values, total, rows)
         rank = min(rows, len(moments.shift))
@@ -220,13 +221,13 @@ class PCAModule(GradientFreeModule):
         self._fill_encoder()
 
     def _fill_encoder(self) -> None:
-        """The encoder that does what was found; ``encode`` is that encoder."""
+        """Copy the components to the encoder, which ``encode`` uses."""
         if self.encoder.feature_dim != self.n_components_:
             self.encoder = self._new_encoder(self.n_components_).to(self.encoder.trunk.weight)  # type: ignore[arg-type]
         self.encoder.trunk.set(self.components_ / self._scale()[:, None], self.mean_)  # type: ignore[union-attr, operator]
 
     def _scale(self) -> Tensor:
-        """By which codes are divided, (K,): deviations where whitened, infinite where there is none."""
+        """Divisors of the codes, (K,): standard deviations if whitened, infinite where there is no variance."""
         if not self.hparams.whiten:
             return torch.ones_like(self.explained_variance_)
         return torch.where(self.explained_variance_ > 0, self.explained_variance_.sqrt(), torch.inf)
@@ -264,12 +265,12 @@ class PCAModule(GradientFreeModule):
         return self.decode(self.encode(require(as_mapping(batch), INPUT, self)))
 
     def sample(self, n: int) -> Tensor:
-        """``n`` new inputs (n, *input_shape) from probabilistic PCA: K directions as they vary, all others as noise."""
+        """``n`` samples (n, *input_shape) of probabilistic PCA: K components, and noise in all other directions."""
         x = pca.draw_gaussian(n, self.mean_, self.components_, self.explained_variance_, self.noise_variance_)
         return x.float().unflatten(1, tuple(self.hparams.input_shape))
 
     def to_sklearn(self) -> Any:
-        """A fitted ``sklearn.decomposition.PCA`` with what was found.
+        """A fitted ``sklearn.decomposition.PCA`` with the same attributes.
 
         Raises:
             ValueError: no pass has ended yet.
@@ -289,7 +290,7 @@ class PCAModule(GradientFreeModule):
         self._accumulator.restore(moments, self.global_rank == 0, empty)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """How many components there are may have been found by the data; what is loaded says it."""
+        """The number of components may depend on the data; it is taken from the loaded state."""
         found = state_dict.get(prefix + "components_")
         if found is not None and not isinstance(self.wanted, int) and len(found) != self.n_components_:
             self.encoder = self._new_encoder(len(found)).to(self.encoder.trunk.weight)  # type: ignore[arg-type]

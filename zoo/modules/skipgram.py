@@ -2,13 +2,13 @@
 
 Mikolov et al. 2013, "Distributed representations of words and phrases and their compositionality"; Bojanowski et al.
 2017, "Enriching word vectors with subword information". Skip-gram predicts the words around a word from its vector,
-CBOW a word from the mean of the vectors around it; "predicts" means to tell it from negative samples. Every word has
-two vectors, one as what is seen and one as what is predicted; the first is what one wants.
+CBOW a word from the mean of the vectors around it; "predicts" means to distinguish it from negative samples. Every word
+has two vectors, one as input and one as output; the input vectors are the result.
 
 Classic programs take one pair at a time, and read and write a few rows of two large tables for each. Here the words of
-a batch are taken in blocks (``zoo.functional.skipgram``): each row is read once a batch, the pairs are products of
-matrices, and each row is written once. What a frequent word collects from thousands of pairs is then applied at once,
-which plain descent does not survive: ``RowAdagrad`` gives every row a rate of its own and a longest step.
+a batch are taken in blocks (``zoo.functional.skipgram``): each row is read once per batch, the pairs are products of
+matrices, and each row is written once. The gradients of a frequent word's thousands of pairs are then applied at once,
+with which plain SGD diverges: ``RowAdagrad`` gives every row its own learning rate and limits its step.
 """
 
 from collections.abc import Mapping
@@ -44,23 +44,24 @@ class SkipGramModule(ZooModule):
     """Word vectors of a vocabulary, trained on rows of its words.
 
     Args:
-        vocabulary: words and their counts in the training text; a word's place is its id. A datamodule for text has
+        vocabulary: Words and their counts in the training text; a word's position is its id. A datamodule for text has
             it as ``vocabulary``; a checkpoint brings its own.
-        architecture: "skipgram" or "cbow".
-        dim: D, of the vectors.
-        window: W, words on either side.
-        dynamic_window: nearer words count more, as in word2vec; otherwise all count alike.
-        negatives: negative samples for each pair.
-        ns_exponent: of the counts in the noise distribution.
-        ngrams: shortest and longest of the letter n-grams of which a word's vector is made besides its own, as in
+        architecture: Architecture: "skipgram" or "cbow".
+        dim: Dimension of the vectors, D.
+        window: Number of context words on either side, W.
+        dynamic_window: Whether nearer words count more, as in word2vec; otherwise all count alike.
+        negatives: Number of negative samples for each pair.
+        ns_exponent: Exponent of the counts in the noise distribution.
+        ngrams: Lengths of the shortest and longest letter n-grams that a word's vector is made of beside its own, as in
             fastText; [] uses none. With them words that are not in the vocabulary have vectors, too.
-        buckets: so many vectors, which all n-grams share by hashing.
-        lr: the rate of ``RowAdagrad``; it falls in a straight line to nothing at the end.
-        max_step: the longest distance a vector moves in one step.
-        block_size: S, number of words that share their negative samples.
-        shared_negatives: K, negative samples of a block; their weight is such that each pair has ``negatives``.
+        buckets: Number of vectors that all n-grams share by hashing.
+        lr: Learning rate of ``RowAdagrad``; it falls linearly to zero at the end.
+        max_step: Longest distance that a vector moves in one step.
+        block_size: Number of words that share their negative samples, S.
+        shared_negatives: Number of negative samples of a block, K; they are weighted so that each pair has
+            ``negatives``.
 
-    A batch has ``tokens`` (B, L), ids with -1 between sentences. Logged is the ``loss`` of a pair in nats: of the pair
+    A batch has ``tokens`` (B, L), ids with -1 between sentences. Logged is the ``loss`` per pair in nats: of the pair
     itself and its ``negatives``, whatever the size of batches and blocks; log(2) * (1 + negatives) is chance.
 
     Raises:
@@ -94,7 +95,7 @@ class SkipGramModule(ZooModule):
         more_than(0, shared_negatives=shared_negatives, lr=lr, max_step=max_step)
         if ngrams and not (len(ngrams) == 2 and 1 <= ngrams[0] <= ngrams[1]):
             raise ValueError(f"ngrams is [shortest, longest], like [3, 6], or []; got {ngrams}")
-        self.save_hyperparameters(ignore=["vocabulary"])  # checkpoints have it, and people read the other file
+        self.save_hyperparameters(ignore=["vocabulary"])  # checkpoints have it; hparams.yaml is for people to read
         self.vocabulary: dict[str, int] = {}
         self._band = window_weights(block_size, window, dynamic_window)
         if vocabulary is not None:
@@ -127,13 +128,13 @@ class SkipGramModule(ZooModule):
         return total / self._pairs.clamp_min(1e-12), {"pairs": self._pairs}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        # A word moves by what its own pairs say, and no less because there are many others in the batch: the gradient
-        # is that of the sum over all pairs of a step. Lightning divides by accumulated batches, DDP by processes.
+        # A word's update depends on its own pairs alone, however many others are in the batch: the gradient is that of
+        # the sum over all pairs of a step. Lightning divides by accumulated batches, DDP by processes.
         loss = super().training_step(batch, batch_idx)
         return loss * self._pairs * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def _total_loss(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Of rows (B, L): the loss summed over all pairs, and the number of pairs."""
+        """The loss of rows (B, L), summed over all pairs, and the number of pairs."""
         self._require_vocabulary()
         hp, device = self.hparams, self.device.type
         surroundings, sentences = cut_blocks(tokens, hp.block_size, hp.window)
@@ -156,13 +157,13 @@ class SkipGramModule(ZooModule):
 
     def _blocks(self, seen: Tensor, targets: Tensor, mix: Tensor | None, weights: Tensor, real: int) -> Tensor:
         """``block_loss`` of ids: each word of the batch is read from its table once."""
-        # What is no word takes part as word 0, with weight 0.
+        # Padding takes part as word 0, with weight 0.
         into, out = group(seen.flatten().clamp_min(0)), group(targets.flatten().clamp_min(0))
         inputs, outputs = self._inputs(into.ids), take_rows(self.output_vectors, out.ids)
         return BlockLoss.apply(inputs, outputs, into, out, mix, weights, real)  # type: ignore[no-any-return]
 
     def _inputs(self, ids: Tensor) -> Tensor:
-        """Vectors (U, D) of words (U,), each there once and ascending."""
+        """Input vectors (U, D) of words (U,), unique and ascending."""
         if not self.hparams.ngrams:
             return take_rows(self.input_vectors, ids)
         parts, starts = subwords_of(ids, self._on_device("_subword_ids"), self._on_device("_subword_starts"))
@@ -170,7 +171,7 @@ class SkipGramModule(ZooModule):
         return F.embedding_bag(rows.inverse, take_rows(self.input_vectors, rows.ids), starts, mode="mean")
 
     def _noise(self, blocks: int) -> Tensor:
-        """Negative samples for each block, (blocks, K) int32: a stretch of the pool that begins anywhere."""
+        """Negative samples for each block, (blocks, K) int32: a slice of the pool from a random position on."""
         need = blocks * self.hparams.shared_negatives
         if len(self._pool) < 2 * need:
             counts = torch.tensor(list(self.vocabulary.values()), dtype=torch.double)
@@ -181,10 +182,10 @@ class SkipGramModule(ZooModule):
         start = torch.randint(len(pool) - need + 1, (1,), device=pool.device)
         if pool.is_cpu:
             return pool.narrow(0, int(start), need).view(blocks, -1)
-        return pool[torch.arange(need, device=pool.device) + start].view(blocks, -1)  # the host waits for nothing
+        return pool[torch.arange(need, device=pool.device) + start].view(blocks, -1)  # no synchronisation with the host
 
     def _on_device(self, name: str) -> Tensor:
-        """A constant that is no buffer, since DDP would send those round at every step."""
+        """A constant that is no buffer, since DDP would broadcast it at every step."""
         tensor: Tensor = getattr(self, name)
         if tensor.device != self.device:
             tensor = tensor.to(self.device)
@@ -207,11 +208,11 @@ class SkipGramModule(ZooModule):
     ) -> None:
         """``max_step`` does that for each row; torch's clipping takes no sparse gradients."""
 
-    # What the vectors are for
+    # Use of the vectors
 
     @torch.no_grad()
     def vectors(self) -> Tensor:
-        """Of all words, in the order of the vocabulary, (V, D)."""
+        """Vectors of all words, in the order of the vocabulary, (V, D)."""
         ids = torch.arange(len(self.vocabulary), device=self.device)
         return self._inputs(ids).detach().float()
 
@@ -237,7 +238,7 @@ class SkipGramModule(ZooModule):
         return self.analogy([word], [], k)
 
     def analogy(self, positive: list[str], negative: list[str], k: int = 10) -> list[tuple[str, float]]:
-        """The k words nearest to a sum of words less others: king, woman less man.
+        """The k words nearest to the sum of some words minus others: king + woman - man.
 
         Raises:
             ValueError: an unknown word, unless there are sub-words to make its vector of.
@@ -250,11 +251,11 @@ class SkipGramModule(ZooModule):
         return self.to_keyed_vectors().most_similar(positive, negative, topn=k)  # type: ignore[no-any-return]
 
     def to_embedding(self, freeze: bool = True) -> nn.Embedding:
-        """The vectors as the first layer of another module; ids are places in ``vocabulary``."""
+        """The vectors as the first layer of another module; ids are positions in ``vocabulary``."""
         return nn.Embedding.from_pretrained(self.vectors().clone(), freeze=freeze)
 
     def save_vectors(self, path: str | Path) -> Path:
-        """Write the vectors; the path's end says how: see ``zoo.io.word_vectors.save_vectors``."""
+        """Write the vectors; the path's suffix is the format: see ``zoo.io.word_vectors.save_vectors``."""
         return save_vectors(self.to_keyed_vectors(), path)
 
     def export_artifacts(self, folder: Path) -> list[tuple[str, str]]:

@@ -1,13 +1,13 @@
 """Self-organising map: units on a grid that spread over the data, neighbours on the grid staying neighbours there.
 
 Kohonen 1982, "Self-organized formation of topologically correct feature maps"; the batch rule, Kohonen 1993. Every
-sample pulls the unit nearest to it, and less so that unit's neighbours on the grid; the neighbourhood shrinks as the
-training goes on. What results is a map of the data that can be looked at, and for each sample a place on it.
+sample pulls its best-matching unit, and less so that unit's neighbours on the grid; the neighbourhood shrinks during
+training. The result is a map of the data that can be looked at, and for each sample a position on it.
 
-The batch rule adds samples up by their nearest unit through a whole epoch, and then gives every unit the mean of its
-neighbourhood: two products of matrices a batch, and neither the order of samples nor the size of batches matters. It
-may also move them several times an epoch, from sums in which older samples fade, and comes closer to the data in as
-many epochs. The online rule moves units after every mini-batch.
+The batch rule adds samples up by their best-matching unit over a whole epoch, and then sets every unit to the mean of
+its neighbourhood: two matrix products per batch, and neither the order of samples nor the batch size matters. It may
+also update the units several times an epoch, from sums in which older samples decay, which reaches a lower error in
+the same number of epochs. The online rule updates units after every mini-batch.
 """
 
 import math
@@ -28,33 +28,36 @@ from zoo.functional import som
 from zoo.networks.encoder import Encoder
 from zoo.networks.prototypes import Code, Prototypes
 
-_INITIAL_SAMPLES = 1000  # samples that say where units start, whatever the batches and processes
-_LOOK_AT = 256  # of a training batch: whose distances are logged
+_INITIAL_SAMPLES = 1000  # samples that initialise the units, whatever the batches and processes
+_LOOK_AT = 256  # samples of a training batch whose distances are logged
 
 
 class SOMModule(GradientFreeModule):
     """A self-organising map of images or vectors.
 
     Args:
-        input_shape: of one sample, of D numbers.
-        rows, columns: of the grid, K units in all. 5 sqrt(N) units are usual for N samples.
-        rule: "batch" or "online".
-        updates_per_epoch: Updates of the batch rule in an epoch, at most one a batch. With 1 every epoch starts its
+        input_shape: Shape of one sample, of D dimensions in all.
+        rows: Number of the grid's rows; 5 sqrt(N) units are usual for N samples.
+        columns: Number of the grid's columns, K = rows * columns units in all.
+        rule: Learning rule: "batch" or "online".
+        updates_per_epoch: Updates of the batch rule in an epoch, at most one per batch. With 1 every epoch starts its
             sums anew; with more, each leaves the share 1 - 1 / updates_per_epoch of them, an epoch's samples in all.
-        topology: "rectangular" (eight neighbours) or "hexagonal" (six).
-        torus: whether the grid's opposite sides meet.
-        neighbourhood: "gaussian", "bubble", or, for the online rule, "mexican_hat".
-        sigma, sigma_end: the neighbourhood's reach in units, at the start and at the end; 0 is half the longer side.
-        lr, lr_end: Learning rate of the online rule, how far a sample pulls its unit, at the start and at the end.
-        decay: of both: "linear", "exponential" or "inverse".
-        init: Initial units: "pca" on the plane in which data vary most, "sample" on samples, "random" around the data's
-            mean, with their standard deviation.
-        encoding: What ``encode`` gives: "position" on the grid or all units' "activation".
-        normalisation: what the data did to pixels in [0, 1]; kept with the encoder for its later users.
+        topology: Topology: "rectangular" (eight neighbours) or "hexagonal" (six).
+        torus: Whether opposite sides of the grid are joined.
+        neighbourhood: Neighbourhood function: "gaussian", "bubble", or, for the online rule, "mexican_hat".
+        sigma: Initial radius of the neighbourhood in units; 0 is half the longer side.
+        sigma_end: Final radius of the neighbourhood in units.
+        lr: Initial learning rate of the online rule.
+        lr_end: Final learning rate of the online rule.
+        decay: Decay of radius and learning rate: "linear", "exponential" or "inverse".
+        init: Initial units: "pca" on the plane of the first two components, "sample" on samples, "random" around the
+            data's mean, with their standard deviation.
+        encoding: Output of ``encode``: "position" on the grid or all units' "activation".
+        normalisation: Normalisation that the data applied to pixels in [0, 1]; stored with the encoder.
 
     Logged: ``loss``, the quantisation error, the mean distance of a sample to its unit in the data's units (while
     training of the first 256 of each batch), and when evaluating ``topographic_error``, the share of samples whose
-    two nearest units do not touch, and ``distortion``, the mean over samples of all units' squared distances, each
+    two nearest units are not adjacent, and ``distortion``, the mean over samples of all units' squared distances, each
     weighted by the final neighbourhood around the sample's unit.
 
     Raises:
@@ -71,7 +74,7 @@ class SOMModule(GradientFreeModule):
     }
     divergence_hint = "are there NaN, infinite or huge numbers among the inputs?"
     artifacts = ("encoder/encoder.json", "latent_map.png", "map.png", "units.png")
-    stops_exactly = False  # a map that is stopped moves once more
+    stops_exactly = False  # a map that is stopped updates its units once more
 
     def __init__(
         self,
@@ -102,14 +105,14 @@ class SOMModule(GradientFreeModule):
         if updates_per_epoch > 1 and rule == "online":
             raise ValueError(f"updates_per_epoch is for rule 'batch'; got {updates_per_epoch} and {rule!r}")
         if neighbourhood == "mexican_hat" and rule == "batch":
-            raise ValueError("neighbourhood mexican_hat is negative in places, and so has no mean: use rule 'online'")
+            raise ValueError("neighbourhood mexican_hat has negative weights, and so no mean: use rule 'online'")
         self.save_hyperparameters()
         spec = {"name": "prototypes", "rows": rows, "columns": columns, "topology": topology, "code": encoding}
         self.encoder = Encoder(spec, input_shape, normalisation=normalisation).requires_grad_(False)
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
         self._squared = som.grid_distances(rows, columns, topology, torus)
         self._accumulator: Accumulator[som.UnitSums] = Accumulator(som.add_unit_sums, ("sums", "counts"))
-        self._pending = False  # whether some of it has not moved the units yet
+        self._pending = False  # whether the units lack some of the sums
 
     @property
     def _trunk(self) -> Prototypes:
@@ -117,7 +120,7 @@ class SOMModule(GradientFreeModule):
 
     @property
     def units(self) -> Tensor:
-        """(K, D), row by row."""
+        """Units of the map, row by row, (K, D)."""
         return self._trunk.weight
 
     @property
@@ -127,11 +130,11 @@ class SOMModule(GradientFreeModule):
         return self.units.detach().view(hp.rows, hp.columns, *hp.input_shape)
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The quantisation error; while training the batch is gathered, when evaluating the other errors are added."""
+        """The quantisation error; while training the batch is accumulated, when evaluating other errors are logged."""
         x = self._flat(require(batch, INPUT, self))
         with torch.no_grad():
             if self.training:
-                if x.is_cpu:  # a GPU would wait: there it is noticed at the end of the epoch
+                if x.is_cpu:  # a GPU would synchronise: there it is checked at the end of the epoch
                     check_finite(x)
                 chosen = self._trunk.nearest(x)
                 self._accumulator.add(som.unit_sums(x, chosen, len(self.units)))
@@ -153,10 +156,10 @@ class SOMModule(GradientFreeModule):
         self._squared = self._squared.to(self.device)
         return self._squared
 
-    # How units move
+    # Updates
 
     def on_train_start(self) -> None:
-        if not self.global_step:  # nothing stays of an earlier fit; one that is resumed has its sums
+        if not self.global_step:  # drop sums of an earlier fit; a resumed one has its own
             self._accumulator.clear()
             self._pending = False
         if not self.started:
@@ -218,7 +221,7 @@ class SOMModule(GradientFreeModule):
             self._end_pass()
 
     def _end_pass(self) -> None:
-        """Once an epoch, before the validation: what makes a GPU wait, and what only users of the map need."""
+        """Once an epoch, before the validation: what synchronises a GPU, and what only users of the map need."""
         if not self.units.isfinite().all():
             raise ValueError(f"the units are not finite: {self.divergence_hint}")
         self._trunk.scale.copy_(som.neighbour_distance(self.grid.flatten(2)).clamp_min(1e-6))
@@ -231,23 +234,23 @@ class SOMModule(GradientFreeModule):
 
     @property
     def _updates(self) -> int:
-        """Of the batch rule in an epoch; one where it is not known how long that is."""
+        """Number of updates of the batch rule in an epoch; one where the epoch's length is unknown."""
         batches = self.trainer.num_training_batches
         return 1 if math.isinf(batches) else min(self.hparams.updates_per_epoch, int(batches))
 
     def _updates_by(self, batch_idx: int) -> int:
-        """How many are due in this epoch by a batch's end."""
+        """Number of updates due in this epoch by a batch's end."""
         return int((batch_idx + 1) * self._updates // self.trainer.num_training_batches)
 
     def _forget(self) -> None:
-        """What later updates do not keep of the sums."""
+        """Decay the sums by what later updates do not keep of them."""
         if self.hparams.rule == "online" or self._updates == 1:
             self._accumulator.clear()
         else:
             self._accumulator.decay(1 - 1 / self._updates)
 
     def _batch_progress(self, done: int) -> float:
-        """From 0 at the first move to 1 at the last, as which the ``done``-th of this epoch counts."""
+        """Progress of the training, 0 at the first update and 1 at the last, at the ``done``-th of this epoch."""
         batches = self.trainer.num_training_batches
         steps = 1 if math.isinf(batches) else max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
         last = math.ceil(self._total_steps() / steps) * self._updates - 1
@@ -262,14 +265,14 @@ class SOMModule(GradientFreeModule):
             raise ValueError("the neighbourhood shrinks to the end: give `trainer.max_epochs` or `trainer.max_steps`")
         return total
 
-    # What the map is for
+    # Use of the map
 
     def encode(self, x: Tensor) -> Tensor:
-        """Inputs (B, *input_shape) to places on the grid (B, 2), or activations (B, K)."""
+        """Inputs (B, *input_shape) to positions on the grid (B, 2), or activations (B, K)."""
         return self.encoder(x)  # type: ignore[no-any-return]
 
     def best_matching_units(self, x: Tensor) -> Tensor:
-        """Inputs (B, *input_shape) to the number of the nearest unit, (B,) long: row * columns + column."""
+        """Inputs (B, *input_shape) to indices of the best-matching units, (B,) long: row * columns + column."""
         return self._trunk.nearest(self._flat(x))
 
     winners = best_matching_units  # its old name, for one release
@@ -280,7 +283,7 @@ class SOMModule(GradientFreeModule):
         return self.units.index_select(0, self.best_matching_units(x)).view(x.shape)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Numbers of the best-matching units, (B,) long."""
+        """Indices of the best-matching units, (B,) long."""
         return self.best_matching_units(x)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """An encoder and a head that learn from labels: what fine-tuning, distillation and domain adaptation have in common.
 
-The encoder is any module's, exported or within a checkpoint, or a network from scratch; the task says what the head is,
-its loss, what is predicted and how that is judged (``zoo.tasks``).
+The encoder is any module's, exported or within a checkpoint, or a network from scratch; the task defines the head, its
+loss, its predictions and their metrics (``zoo.tasks``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,33 +30,33 @@ class SupervisedModule(ZooModule):
     """The parent of modules that learn from labels; a subclass defines ``loss``.
 
     Args:
-        input_shape: Shape of one sample.
-        num_classes: C, the number of classes or, of a regression, of values; None where the data have no labels.
-        class_names: Names of the classes, in the order of their numbers.
-        task: "classification"; "multilabel", several classes a sample; "regression"; or a task's import path.
-        backbone: A folder with an exported encoder, or a checkpoint of any module that has one; such a module's
+        input_shape: Shape of one sample, (C, H, W) or another.
+        num_classes: Number of classes or, of a regression, of values, C; None where the data have no labels.
+        class_names: Names of the classes, in the order of their indices.
+        task: Task: "classification"; "multilabel", several classes per sample; "regression"; or a task's import path.
+        backbone: Folder with an exported encoder, or checkpoint of any module that has one; such a module's
             ``encoder`` itself, which is copied; a classifier of torchvision ("resnet18") or timm ("timm:NAME"); else a
             network's spec, trained from scratch; "" is one that suits the input.
         weights: Weights of torchvision and timm: "default" are the library's own, "none" none, anything else a file.
         drop_head: Whether to take the features before the backbone's own last linear layer, as is usual.
-        mode: "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage after stage from the top).
-        unfreeze_every: Epochs after which "gradual" sets the next stage free.
-        layer_decay: A stage's rate in terms of the next one's, (0, 1]; 1 is one rate for all.
-        freeze_norm: Whether batch norms of the backbone stay as they are, statistics and all.
-        l2_sp: Weight of half the backbone's squared distance from where it began (L2-SP).
-        lora_rank: Rank of learned changes to the backbone's frozen weights (LoRA); 0 learns the weights.
-        wise_ft: Share of the trained weights in what is tested and exported (WiSE-FT); the rest are the start's, after
-            the probe.
-        probe_l2: The probe's penalty on squared weights, for standardised features, beside the sum of all samples'
-            losses: the more samples, the less it weighs.
-        class_weights: "none", "balanced", or a weight for each class.
+        mode: Mode: "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage by stage from the top).
+        unfreeze_every: Number of epochs after which "gradual" unfreezes the next stage.
+        layer_decay: Ratio of a stage's learning rate to the next stage's, (0, 1]; 1 is one rate for all.
+        freeze_norm: Whether batch norms of the backbone stay frozen, running statistics included.
+        l2_sp: Weight of half the backbone's squared distance from its initial weights (L2-SP).
+        lora_rank: Rank of learned updates to the backbone's frozen weights (LoRA); 0 learns the weights.
+        wise_ft: Share of the trained weights in the interpolation with the start's, after the probe, that is tested and
+            exported (WiSE-FT).
+        probe_l2: Weight of the probe's squared weights, for standardised features, against the summed losses.
+        class_weights: Weights of the classes: "none", "balanced", or one for each class.
         label_smoothing: Share of the label that is spread over all classes.
-        mixup: Alpha of mixup, how much samples are blended with one another; 0 is not at all. Not for regression.
+        mixup: Alpha of mixup's Beta distribution; 0 is no mixup. Not for regression.
         lr: Learning rate of the head and the last stage.
         weight_decay: Weight decay of matrices and kernels.
-        optimizer: "adamw", "sgd" or "lars", or {name: adamw, betas: [0.9, 0.95]} (see ``zoo.core.optim.configure``).
-        schedule: "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
-        normalisation: What the data did to pixels in [0, 1]; data left as they are get what the backbone needs.
+        optimizer: Optimiser, "adamw", "sgd" or "lars", or a mapping such as {name: adamw, betas: [0.9, 0.95]} (see
+            ``zoo.core.optim.configure``).
+        schedule: Schedule of the learning rate, "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
+        normalisation: Normalisation that the data applied to pixels in [0, 1]; otherwise the backbone's is applied.
 
     Raises:
         ValueError: an argument out of its range; no labels; a backbone that cannot be read or does not fit the data.
@@ -110,7 +110,7 @@ class SupervisedModule(ZooModule):
         self.save_hyperparameters(ignore=["backbone"] if isinstance(backbone, nn.Module) else [])
         self.encoder = resolve_backbone(backbone, input_shape, normalisation, drop_head, weights)
         self.origin = self.encoder.origin
-        if self.encoder.spec is not None:  # what is saved must not need the file again
+        if self.encoder.spec is not None:  # a checkpoint must not need the file again
             self.hparams["backbone"] = {**self.encoder.get_config(), "origin": self.origin}
         self.features = self.encoder.output_dim or self.encoder.feature_dim
         configure_trainable(self.encoder, mode == "probe", freeze_norm, lora_rank)
@@ -120,7 +120,7 @@ class SupervisedModule(ZooModule):
         self._label_indices: Tensor | None = None  # of the data's classes among the head's, where they differ
 
     def _make_head(self) -> None:
-        """The last layer, and what goes with the number of classes."""
+        """The last layer, and all that depends on the number of classes."""
         hp = self.hparams
         outputs = hp.num_classes or 1
         self.task = make_task(hp.task, outputs)
@@ -141,12 +141,12 @@ class SupervisedModule(ZooModule):
         return self.encoder(self._prepared(x))
 
     def _prepared(self, x: Tensor) -> Tensor:
-        """Data left as they are get the normalisation that the encoder needs."""
+        """Data that are not normalised get the normalisation that the encoder needs."""
         as_they_came = self.hparams.normalisation is None and self.encoder.normalisation is not None
         return self.encoder.preprocess(x) if as_they_came else x
 
     def compute(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (B, *input_shape) to what the head takes, features (B, D), and gives, outputs (B, C)."""
+        """Inputs (B, *input_shape) to the head's inputs, features (B, D), and its outputs (B, C)."""
         features = self.encoder.forward_features(self._prepared(x)) if self.task.unpooled else self.encode(x)
         return features, self.head(features)
 
@@ -164,7 +164,7 @@ class SupervisedModule(ZooModule):
     predict = classify
 
     def to_head_labels(self, labels: Tensor) -> Tensor:
-        """The data's labels under the numbers that the head knows them by."""
+        """The data's labels as class indices of the head."""
         indices = None if self._label_indices is None else self._label_indices.to(labels.device)
         return self.task.to_head_labels(labels, indices)
 
@@ -189,13 +189,13 @@ class SupervisedModule(ZooModule):
         return self.task.loss(output, labels, weight, hp.label_smoothing if self.training else 0.0)
 
     def add_l2_sp(self, loss: Tensor) -> Tensor:
-        """With half the squared distance from the start, weighted."""
+        """The loss plus half the squared distance from the initial weights, weighted by ``l2_sp``."""
         if not self.hparams.l2_sp or self.start is None:
             return loss
         return loss + self.hparams.l2_sp / 2 * self.start.distance(self.encoder)
 
     def supervised_loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean over the batch's labelled samples of the task's loss, and the distance from the start."""
+        """The task's loss, averaged over the batch's labelled samples, plus the weighted L2-SP penalty."""
         labels = self.to_head_labels(require(batch, LABEL, self))
         x, targets = self.mix(require(batch, INPUT, self), labels)
         features, output = self.compute(x)
@@ -226,7 +226,7 @@ class SupervisedModule(ZooModule):
     def _log_metrics(self, stage: str) -> None:
         metrics = getattr(self, f"{stage}_metrics")
         if not self.trainer.strategy.reduce_boolean_decision(metrics["score"].update_called, all=False):
-            return  # nowhere a label
+            return  # no sample has a label
         values = {f"{stage}/{name}": value for name, value in metrics.compute().items()}
         metrics.reset()
         self.log_dict(values, prog_bar=True)
@@ -244,7 +244,7 @@ class SupervisedModule(ZooModule):
 
     @torch.no_grad()
     def _fit_data_statistics(self) -> None:
-        """One pass: classes are counted, targets measured, the head is fitted to features as they are."""
+        """One pass over the data: class counts, targets' mean and standard deviation, and the probe's head."""
         features, labels = [], []
         training = self.training
         self.eval()
@@ -279,7 +279,7 @@ class SupervisedModule(ZooModule):
             self.head.load_state_dict(dict(zip(("weight", "bias"), fitted, strict=True)))
 
     def _frozen(self) -> list[nn.Module]:
-        """What does not learn at this epoch."""
+        """Modules that are frozen in this epoch."""
         hp = self.hparams
         frozen = batch_norms(self.encoder) if hp.freeze_norm or hp.lora_rank else []
         if hp.mode == "gradual":
@@ -287,7 +287,7 @@ class SupervisedModule(ZooModule):
         return frozen
 
     def train(self, mode: bool = True) -> "SupervisedModule":
-        """As ever, but what is frozen stays in eval mode: its statistics, too, are bit-identical then."""
+        """As usual, but frozen modules stay in eval mode, so that their running statistics stay bit-identical too."""
         super().train(mode)
         for layer in [*self._frozen(), *([self.start] if self.start is not None else [])]:
             layer.eval()
@@ -310,7 +310,7 @@ class SupervisedModule(ZooModule):
     # What comes after
 
     def interpolate_with_start(self) -> None:
-        """Put weights between the start's and the trained ones in their place (WiSE-FT); only once."""
+        """Replace the trained weights by their interpolation with the initial ones (WiSE-FT); only once."""
         if self.hparams.wise_ft < 1 and self.start is not None and not self._interpolated:
             self.start.interpolate(self.encoder, self.head, self.hparams.wise_ft)
             self._interpolated = True
@@ -318,7 +318,7 @@ class SupervisedModule(ZooModule):
     on_test_start = on_predict_start = blend = interpolate_with_start
 
     def head_config(self) -> dict[str, Any]:
-        """Plain values that say, in a checkpoint, what the head beside the encoder is."""
+        """Plain values that describe, in a checkpoint, the head beside the encoder."""
         hp = self.hparams
         return {"task": hp.task, "class_names": list(hp.class_names), "wise_ft": hp.wise_ft}
 
@@ -343,4 +343,4 @@ class SupervisedModule(ZooModule):
             self.on_head_change()
 
     def on_head_change(self) -> None:
-        """The head has another number of classes than when the module was made: a subclass may have to follow."""
+        """Called when the head's number of classes has changed; a subclass may have to adapt its layers."""

@@ -1,4 +1,4 @@
-"""A teacher that is trained, or completed by a last layer, before its student learns from it."""
+"""Training of a teacher, or of its last layer alone, before its student learns from it."""
 
 import logging
 from pathlib import Path
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def prepare(teacher: Teacher, module: SupervisedModule) -> None:
-    """Train a teacher that is untrained, and fit last layers to those without, on the training data of ``module``.
+    """Train an untrained teacher, and fit last layers for those without one, on the training data of ``module``.
 
     A teacher that was trained is kept as ``teacher.ckpt`` in the run's folder, and named in the hyperparameters, so
     that a resumed run finds it.
@@ -55,17 +55,17 @@ def train_teacher(module: SupervisedModule) -> Classifier:
 
 
 def build_seeded(module: SupervisedModule, **options: Any) -> FinetuneModule:
-    """Another module, whose initial weights follow from the seed of ``module`` alone."""
+    """Another module, whose initial weights depend on the seed of ``module`` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(module._seed)
         other = FinetuneModule(**options)
-    other.origin = other.origin or "scratch"  # on purpose: nothing to warn of
+    other.origin = other.origin or "scratch"  # on purpose: no warning
     return other
 
 
 @torch.no_grad()
 def fit_head(member: Classifier, module: SupervisedModule) -> None:
-    """Give a classifier without a head one that is fitted to the training labels there are.
+    """Fit a head to the labelled training samples for a classifier that has none.
 
     Raises:
         ValueError: there are none.
@@ -78,7 +78,7 @@ def fit_head(member: Classifier, module: SupervisedModule) -> None:
     truth = gather_rows(torch.cat(labels), world_size, equal=True)
     labelled = module.task.labelled(truth)
     if not labelled.any():
-        raise ValueError("the teacher has no last layer, and not one training sample a label to fit it to")
+        raise ValueError("the teacher has no last layer, and no training sample has a label to fit it to")
     x, truth = gather_rows(torch.cat(features), world_size, equal=True)[labelled], truth[labelled]
     fitted = module.task.probe(x, truth, hp.probe_l2 / len(truth))
     if fitted is None:

@@ -1,9 +1,9 @@
 """VQ-VAE: an autoencoder whose code is a small grid of vectors from a learned codebook.
 
-van den Oord et al. 2017, "Neural discrete representation learning". The encoder gives a vector for each place of a
-grid; each vector is replaced by the nearest of K code vectors; the decoder rebuilds the image from those. The choice
-has no gradient, so the decoder's gradient is handed to the encoder as if nothing had been chosen (straight-through),
-and a ``commitment`` term keeps the encoder's vectors near their codes. The codes are moving averages of their vectors.
+van den Oord et al. 2017, "Neural discrete representation learning". The encoder gives a vector for each position of a
+grid; each vector is replaced by the nearest of K code vectors; the decoder reconstructs the image from those.
+Quantisation has no gradient, so the decoder's gradient is passed to the encoder unchanged (straight-through), and a
+``commitment`` term keeps the encoder's vectors near their codes. The codes are moving averages of their vectors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,28 +27,29 @@ class VQVAEModule(ZooModule):
     """A vector-quantised autoencoder for images.
 
     Args:
-        input_shape: of one image: (C, H, W).
-        network: spec of the convolutional encoder; the decoder mirrors it. Unless it says ``stages``, sides are divided
+        input_shape: Shape of one image, (C, H, W).
+        network: Spec of the convolutional encoder; the decoder mirrors it. Without ``stages`` in it, sides are divided
             by 4, those below 16 by 2.
-        codes: K, the size of the vocabulary.
-        code_dim: of each code vector.
-        commitment_weight: of the commitment term, in units of the mean squared error.
-        decay: of the codes' moving averages, for each step.
-        std: of the Gaussian likelihood, in the units of the input.
+        codes: Number of codes in the codebook, K.
+        code_dim: Dimension of a code vector.
+        commitment_weight: Weight of the commitment term, relative to the mean squared error.
+        decay: Decay per step of the codes' moving averages.
+        std: Standard deviation of the Gaussian likelihood, in the units of the input.
         lr: Learning rate of the optimiser.
-        weight_decay: on matrices and kernels.
-        optimizer: "adamw", "sgd" or "lars", or {name: adamw, betas: [0.9, 0.95]} (see ``zoo.core.optim.configure``).
-        schedule: "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
-        normalisation: what the data did to pixels in [0, 1]; kept with the encoder for its later users.
+        weight_decay: Weight decay of matrices and kernels.
+        optimizer: Optimiser, "adamw", "sgd" or "lars", or a mapping such as {name: adamw, betas: [0.9, 0.95]} (see
+            ``zoo.core.optim.configure``).
+        schedule: Schedule of the learning rate, "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
+        normalisation: Normalisation that the data applied to pixels in [0, 1]; stored with the encoder.
 
-    Logged: ``loss`` and ``nll`` in nats a sample, ``commitment``, ``perplexity`` (codes in use, 1 to K), and when
-    evaluating ``mse`` a pixel.
+    Logged: ``loss`` and ``nll`` in nats per sample, ``commitment``, ``perplexity`` (codes in use, 1 to K), and when
+    evaluating ``mse`` per pixel.
 
     Raises:
         ValueError: an argument out of its range, or inputs that are not images.
     """
 
-    batch_independent = "its codebook begins with vectors of the first batch, drawn by chance, and follows every batch"
+    batch_independent = "its codebook begins with random vectors of the first batch, and is updated by every batch"
 
     def __init__(
         self,
@@ -102,11 +103,11 @@ class VQVAEModule(ZooModule):
         return logs["nll"] + hp.commitment_weight * scale * logs["commitment"], logs
 
     def encode(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to the flattened grid of vectors before the choice, (B, code_dim * h * w)."""
+        """Images (B, C, H, W) to the flattened grid of vectors before quantisation, (B, code_dim * h * w)."""
         return self.encoder(x)
 
     def code_indices(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to the chosen codes' numbers, (B, h, w) long."""
+        """Images (B, C, H, W) to the indices of their codes, (B, h, w) long."""
         _, indices = self.quantiser(self._vectors(self.encoder(x)))
         return indices.view(len(x), *self.grid_shape[1:])
 
@@ -122,13 +123,13 @@ class VQVAEModule(ZooModule):
         return self.decode(self.encode(require(as_mapping(batch), INPUT, self)))
 
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
-        """From images (B, C, H, W) to others, along a line between vectors: (B, steps, C, H, W)."""
+        """Images (B, steps, C, H, W) along the line between the encodings of two images (B, C, H, W)."""
         weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype).view(1, -1, 1)
         z = torch.lerp(self.encode(start).unsqueeze(1), self.encode(end).unsqueeze(1), weight)
         return self.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
     def predict(self, x: Tensor) -> Tensor:
-        """Indices of the chosen codes, (B, h, w) long."""
+        """Indices of the nearest codes, (B, h, w) long."""
         return self.code_indices(x)
 
     def configure_optimizers(self) -> Any:
@@ -136,9 +137,9 @@ class VQVAEModule(ZooModule):
         return configure(self, hp.optimizer, hp.schedule, hp.lr, hp.weight_decay)
 
     def _vectors(self, z: Tensor) -> Tensor:
-        """(B, code_dim * h * w) to (B * h * w, code_dim)."""
+        """Flattened grids (B, code_dim * h * w) to vectors (B * h * w, code_dim)."""
         return z.unflatten(1, self.grid_shape).movedim(1, -1).flatten(0, 2)
 
     def _grid(self, vectors: Tensor, batch: int) -> Tensor:
-        """Back."""
+        """Vectors back to flattened grids."""
         return vectors.view(batch, *self.grid_shape[1:], -1).movedim(-1, 1).flatten(1)
