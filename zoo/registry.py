@@ -142,6 +142,7 @@ RENAMED_CLASSES = {
     "callbacks.run_report.RunReport": "callbacks.run.report.RunReport",
 }
 FORMATS = ("encoder", "onnx", "state")  # of the command ``export``
+CHECKPOINT = "callbacks.run.best_checkpoint.BestCheckpoint"  # whose options are --checkpoint.monitor and so on
 REPORT = "callbacks.run.report_page.compare"  # of several runs, for the command ``report``
 
 

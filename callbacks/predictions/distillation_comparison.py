@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from zoo.core.batch import INPUT, LABEL, as_mapping
+from zoo.core.batch import LABEL, as_mapping
 from zoo.core.nested_fit import fit_nested
 
 
@@ -48,7 +48,8 @@ class DistillationComparison(pl.Callback):
             self._start = copy.deepcopy(pl_module.encoder.state_dict())
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self._labelled = self._labelled or LABEL in as_mapping(batch)
+        if self._start is not None:
+            self._labelled = self._labelled or LABEL in as_mapping(batch, pl_module.input_key)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         start, self._start = self._start, None
@@ -69,7 +70,7 @@ class DistillationComparison(pl.Callback):
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        batch = as_mapping(batch)
+        batch = as_mapping(batch, pl_module.input_key)
         if self._scores and LABEL in batch:
             self._update(pl_module, batch)
 
@@ -78,7 +79,7 @@ class DistillationComparison(pl.Callback):
         labelled = module.task.labelled(labels)
         if not labelled.any():
             return
-        x, labels = batch[INPUT][labelled], labels[labelled]
+        x, labels = batch[module.input_key][labelled], labels[labelled]
         labels = labels if module.task.scaled else labels.long()
         self._scores["teacher"].update(module.teacher_predict(x), labels)
         if "baseline" in self._scores:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import CheckpointIO
@@ -25,7 +24,7 @@ from zoo.cli.errors import Flags, arguments_of, explain, explain_usage, translat
 from zoo.cli.run_folder import RUN_DIR, SaveConfig, forget_run_folder, keep_traceback, run_folder
 from zoo.cli.shorthand import load
 from zoo.core.checkpoint import AtomicCheckpointIO, read_checkpoint
-from zoo.registry import DATA, DATA_TO_MODEL_ARGS, MODULES, callback_groups, short_name
+from zoo.registry import CHECKPOINT, DATA, DATA_TO_MODEL_ARGS, MODULES, callback_groups, short_name
 
 _NOT_FOR_USERS = (
     "does not have many workers",  # batches are made whole: workers would only be in the way
@@ -74,7 +73,7 @@ class ZooCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for name, path in self.groups.items():
             parser.add_lightning_class_args(load(path), name)
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(load(CHECKPOINT), "checkpoint")
         parser.set_defaults(
             {
                 "checkpoint.filename": "best",
@@ -258,7 +257,7 @@ def _quiet() -> None:
 def _owners(groups: dict[str, str]) -> dict[str, Collection[str]]:
     """Who has which options beside the module; those of data that are not known yet may be any."""
     callbacks = {name: arguments_of(load(path)) for name, path in groups.items()}
-    return {"data": (), "trainer": arguments_of(pl.Trainer), "checkpoint": arguments_of(ModelCheckpoint), **callbacks}
+    return {"data": (), "trainer": arguments_of(pl.Trainer), "checkpoint": arguments_of(load(CHECKPOINT)), **callbacks}
 
 
 def run(arguments: list[str], prog: str, module_flag: str = "--model") -> None:

@@ -10,7 +10,27 @@ from torch.optim import Optimizer
 from zoo.core.arguments import at_least, between, more_than
 
 
-class LARS(Optimizer):
+class _ByParameter(Optimizer):
+    """A subclass defines ``_update(parameter, gradient, options)``."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+        """One step over all parameters."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for options in self.param_groups:
+            for parameter in options["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, parameter.grad, options)
+        return loss
+
+    def _update(self, parameter: Tensor, grad: Tensor, options: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class LARS(_ByParameter):
     """SGD with momentum and a rate for each layer (You et al. 2017, "Large batch training of convolutional networks").
 
     A matrix or kernel w with gradient g moves by the rate ``lr * trust * |w| / |g + weight_decay * w|``; where either
@@ -36,19 +56,6 @@ class LARS(Optimizer):
         between(0, 1, momentum=momentum)
         super().__init__(params, {"lr": lr, "momentum": momentum, "trust": trust, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
-        """One step over all parameters."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for options in self.param_groups:
-            for parameter in options["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, options)
-        return loss
-
     def _update(self, parameter: Tensor, grad: Tensor, options: Mapping[str, Any]) -> None:
         if parameter.ndim >= 2:
             grad = grad.add(parameter, alpha=options["weight_decay"])
@@ -62,7 +69,7 @@ class LARS(Optimizer):
         parameter.sub_(velocity, alpha=options["lr"])
 
 
-class RowAdagrad(Optimizer):
+class RowAdagrad(_ByParameter):
     """For tables of which a step touches few rows, some of them often: a rate for each row, and a longest step.
 
     A row moves by ``-lr * g / s ** power``, but no further than ``max_step``, where g is its gradient and s the sum of
@@ -85,20 +92,7 @@ class RowAdagrad(Optimizer):
         between(0, 0.5, power=power)
         super().__init__(params, {"lr": lr, "initial_lr": lr, "power": power, "max_step": max_step})
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
-        """One step over all tables."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for options in self.param_groups:
-            for table in options["params"]:
-                if table.grad is not None:
-                    self._update_rows(table, table.grad, options)
-        return loss
-
-    def _update_rows(self, table: Tensor, grad: Tensor, options: dict[str, Any]) -> None:
+    def _update(self, table: Tensor, grad: Tensor, options: Mapping[str, Any]) -> None:
         state = self.state[table]
         if not state:
             state["sum"] = torch.zeros(len(table), dtype=table.dtype, device=table.device)
@@ -115,7 +109,7 @@ class RowAdagrad(Optimizer):
             rows.unsqueeze(0), values, table.shape, is_coalesced=True, check_invariants=False
         )
 
-    def _rates(self, grad: Tensor, sums: Tensor, options: dict[str, Any]) -> Tensor:
+    def _rates(self, grad: Tensor, sums: Tensor, options: Mapping[str, Any]) -> Tensor:
         """What each row's gradient is multiplied with, (rows,); ``sums`` gain its mean square."""
         lengths = torch.linalg.vector_norm(grad.flatten(1), dim=1)
         sums.addcmul_(lengths, lengths, value=grad.shape[0] / grad.numel())

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core.arguments import at_least, between, one_of
-from zoo.core.batch import INPUT, LABEL, TARGET, require
+from zoo.core.batch import LABEL, TARGET, require
 from zoo.core.optim import total_steps_fn
 from zoo.functional.adapt import (
     certainty_weight,
@@ -114,7 +114,7 @@ class AdaptModule(SupervisedModule):
         """Cross-entropy on the source; while training, plus the method's loss for the target."""
         if not self.training or self.hparams.method == "none":
             return self.supervised_loss(batch)
-        x, labels = require(batch, INPUT, self), self.to_head_labels(require(batch, LABEL, self))
+        x, labels = require(batch, self.input_key, self), self.to_head_labels(require(batch, LABEL, self))
         target = require(batch, TARGET, self)
         if self.hparams.method == "adabn":
             return self._with_target_statistics(batch, target)

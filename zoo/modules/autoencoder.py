@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from zoo.core.arguments import below, more_than
 from zoo.core.base import ZooModule
-from zoo.core.batch import INPUT, as_mapping, check_shape, require
+from zoo.core.batch import as_mapping, check_shape, require
 from zoo.core.optim import OptimSpec, check_specs, configure
 from zoo.functional.autoencoder import (
     LOG_VARIANCE_RANGE,
@@ -134,7 +134,7 @@ class AutoencoderModule(ZooModule):
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch of the variant's objective, in nats."""
-        x = require(batch, INPUT, self)
+        x = require(batch, self.input_key, self)
         self._check_range(x)
         parts = {"vae": self._evidence_bound, "iwae": self._importance_bound}
         loss, output, logs = parts.get(self.hparams.variant, self._penalised)(x)
@@ -211,7 +211,7 @@ class AutoencoderModule(ZooModule):
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         outputs = super().test_step(batch, batch_idx)
         if self.hparams.test_samples and self.hparams.variant in _VARIATIONAL:
-            x = require(as_mapping(batch), INPUT, self)
+            x = require(as_mapping(batch, self.input_key), self.input_key, self)
             nll = -self.log_likelihood(x, self.hparams.test_samples).float().mean()
             self.log("test/marginal_nll", nll, on_epoch=True, sync_dist=True, batch_size=len(x))
         return outputs
@@ -226,7 +226,7 @@ class AutoencoderModule(ZooModule):
 
     def reconstruct(self, batch: Any) -> Tensor:
         """A batch, or its input (B, *input_shape), through encoder and decoder."""
-        return self.decode(self.encode(require(as_mapping(batch), INPUT, self)))
+        return self.decode(self.encode(require(as_mapping(batch, self.input_key), self.input_key, self)))
 
     def sample(self, n: int) -> Tensor:
         """``n`` new inputs (n, *input_shape) from the variational variants' prior.

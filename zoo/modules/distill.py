@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core.arguments import at_least, more_than
-from zoo.core.batch import INDEX, INPUT, LABEL, require
+from zoo.core.batch import INDEX, LABEL, require
 from zoo.distillation.source import TeacherSource
 from zoo.distillation.teacher import LabelSpace, Teacher, read_teacher
 from zoo.functional.distill import (
@@ -189,7 +189,7 @@ class DistillModule(SupervisedModule):
             return self.supervised_loss(batch)
         labels = batch.get(LABEL)
         labels = None if labels is None else self.to_head_labels(labels)
-        x, targets = self.mix(require(batch, INPUT, self), labels)
+        x, targets = self.mix(require(batch, self.input_key, self), labels)
         with layer_outputs(self.encoder, list(self.hparams.layers), "student") as student:
             student["features"] = self.encode(x)
         student["logits"] = self.head(student["features"])
@@ -277,8 +277,8 @@ class DistillModule(SupervisedModule):
     # What it is compared with
 
     def _evaluate(self, stage: str, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        if LABEL not in batch and INPUT in batch:  # agreement with the teacher
-            batch = {**batch, LABEL: self.task.decide(self.teacher_predict(batch[INPUT]))}
+        if LABEL not in batch and self.input_key in batch:  # agreement with the teacher
+            batch = {**batch, LABEL: self.task.decide(self.teacher_predict(batch[self.input_key]))}
         return super()._evaluate(stage, batch, batch_idx)
 
     def baseline(self) -> FinetuneModule | None:

@@ -20,7 +20,7 @@ from torch.optim import Adam
 
 from zoo.core.arguments import at_least, below, more_than, one_of
 from zoo.core.base import ZooModule
-from zoo.core.batch import INPUT, LABEL, require
+from zoo.core.batch import LABEL, require
 from zoo.core.ema import update_ema
 from zoo.core.optim import can_fuse, clip_by_group
 from zoo.functional import gan
@@ -135,7 +135,7 @@ class GANModule(ZooModule):
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Both networks' losses while training; when evaluating the critic's, and the samples' distance from data."""
-        x, labels = require(batch, INPUT, self), self._labels(batch)
+        x, labels = require(batch, self.input_key, self), self._labels(batch)
         if not self.training:
             return self._evaluation(x, labels)
         moves = self._is_generator_step()

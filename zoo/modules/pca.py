@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.core.accumulator import Accumulator
-from zoo.core.batch import INPUT, as_mapping, flat_rows, require
+from zoo.core.batch import as_mapping, flat_rows, require
 from zoo.core.finite import FiniteCheck
 from zoo.core.gradient_free import GradientFreeModule
 from zoo.functional import pca
@@ -147,7 +147,7 @@ class PCAModule(GradientFreeModule):
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Training: accumulate the batch; its variance. Otherwise: squared error per dimension, and log-likelihood."""
-        x = flat_rows(require(batch, INPUT, self), self.hparams.input_shape)
+        x = flat_rows(require(batch, self.input_key, self), self.hparams.input_shape)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             if self.training:
                 return (self._gather(x) / x.shape[1]).float(), {}
@@ -262,7 +262,7 @@ class PCAModule(GradientFreeModule):
 
     def reconstruct(self, batch: Any) -> Tensor:
         """A batch, or its input (B, *input_shape), from its K codes."""
-        return self.decode(self.encode(require(as_mapping(batch), INPUT, self)))
+        return self.decode(self.encode(require(as_mapping(batch, self.input_key), self.input_key, self)))
 
     def sample(self, n: int) -> Tensor:
         """``n`` samples (n, *input_shape) of probabilistic PCA: K components, and noise in all other directions."""

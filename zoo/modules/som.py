@@ -20,7 +20,7 @@ from torch import Tensor
 
 from zoo.core.accumulator import Accumulator
 from zoo.core.arguments import at_least, between, more_than
-from zoo.core.batch import INPUT, as_mapping, flat_rows, require
+from zoo.core.batch import as_mapping, flat_rows, require
 from zoo.core.distributed import gather_rows, training_batches
 from zoo.core.finite import check_finite
 from zoo.core.gradient_free import GradientFreeModule
@@ -131,7 +131,7 @@ class SOMModule(GradientFreeModule):
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The quantisation error; while training the batch is accumulated, when evaluating other errors are logged."""
-        x = self._flat(require(batch, INPUT, self))
+        x = self._flat(require(batch, self.input_key, self))
         with torch.no_grad():
             if self.training:
                 if x.is_cpu:  # a GPU would synchronise: there it is checked at the end of the epoch
@@ -181,7 +181,7 @@ class SOMModule(GradientFreeModule):
         """The first 1,000 samples (N, D) of all processes, as one process has them."""
         world, rows, size = self.trainer.world_size, [], 0
         for batch in training_batches(self.trainer, self.input_key):
-            rows.append(self._flat(require(batch, INPUT, self)))
+            rows.append(self._flat(require(batch, self.input_key, self)))
             if (size := size + len(rows[-1]) * world) >= _INITIAL_SAMPLES:
                 break
         x = gather_rows(torch.cat(rows), world, equal=True)
@@ -279,7 +279,7 @@ class SOMModule(GradientFreeModule):
 
     def reconstruct(self, batch: Any) -> Tensor:
         """A batch, or its input (B, *input_shape), each replaced by its unit."""
-        x = require(as_mapping(batch), INPUT, self)
+        x = require(as_mapping(batch, self.input_key), self.input_key, self)
         return self.units.index_select(0, self.best_matching_units(x)).view(x.shape)
 
     def predict(self, x: Tensor) -> Tensor:

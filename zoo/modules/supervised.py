@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.core.arguments import at_least, between, more_than, one_of
 from zoo.core.base import ZooModule
-from zoo.core.batch import INPUT, LABEL, require
+from zoo.core.batch import LABEL, require
 from zoo.core.distributed import gather_rows, training_batches
 from zoo.core.optim import OptimSpec, check_specs, configure, layered_groups
 from zoo.functional.finetune import mixup
@@ -197,7 +197,7 @@ class SupervisedModule(ZooModule):
     def supervised_loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The task's loss, averaged over the batch's labelled samples, plus the weighted L2-SP penalty."""
         labels = self.to_head_labels(require(batch, LABEL, self))
-        x, targets = self.mix(require(batch, INPUT, self), labels)
+        x, targets = self.mix(require(batch, self.input_key, self), labels)
         features, output = self.compute(x)
         if not self.training:
             prediction = self.task.predict(self._in_units(output).float())
@@ -213,7 +213,7 @@ class SupervisedModule(ZooModule):
         if labelled.any():
             labels = outputs["label"][labelled]
             labels = labels if self.task.scaled else labels.long()
-            prediction = outputs["prediction"] if "prediction" in outputs else self.classify(batch[INPUT])
+            prediction = outputs["prediction"] if "prediction" in outputs else self.classify(batch[self.input_key])
             getattr(self, f"{stage}_metrics").update(prediction[labelled], labels)
         return outputs
 
@@ -248,10 +248,10 @@ class SupervisedModule(ZooModule):
         features, labels = [], []
         training = self.training
         self.eval()
-        for batch in training_batches(self.trainer):
+        for batch in training_batches(self.trainer, self.input_key):
             labels.append(self.to_head_labels(require(batch, LABEL, self)))
             if not self.probe_fitted:
-                features.append(self.encode(require(batch, INPUT, self)).float())
+                features.append(self.encode(require(batch, self.input_key, self)).float())
         self.train(training)
         truth = gather_rows(torch.cat(labels), self.trainer.world_size, equal=True)
         labelled = self.task.labelled(truth)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoo.core.batch import INPUT, LABEL, require
+from zoo.core.batch import LABEL, require
 from zoo.core.distributed import gather_rows, training_batches
 from zoo.core.nested_fit import fit_nested
 from zoo.distillation.teacher import Classifier, Teacher
@@ -71,9 +71,9 @@ def fit_head(member: Classifier, module: SupervisedModule) -> None:
         ValueError: there are none.
     """
     hp, features, labels = module.hparams, [], []
-    for batch in training_batches(module.trainer):
+    for batch in training_batches(module.trainer, module.input_key):
         labels.append(module.to_head_labels(require(batch, LABEL, module)))
-        features.append(member.encode(require(batch, INPUT, module)).float())
+        features.append(member.encode(require(batch, module.input_key, module)).float())
     world_size = module.trainer.world_size
     truth = gather_rows(torch.cat(labels), world_size, equal=True)
     labelled = module.task.labelled(truth)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo.core.arguments import at_least, below, more_than
 from zoo.core.base import ZooModule
-from zoo.core.batch import INPUT, as_mapping, require
+from zoo.core.batch import as_mapping, require
 from zoo.core.optim import OptimSpec, check_specs, configure
 from zoo.functional.autoencoder import gaussian_nll
 from zoo.functional.quantise import commitment, perplexity, straight_through
@@ -83,7 +83,7 @@ class VQVAEModule(ZooModule):
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Negative log-likelihood in nats and the weighted commitment, mean over the batch."""
-        x = require(batch, INPUT, self)
+        x = require(batch, self.input_key, self)
         hp = self.hparams
         features = self.encoder(x)
         self.keep(VQVAEModule, features=features)
@@ -120,7 +120,7 @@ class VQVAEModule(ZooModule):
 
     def reconstruct(self, batch: Any) -> Tensor:
         """A batch, or its input (B, C, H, W), through encoder, codes and decoder."""
-        return self.decode(self.encode(require(as_mapping(batch), INPUT, self)))
+        return self.decode(self.encode(require(as_mapping(batch, self.input_key), self.input_key, self)))
 
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
         """Images (B, steps, C, H, W) along the line between the encodings of two images (B, C, H, W)."""
