@@ -9,15 +9,15 @@ Sums = TypeVar("Sums", bound=tuple[Tensor, ...])  # a NamedTuple of tensors
 
 
 class Accumulator(Generic[Sums]):
-    """Sums that grow batch by batch, are added over the ranks when they are needed, and survive in a checkpoint that is
-    written in the middle of an epoch.
+    """Sums that grow batch by batch, are reduced over the ranks when they are needed, and are restored from a
+    checkpoint that is written in the middle of an epoch.
 
     They are no buffers, which DDP would overwrite with the first rank's.
 
     Args:
-        add: Sums of two sets of samples, from those of each.
-        summed: Names of the fields that add up over ranks; the others are alike on all.
-        align: Makes the ranks' sums such that they add up, as copies; None copies them.
+        add: Function that merges the sums of two sets of samples.
+        summed: Names of the fields that are summed over ranks; the others are the same on all.
+        align: Function that copies the ranks' sums into a form that can be added; None copies them as they are.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Accumulator(Generic[Sums]):
         self.sums = block if self.sums is None else self._add(self.sums, block)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Drop all sums."""
         self.sums = None
 
     def decay(self, share: float) -> None:
@@ -43,7 +43,7 @@ class Accumulator(Generic[Sums]):
             self.sums = self.sums._replace(**{n: getattr(self.sums, n) * share for n in self._summed})  # type: ignore[attr-defined]
 
     def reduced(self, trainer: Any) -> Sums:
-        """The sums over all ranks; all must ask together. This rank keeps its own."""
+        """The sums over all ranks, a collective call; this rank keeps its own."""
         sums: Any = self.sums
         if trainer.world_size == 1:
             return sums  # type: ignore[no-any-return]
@@ -53,11 +53,11 @@ class Accumulator(Generic[Sums]):
         return sums._replace(**{name: add(getattr(sums, name), reduce_op="sum") for name in self._summed})  # type: ignore[no-any-return]
 
     def restore(self, sums: Sums | None, first: bool, empty: Callable[[Sums], Sums | None] = lambda sums: None) -> None:
-        """Go on with the sums of all ranks from a checkpoint: the first rank has them now.
+        """Go on with a checkpoint's sums of all ranks, which the first rank takes.
 
         Args:
-            sums: From the checkpoint; None where it was written between epochs.
+            sums: Sums in the checkpoint; None if it was written between epochs.
             first: Whether this is the first rank.
-            empty: Gives the other ranks' sums.
+            empty: Function that gives the other ranks' initial sums.
         """
         self.sums = sums if first or sums is None else empty(sums)

@@ -1,4 +1,4 @@
-"""Arguments out of their range, refused by name."""
+"""Checks of arguments: what is out of its range is refused by name."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from zoo.core.suggest import did_you_mean
 
 
 def at_least(least: float, **values: float) -> None:
-    """Raise a ``ValueError`` that names the first value below ``least``, or that is no number."""
+    """Raise a ``ValueError`` that names the first value below ``least``, or that is NaN."""
     for name, value in values.items():
         if not value >= least:
             raise ValueError(f"{name} must be {least:g} or more; got {value}")

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then renamed."""
+"""Files that are written atomically: to a temporary file in the same folder, which is then renamed."""
 
 import os
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def atomic_write(path: str | Path, write: Callable[[str], object]) -> None:
-    """Have ``write`` fill a file beside ``path``, flush it to the disk, then rename it; on failure nothing is left.
+    """Let ``write`` fill a temporary file beside ``path``, flush it to the disk, then rename it; a failure leaves none.
 
     Raises:
-        OSError: what ``write`` or the disk raised; what stood at ``path`` before is still there.
+        OSError: raised by ``write`` or the disk; an earlier file at ``path`` is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What every module shares: steps around ``loss``, reproducible randomness, checkpoints that know their owner."""
+"""The base of all modules: steps around ``loss``, reproducible randomness, checkpoints that name their module."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,29 +18,29 @@ class ZooModule(CheckpointedModule):
     """Define ``loss(batch) -> (loss, dict to log)``, ``encode`` and ``configure_optimizers``, and it trains.
 
     The best checkpoint has the least (``monitor_mode`` "min") or the most ("max") of the metric ``monitor``. Each step
-    seeds torch's generator from (seed, epoch, batch, rank), so that a resumed run repeats the unbroken one.
+    seeds torch's generator from (seed, epoch, batch, rank), so that a resumed run repeats an uninterrupted one.
     """
 
     monitor = "val/loss"
     monitor_mode = "min"
-    input_key = INPUT  # of a batch: what the module is fed
+    input_key = INPUT  # key of the module's input in a batch
     # For the tests of every technique.
-    batch_independent: ClassVar[str] = ""  # why two half batches, or two processes, are not one whole; "" if they are
-    deterministic_options: ClassVar[dict[str, Any]] = {}  # under which training draws nothing, to compare such halves
+    batch_independent: ClassVar[str] = ""  # why two half batches, or processes, differ from a whole; "" if they do not
+    deterministic_options: ClassVar[dict[str, Any]] = {}  # with which training draws no noise, to compare such halves
     artifacts: ClassVar[tuple[str, ...]] = ("encoder/encoder.json", "latent_map.png")  # files that every run leaves
     takes_tuples: ClassVar[bool] = True  # (input, label) pairs from any loader are enough
-    stops_exactly: ClassVar[bool] = True  # stopped in mid-epoch, it goes on as if it had not been
+    stops_exactly: ClassVar[bool] = True  # resuming from mid-epoch gives the same result as no interruption
     hparams: Any  # plain values; Lightning declares a mapping, but it has attributes too
     divergence_hint = "try a lower `lr`, `trainer.gradient_clip_val` 1, or `trainer.precision` 32-true"
 
     def __init__(self) -> None:
         super().__init__()
         self._steps = 0
-        self._sums: dict[str, Tensor] = {}  # since the last record, on the device: reading them would stall a GPU
+        self._sums: dict[str, Tensor] = {}  # since the last log, on the device: reading them would stall a GPU
         self._outputs: dict[str, Tensor] | None = None  # of an evaluation step
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning sets a string attribute some forty times a step; torch's way through its registries is long.
+        # Lightning sets a string attribute some forty times a step; torch's own __setattr__ is slow.
         if type(value) is str and name in self.__dict__:
             object.__setattr__(self, name, value)
         else:
@@ -80,7 +80,7 @@ class ZooModule(CheckpointedModule):
         return self._evaluate("test", as_mapping(batch, self.input_key), batch_idx)
 
     def _evaluate(self, stage: str, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Log the loss; what ``loss`` kept of its work goes to the callbacks."""
+        """Log the loss; outputs that ``loss`` kept go to the callbacks."""
         seed_generator(self.device, self._seed, -1, batch_idx, self.global_rank)  # the same noise every time
         outputs: dict[str, Tensor] = {}
         self._outputs = outputs
@@ -92,8 +92,8 @@ class ZooModule(CheckpointedModule):
         return outputs
 
     def keep(self, owner: type, **outputs: Tensor) -> None:
-        """Called by the ``loss`` of ``owner``: what an evaluation step returns to callbacks, such as ``features``
-        (B, D), which they would otherwise compute again; but not what a subclass computes in another way."""
+        """Called by the ``loss`` of ``owner``: outputs that an evaluation step returns to callbacks, such as
+        ``features`` (B, D), to save a second forward pass; but not those that a subclass computes in another way."""
         same = {
             name for name, method in _METHODS.items() if getattr(type(self), method, 0) is getattr(owner, method, 0)
         }
@@ -101,7 +101,7 @@ class ZooModule(CheckpointedModule):
             self._outputs.update({k: v.detach() for k, v in outputs.items() if k in same or k not in _METHODS})
 
     def predict(self, x: Tensor) -> Tensor:
-        """What ``predict_step`` gives for inputs (B, ...): their features, unless a technique has something better."""
+        """Predictions for inputs (B, ...), which ``predict_step`` returns: features unless a technique overrides it."""
         return self.encode(x)  # type: ignore[no-any-return, operator]
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -109,9 +109,9 @@ class ZooModule(CheckpointedModule):
 
     @property
     def training_summary(self) -> str:
-        """What learns, for the line that announces a run."""
+        """Number of trainable parameters, for the line that announces a run."""
         return f"{sum(p.numel() for p in self.parameters() if p.requires_grad):,} parameters"
 
     def export_artifacts(self, folder: Path) -> list[tuple[str, str]]:
-        """Write what the technique has to give beside its encoder; rows of what was written and where."""
+        """Write the technique's results beside its encoder; (name, path) of each."""
         return []

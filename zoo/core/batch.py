@@ -1,6 +1,6 @@
 """The batch contract: a mapping of named tensors, each with the batch first.
 
-B samples; unlabelled ones have the label -1, or of a task with several numbers a sample a row of NaN.
+B samples; unlabelled ones have the label -1, or a row of NaN where a label has several values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 INPUT = "input"  # (B, ...)
 LABEL = "label"  # (B,) long, or (B, K)
-INDEX = "index"  # (B,) long: the samples' places within their split
+INDEX = "index"  # (B,) long: the samples' indices within their split
 TARGET = "target"  # (B, ...): the other domain's input
 VIEWS = "views"  # (B, V, C, H, W)
 LOCAL_VIEWS = "local_views"  # (B, V', C, h, w)
@@ -19,15 +19,15 @@ TOKENS = "tokens"  # (B, T) long, -1 where there is none
 MASK = "mask"  # (B, T) bool, or (B, H, W)
 TAGS = "tags"  # (B, T) long, -1 where there is none
 BOXES = "boxes"  # a list of B tensors (N_b, 4)
-SEED = "seed"  # an int for the batch's augmentation, which the datamodule uses up
+SEED = "seed"  # an int for the batch's augmentation, which the datamodule removes
 
 
 def as_mapping(batch: Any, input_key: str = INPUT) -> Mapping[str, Any]:
     """Give any loader's batch the contract's form.
 
     Args:
-        batch: a mapping, a tensor (the input), or ``(input,)`` / ``(input, label)``.
-        input_key: what the input is called.
+        batch: Batch of any loader: a mapping, a tensor (the input), or ``(input,)`` / ``(input, label)``.
+        input_key: Key of the input in the new mapping.
 
     Returns:
         The batch itself if it is a mapping, otherwise a new one over the same tensors.
@@ -45,7 +45,7 @@ def as_mapping(batch: Any, input_key: str = INPUT) -> Mapping[str, Any]:
 
 
 def require(batch: Mapping[str, Any], key: str, module: object) -> Any:
-    """``batch[key]``, or a ``ValueError`` that names the module, the key, and the keys that are there."""
+    """``batch[key]``, or a ``ValueError`` that names the module, the key, and the batch's keys."""
     if key in batch:
         return batch[key]
     raise ValueError(
@@ -54,7 +54,7 @@ def require(batch: Mapping[str, Any], key: str, module: object) -> Any:
 
 
 def class_labels(batch: Mapping[str, Any], input_key: str = INPUT) -> Tensor:
-    """A batch's labels if they are of classes, (B,) long; -1 for samples without one, as of any other task."""
+    """A batch's class labels, (B,) long; -1 for unlabelled samples, and for all samples of any other task."""
     x, labels = batch[input_key], batch.get(LABEL)
     if labels is None or labels.ndim != 1 or labels.is_floating_point():
         return torch.full((len(x),), -1, device=x.device)
@@ -62,7 +62,7 @@ def class_labels(batch: Mapping[str, Any], input_key: str = INPUT) -> Tensor:
 
 
 def check_shape(x: Tensor, input_shape: Sequence[int]) -> None:
-    """Refuse inputs (B, ...) of which one sample has another shape than a module was made for.
+    """Refuse inputs (B, ...) whose samples have another shape than a module was made for.
 
     Raises:
         ValueError: names both shapes.

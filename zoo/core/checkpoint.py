@@ -1,4 +1,4 @@
-"""Checkpoints that know which module they belong to, and are read without running what is in them."""
+"""Checkpoints that name the module they belong to, and are read without executing code in them."""
 
 import inspect
 import pickle
@@ -14,21 +14,21 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from zoo.core.atomic import atomic_write
 from zoo.core.renamed import RenamedOptions, renamed_options
 
-FORMAT = 2  # of what checkpoints hold beside Lightning's own; 1 had no ``head``
-_NOT_OWNERS = ("zoo.core.", "zoo.base.", "zoo.gradient_free.", "zoo.modules.supervised.")  # whom techniques share
+FORMAT = 2  # of a checkpoint's metadata, beside Lightning's own; 1 had no ``head``
+_NOT_OWNERS = ("zoo.core.", "zoo.base.", "zoo.gradient_free.", "zoo.modules.supervised.")  # shared base classes
 
 
 def class_paths(module: pl.LightningModule) -> list[str]:
-    """Import paths of the module's class and of its parents down to, not including, ``LightningModule`` itself."""
+    """Import paths of the module's class and its parents, up to ``LightningModule``, which is left out."""
     classes = type(module).__mro__
     return [f"{c.__module__}.{c.__qualname__}" for c in classes[: classes.index(pl.LightningModule)]]
 
 
 def checkpoint_metadata(module: pl.LightningModule) -> dict[str, Any]:
-    """What a checkpoint says of its owner, in plain values.
+    """A checkpoint's metadata about its module, in plain values.
 
-    Its ``classes``; ``objects``, the arguments that no checkpoint can hold; and, for others to rebuild them without the
-    module, ``encoder``, the configuration of an encoder made by spec, and ``head``, that of a head on its features (see
+    Its ``classes``; ``objects``, the arguments that cannot be saved; and, to rebuild them without the module,
+    ``encoder``, the configuration of an encoder made by spec, and ``head``, that of a head on its features (see
     ``SupervisedModule.head_config``).
     """
     parameters = list(inspect.signature(type(module).__init__).parameters.values())[1:]  # without self
@@ -46,7 +46,7 @@ def checkpoint_metadata(module: pl.LightningModule) -> dict[str, Any]:
 
 
 def head_config(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
-    """The ``head`` of a checkpoint's metadata, also of one written before there was any; None without a head."""
+    """The ``head`` of a checkpoint's metadata, also of a checkpoint older than this entry; None without a head."""
     metadata, options = checkpoint.get("zoo", {}), checkpoint.get("hyper_parameters", {})
     if "head" in metadata or "task" not in options:
         return metadata.get("head")
@@ -55,14 +55,14 @@ def head_config(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def add_metadata(checkpoint: dict[str, Any], module: pl.LightningModule, seed: int) -> None:
-    """Add to a checkpoint, before it is saved, whose it is, and where to go on."""
+    """Add the module's metadata, seed and position in the epoch to a checkpoint before it is saved."""
     checkpoint["zoo"] = {"seed": seed, **checkpoint_metadata(module)}
     _keep_epoch_open(checkpoint, module)
 
 
 def _keep_epoch_open(checkpoint: dict[str, Any], module: pl.LightningModule) -> None:
-    """An epoch that ``max_steps`` ends early is over for Lightning, which yet keeps the place within it: a resumed run
-    would leave out the rest of that epoch and as much of the next one.
+    """An epoch that ``max_steps`` ends early is over for Lightning, which yet keeps the position within it: a resumed
+    run would leave out the rest of that epoch and as much of the next one.
     """
     loop: dict[str, Any] = checkpoint.get("loops", {}).get("fit_loop", {})
     done: dict[str, Any] = loop.get("epoch_loop.batch_progress", {"is_last_batch": True})
@@ -104,8 +104,8 @@ def rename_tensors(checkpoint: dict[str, Any], renamed: Mapping[str, str]) -> No
     """Give tensors of an older checkpoint their present names.
 
     Args:
-        checkpoint: is changed in place.
-        renamed: beginnings of names, old to new.
+        checkpoint: Checkpoint, which is changed in place.
+        renamed: Prefixes of names, old to new.
     """
     state = checkpoint.get("state_dict", {})
     for old, new in renamed.items():
@@ -134,11 +134,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 class CheckpointedModule(pl.LightningModule, metaclass=RenamedOptions):
-    """A module whose checkpoints know their owner and its seed; options and tensors that were renamed since are
-    understood."""
+    """A module whose checkpoints hold its class and seed, and which loads older ones, with options and tensors that
+    were renamed since."""
 
     renamed: ClassVar[dict[str, str]] = {}  # options, old name to new
-    renamed_tensors: ClassVar[dict[str, str]] = {}  # beginnings of names in the state, old to new
+    renamed_tensors: ClassVar[dict[str, str]] = {}  # prefixes of names in the state, old to new
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,13 +154,13 @@ class CheckpointedModule(pl.LightningModule, metaclass=RenamedOptions):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
-        """Lightning's; nothing in the file is executed."""
+        """Lightning's method, but no code in the file is executed."""
         options = {**read_renamed_options(cls, checkpoint_path), "weights_only": True, **options}
         return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or not there, and that are read without running what is in them.
+    """Checkpoints that are written atomically, and read without executing code in them.
 
     Lightning's own writes to the system's temporary folder first, which may be on another disk: a copy, not a rename.
     """

@@ -1,4 +1,4 @@
-"""What several processes have in common: rows of all ranks, and one pass over the training data."""
+"""Collective work of several processes: rows of all ranks, and one pass over the training data."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,9 +13,9 @@ def gather_rows(x: Tensor, world_size: int, equal: bool = False) -> Tensor:
     """The ranks' rows (N_r, ...), one rank after the other, on all ranks; without gradients.
 
     Args:
-        x: this rank's rows.
-        world_size: of the trainer: one that trains within another's process has 1.
-        equal: all ranks have as many rows; otherwise their numbers are exchanged first, for which a GPU waits.
+        x: Rows of this rank.
+        world_size: World size of the trainer; one that trains within another's process has 1.
+        equal: Whether all ranks have as many rows; otherwise the counts are exchanged first, which synchronises a GPU.
     """
     if world_size == 1:
         return x
@@ -36,11 +36,11 @@ def gather_rows(x: Tensor, world_size: int, equal: bool = False) -> Tensor:
 def training_batches(trainer: Any, input_key: str = INPUT) -> Iterator[Mapping[str, Any]]:
     """One pass over this rank's training data, from their beginning, on the device.
 
-    From a loader of its own where there is a datamodule, so that the trainer's keeps its place.
+    With a datamodule it has a loader of its own, so that the trainer's keeps its position.
 
     Args:
-        trainer: at work.
-        input_key: what a bare tensor from somebody's loader is called.
+        trainer: Trainer that is fitting.
+        input_key: Key of the input where a loader gives bare tensors.
     """
     data: Any = getattr(trainer, "datamodule", None)
     for batch in data.train_dataloader() if data else trainer.train_dataloader or ():

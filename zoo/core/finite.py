@@ -1,17 +1,17 @@
-"""Inputs that are NaN or infinite, found without making a GPU wait."""
+"""Inputs that are NaN or infinite, found without synchronising a GPU."""
 
 import torch
 from torch import Tensor
 
 
 def first_not_finite(rows: Tensor) -> Tensor:
-    """Place in the flattened rows (B, D) of the first NaN or infinity, -1 where there is none: () long, no waiting."""
+    """Index into the flattened rows (B, D) of the first NaN or infinity, else -1: () long, without synchronisation."""
     bad = ~rows.isfinite().flatten()
     return torch.where(bad.any(), bad.byte().argmax(), -1)
 
 
 def check_finite(rows: Tensor) -> None:
-    """Refuse a batch (B, D) with a NaN or an infinity; looking makes a GPU wait.
+    """Refuse a batch (B, D) with a NaN or an infinity; the check synchronises a GPU.
 
     Raises:
         ValueError: there is one; names row and column.
@@ -22,21 +22,21 @@ def check_finite(rows: Tensor) -> None:
 
 
 class FiniteCheck:
-    """Remembers the first NaN or infinity among the inputs, D numbers each, of an epoch.
+    """Remembers the first NaN or infinity among the inputs of an epoch, D dimensions each.
 
-    On a CPU it is told at once; a GPU is asked by ``check`` when its answer is waited for anyway.
+    On a CPU it is raised at once; on a GPU by ``check``, when the host synchronises anyway.
     """
 
     def __init__(self, dim: int) -> None:
         self._dim = dim
-        self._found = torch.tensor([-1, -1])  # batch and place, on the batches' device
+        self._found = torch.tensor([-1, -1])  # index of the batch and within it, on the batches' device
 
     def clear(self) -> None:
-        """Forget, as at an epoch's beginning."""
+        """Forget what was found, at an epoch's beginning."""
         self._found.fill_(-1)
 
     def look(self, rows: Tensor, batch_idx: int) -> None:
-        """Look at a batch (B, D).
+        """Search a batch (B, D) for NaN and infinity.
 
         Raises:
             ValueError: there is one, and the batch is on a CPU.
@@ -49,7 +49,7 @@ class FiniteCheck:
             self.check()
 
     def check(self) -> None:
-        """Tell what was found.
+        """Raise if anything was found.
 
         Raises:
             ValueError: there was one; names batch, row and column.

@@ -1,4 +1,4 @@
-"""What modules that learn without gradients share (PCA, the self-organising map): a step that Lightning can count."""
+"""The base of modules that learn without gradients (PCA, self-organising map): a step that Lightning can count."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ class GradientFreeModule(ZooModule):
     """A module that accumulates sums in ``loss`` while training, and keeps what it learns in buffers and frozen
     parameters.
 
-    Lightning counts steps, logs, writes checkpoints and resumes by its optimiser. So there is one, of a single number
-    that never moves: clipping, accumulation, mixed precision, DDP and the rest work as for any other module.
+    Lightning counts steps, logs, writes checkpoints and resumes by its optimiser. So there is one, of a single scalar
+    that never changes: clipping, accumulation, mixed precision, DDP and the rest work as for any other module.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class GradientFreeModule(ZooModule):
 
     @property
     def training_summary(self) -> str:
-        """No parameters move by gradients."""
+        """Says that no parameters learn by gradients."""
         return "no gradients"
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A training within a training: what another one needs first, or is compared with."""
+"""A training within a training: of a network that another one needs first, or is compared with."""
 
 import copy
 from pathlib import Path
@@ -14,14 +14,15 @@ from zoo.core.checkpoint import AtomicCheckpointIO
 def fit_nested(
     trainer: Any, module: pl.LightningModule, epochs: int | None, steps: int = -1, save_to: Path | None = None
 ) -> None:
-    """Train another module on the training data of a trainer that is at work, which notices nothing of it.
+    """Train another module on the training data of a trainer that is fitting, whose state does not change.
 
-    The first process trains, quietly, on its device and in its precision; then all have the weights.
+    The first process trains, without output, on its device and in its precision; then all get the weights.
 
     Args:
-        trainer: The trainer at work.
-        module: What is trained; it is moved to the trainer's device, and left in eval mode.
-        epochs, steps: Whichever ends first; None and -1 are no limit.
+        trainer: Trainer that is fitting.
+        module: Module to train; it is moved to the trainer's device, and left in eval mode.
+        epochs: Limit of epochs; None is none.
+        steps: Limit of steps; -1 is none.
         save_to: Path of a checkpoint without the optimiser, or None.
     """
     device = trainer.strategy.root_device

@@ -32,8 +32,8 @@ def param_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]
 def layered_groups(
     stages: Sequence[Sequence[nn.Parameter]], lr: float, weight_decay: float, layer_decay: float
 ) -> list[dict[str, Any]]:
-    """Groups by depth: the last stage learns at ``lr``, every earlier one at ``layer_decay`` of the next one's rate
-    (Clark et al. 2020); matrices and kernels decay, biases and norms do not."""
+    """Groups by depth: the last stage has the learning rate ``lr``, every earlier one ``layer_decay`` times the next
+    one's (Clark et al. 2020); matrices and kernels decay, biases and norms do not."""
     groups: list[dict[str, Any]] = []
     for depth, parameters in enumerate(reversed(stages)):
         for decay, wanted in ((weight_decay, True), (0.0, False)):
@@ -57,7 +57,7 @@ def cosine(step: int, total_steps: Callable[[], float], warmup: float = 0.05) ->
 
 
 def linear(step: int, total_steps: Callable[[], float], warmup: float = 0.0, floor: float = 0.0) -> float:
-    """Linear warm-up from zero, then straight down to the share ``floor`` of the rate at the end."""
+    """Linear warm-up from zero, then linear decay to the share ``floor`` of the rate at the end."""
     return _after_warmup(step, total_steps, warmup, lambda progress: max(floor, 1 - progress))
 
 
@@ -86,7 +86,7 @@ def scheduled(optimizer: Optimizer, schedule: OptimSpec, total_steps: Callable[[
 
 
 def total_steps_fn(module: pl.LightningModule) -> Callable[[], float]:
-    """How many steps the training has, once somebody asks.
+    """A function that returns the training's number of steps.
 
     Raises:
         ValueError: a training without an end.
@@ -121,7 +121,7 @@ def _parse(spec: OptimSpec) -> tuple[str, dict[str, Any]]:
 
 
 def check_specs(optimizer: OptimSpec = "adamw", schedule: OptimSpec = "constant") -> None:
-    """Refuse, when a module is made, what would fail when its training begins.
+    """Refuse specs when a module is made, which would otherwise fail when its training begins.
 
     Raises:
         ValueError: an unknown name or option; the nearest name is proposed.
@@ -148,13 +148,14 @@ def configure(
     """An optimiser over all trainable parameters and its schedule, in the form ``configure_optimizers`` returns.
 
     Args:
-        module: attached to its trainer, which is asked for the precision and the number of steps.
-        optimizer: "adamw" (Loshchilov & Hutter 2019; ``betas``), "sgd" (``momentum``, ``nesterov``) or "lars" (You et
-            al. 2017; ``momentum``, ``trust``), or a mapping of its name and options.
-        schedule: "constant", "cosine" or "linear", each with ``warmup``, a share of the steps (cosine's is 0.05).
-        lr: the (peak) learning rate.
-        weight_decay: on parameters of two or more dimensions.
-        groups: of parameters, with what is special to each; None is those of ``param_groups``.
+        module: Module attached to its trainer, which is asked for the precision and the number of steps.
+        optimizer: Optimiser: "adamw" (Loshchilov & Hutter 2019; ``betas``), "sgd" (``momentum``, ``nesterov``) or
+            "lars" (You et al. 2017; ``momentum``, ``trust``), or a mapping of its name and options.
+        schedule: Schedule: "constant", "cosine" or "linear", each with ``warmup``, a share of the steps (cosine's is
+            0.05).
+        lr: Learning rate (its peak).
+        weight_decay: Weight decay of parameters of two or more dimensions.
+        groups: Groups of parameters, each with its own options; None is those of ``param_groups``.
 
     Raises:
         ValueError: an unknown name or option; a schedule that falls over a training without an end.
@@ -166,8 +167,8 @@ def configure(
 
 
 def can_fuse(trainer: Any) -> bool:
-    """Whether an optimiser may be fused, one kernel for all parameters: Lightning refuses to clip for such a one in
-    mixed precision."""
+    """Whether an optimiser may be fused, one kernel for all parameters: Lightning refuses to clip gradients for a fused
+    one in mixed precision."""
     return not (trainer.gradient_clip_val and "mixed" in str(trainer.precision))
 
 

@@ -1,4 +1,4 @@
-"""Optimisers that PyTorch has not: LARS for large batches, RowAdagrad for tables of vectors."""
+"""Optimisers that PyTorch lacks: LARS for large batches, RowAdagrad for tables of vectors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from zoo.core.arguments import at_least, between, more_than
 
 
 class _ByParameter(Optimizer):
-    """A subclass defines ``_update(parameter, gradient, options)``."""
+    """Updates each parameter by itself; a subclass defines ``_update(parameter, gradient, options)``."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:  # type: ignore[override]
@@ -31,18 +31,18 @@ class _ByParameter(Optimizer):
 
 
 class LARS(_ByParameter):
-    """SGD with momentum and a rate for each layer (You et al. 2017, "Large batch training of convolutional networks").
+    """SGD with momentum and layer-wise rates (You et al. 2017, "Large batch training of convolutional networks").
 
-    A matrix or kernel w with gradient g moves by the rate ``lr * trust * |w| / |g + weight_decay * w|``; where either
-    length is 0, and for biases and norms (ndim < 2), by ``lr`` itself, without weight decay, as is customary (Goyal et
-    al. 2017; Grill et al. 2020).
+    A matrix or kernel w with gradient g has the rate ``lr * trust * |w| / |g + weight_decay * w|``; where either norm
+    is 0, and for biases and norms (ndim < 2), ``lr`` itself, without weight decay, as is customary (Goyal et al. 2017;
+    Grill et al. 2020).
 
     Args:
-        params: parameters or groups of them.
-        lr: the rate.
-        momentum: share of the last step in the next one.
-        trust: the trust coefficient.
-        weight_decay: added to the gradients of matrices and kernels.
+        params: Parameters or groups of them.
+        lr: Learning rate.
+        momentum: Momentum.
+        trust: Trust coefficient.
+        weight_decay: Weight decay of matrices and kernels.
 
     Raises:
         ValueError: an argument out of its range.
@@ -70,18 +70,18 @@ class LARS(_ByParameter):
 
 
 class RowAdagrad(_ByParameter):
-    """For tables of which a step touches few rows, some of them often: a rate for each row, and a longest step.
+    """For tables of which a step touches few rows, some of them often: a learning rate per row, and a longest step.
 
     A row moves by ``-lr * g / s ** power``, but no further than ``max_step``, where g is its gradient and s the sum of
     the mean squares of all its gradients so far. With the power 1/2 this is Adagrad (Duchi et al. 2011) with one
-    number a row; with 0 it is plain descent; between them a rare row keeps long steps, and a row that collects
-    thousands of gradients in one step is not thrown out of the table (cf. Chen et al. 2020, on the power).
+    accumulator per row; with 0 it is plain SGD; between them a rare row keeps long steps, and a row that sums thousands
+    of gradients in one step does not diverge (cf. Chen et al. 2020, on the power).
 
     Args:
-        params: of which those of two dimensions or more are tables; gradients may be sparse or dense.
-        lr: the rate.
-        power: of s, 0 to 1/2.
-        max_step: the longest distance a row moves in a step, at the full rate; it falls with the rate.
+        params: Tables, of two dimensions or more, or groups of them; gradients may be sparse or dense.
+        lr: Learning rate.
+        power: Power of s, 0 to 1/2.
+        max_step: Longest distance that a row moves in a step, at the full rate; it falls with the rate.
 
     Raises:
         ValueError: an argument out of its range.
@@ -110,7 +110,7 @@ class RowAdagrad(_ByParameter):
         )
 
     def _rates(self, grad: Tensor, sums: Tensor, options: Mapping[str, Any]) -> Tensor:
-        """What each row's gradient is multiplied with, (rows,); ``sums`` gain its mean square."""
+        """Factors of the rows' gradients, (rows,); their mean squares are added to ``sums``."""
         lengths = torch.linalg.vector_norm(grad.flatten(1), dim=1)
         sums.addcmul_(lengths, lengths, value=grad.shape[0] / grad.numel())
         longest = options["max_step"] * options["lr"] / options["initial_lr"]
@@ -119,9 +119,9 @@ class RowAdagrad(_ByParameter):
 
 
 def _rows(grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers of a sparse gradient's rows, each there once and ascending, and the rows."""
+    """Indices of a sparse gradient's rows, unique and ascending, and the rows."""
     rows = grad._indices()[0]
-    if (rows[1:] > rows[:-1]).all():  # autograd drops the mark of it, and coalescing costs more than looking
+    if (rows[1:] > rows[:-1]).all():  # autograd drops the flag of it, and coalescing costs more than this check
         return rows, grad._values()
     grad = grad.coalesce()
     return grad.indices()[0], grad.values()

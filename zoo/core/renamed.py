@@ -1,4 +1,4 @@
-"""Options that were renamed or left out: for one release the old name works, too, and is told its new one, once."""
+"""Options that were renamed or removed: for one release the old name works, too, with a warning that is given once."""
 
 import logging
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ _told: set[tuple[str, str]] = set()
 
 
 def renamed_options(cls: type) -> dict[str, str]:
-    """Old names of a class's options to the present ones, "" for one that is gone: the attributes ``renamed`` of the
-    class and its parents."""
+    """Old names of a class's options to the present ones, "" for one that was removed: the attributes ``renamed`` of
+    the class and its parents."""
     return {old: new for base in reversed(cls.__mro__) for old, new in vars(base).get("renamed", {}).items()}
 
 
 def current_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a class under their present names, without those that are gone; each is told once a process."""
+    """Options of a class under their present names, without removed ones; warns of each once per process."""
     renamed, found = renamed_options(cls), {}
     for name, value in options.items():
         new = renamed.get(name, name)
@@ -30,7 +30,7 @@ def current_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
 class RenamedOptions(type):
     """Metaclass of classes whose constructors take renamed options under their old names, too.
 
-    A class says which in an attribute ``renamed``, {old name: new name, or "" for an option that is gone}.
+    A class lists them in an attribute ``renamed``, {old name: new name, or "" for an option that was removed}.
     """
 
     def __call__(cls, *args: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Folders of ours and of a user's project that have the same name, ``callbacks`` say, as one package."""
+"""Packages of this project and of a user's that have the same name, such as ``callbacks``, as one package."""
 
 import sys
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ class SharedPackages(MetaPathFinder):
     """Finds packages that live in this project and perhaps in the user's, too.
 
     Python takes the first folder of a name that is on its path and hides all others: a project's own ``callbacks``
-    would hide ours, or ours theirs. Here the package is the one that Python finds, with ours first among the places
-    where its modules are looked for. A single file, ``callbacks.py``, may stand for the user's folder.
+    would hide ours, or ours theirs. Here the package is the one that Python finds, with ours first on its search path
+    for modules. A single file, ``callbacks.py``, may replace the user's folder.
 
     Args:
-        root: the folder that holds ours.
-        names: of the packages.
+        root: Folder that holds this project's packages.
+        names: Names of the packages.
     """
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
@@ -26,7 +26,7 @@ class SharedPackages(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """What Python finds otherwise, and ours."""
+        """The spec that other finders give, with this project's folder on its search path."""
         if fullname not in self.names:
             return None
         spec = self._found_otherwise(fullname, target) or PathFinder.find_spec(fullname, [str(self.root)])
@@ -44,7 +44,7 @@ class SharedPackages(MetaPathFinder):
         return [ours, *(place for place in theirs if place != ours)]
 
     def install(self) -> None:
-        """From now on; what is imported already is extended."""
+        """Put this finder first; packages that are already imported are extended."""
         others = [finder for finder in sys.meta_path if type(finder).__name__ != type(self).__name__]
         sys.meta_path[:] = [self, *others]  # one of them: two would ask each other for ever
         for name in self.names:

@@ -1,4 +1,4 @@
-"""Names that somebody may have meant."""
+"""Similar names for misspelled ones."""
 
 import difflib
 from collections.abc import Iterable

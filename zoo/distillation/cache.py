@@ -1,4 +1,4 @@
-"""What a teacher said of each training sample, kept on disk: it is asked once, and any number of students learn."""
+"""Caching a teacher's outputs per sample and augmentation on disk: computed once, for any number of students."""
 
 import json
 from collections.abc import Mapping
@@ -17,33 +17,34 @@ _FITS_ON_DEVICE = 2 * 2**30  # bytes: more than this stays on the disk, and is r
 
 
 class _View(NamedTuple):
-    """``rows`` (N,) long says where a sample is, -1 nowhere; ``outputs`` by name, a row a sample."""
+    """``rows`` (N,) long, a sample's row or -1 where it has none; ``outputs`` by name, one row per sample."""
 
     rows: Tensor
     outputs: dict[str, Tensor]
 
 
 class TeacherCache:
-    """A frozen network's outputs for each training sample, in each of the forms ("views") in which it comes.
+    """A frozen network's outputs for each training sample, in each of its augmentations ("views").
 
-    A folder holds ``view-000-0-of-1.safetensors`` and so on: for each view and process the samples' places (``index``)
-    and outputs by name, with the fingerprint of what they were made with. Each file is written whole, and mapped into
-    memory when it is read, or held on the device where that is none of the CPU's and they fit.
+    A folder holds ``view-000-0-of-1.safetensors`` and so on: for each view and process the samples' indices (``index``)
+    and outputs by name, with the fingerprint of the settings that determine them. Each file is written atomically, and
+    read through a memory map, or held on the device if that is not the CPU and they fit.
 
-    A view is recorded during the epoch that shows it, and known once each sample was seen. Samples that are augmented
-    look the same again only to the same process in the same epoch of a round of views; others whenever they are seen,
-    so all processes' files are one then.
+    A view is recorded during the epoch that shows it, and complete once each sample was seen. Augmented samples repeat
+    only for the same process in the same epoch of an augmentation round; others are always the same, and all processes'
+    files are read as one.
 
     Args:
-        folder: is made when the first view is written.
-        fingerprint: of plain values: what decides the outputs. Files with another are refused.
-        samples: N, of the training data.
-        augmented: whether views differ.
-        rank, world_size: of this process, and how many there are.
-        device: on which outputs are wanted.
+        folder: Folder of the files, which is created when the first view is written.
+        fingerprint: Settings that determine the outputs, in plain values. Files with others are refused.
+        samples: Number of training samples, N.
+        augmented: Whether views differ.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        device: Device of the outputs.
 
     Raises:
-        ValueError: the folder holds outputs that were made with something else; says what.
+        ValueError: the folder holds outputs that were made with other settings; names these.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class TeacherCache:
             )
 
     def has(self, view: int) -> bool:
-        """Whether a view is known; asked of the disk only when a view begins."""
+        """Whether a view is complete; the disk is read only when a view begins."""
         if view not in self._known and view != self._asked:
             self._asked = view
             if (found := self._read(view)) is not None:
@@ -87,17 +88,17 @@ class TeacherCache:
         return view in self._known
 
     def lookup(self, view: int, index: Tensor) -> dict[str, Tensor]:
-        """Outputs {name: (B, ...)} for samples ``index`` (B,) long of a view that is known."""
+        """Outputs {name: (B, ...)} for samples ``index`` (B,) long of a complete view."""
         rows, outputs = self._known[view]
         places = rows.index_select(0, index.to(rows.device))
         return {name: kept.index_select(0, places).to(index.device) for name, kept in outputs.items()}
 
     def record(self, index: Tensor, outputs: dict[str, Tensor]) -> None:
-        """Note a batch's outputs {name: (B, ...)} of samples ``index`` (B,) long; nothing is copied off the device."""
+        """Keep a batch's outputs {name: (B, ...)} of samples ``index`` (B,) long; nothing is copied off the device."""
         self._new.append((index, {name: output.detach() for name, output in outputs.items()}))
 
     def finish(self, view: int) -> bool:
-        """Write what was recorded of a view, if that is this process's whole share; whether it was. Forget it."""
+        """Write what was recorded of a view and return True if it is this process's whole share; drop the records."""
         recorded, self._new, self._asked = self._new, [], None
         index = torch.cat([i for i, _ in recorded]).cpu() if recorded else torch.empty(0, dtype=torch.long)
         if len(index.unique()) < min(self.samples, -(-self.samples // self.world_size)):
@@ -121,7 +122,7 @@ class TeacherCache:
         index = torch.cat([part.pop("index") for part in parts])
         rows = torch.full((self.samples,), -1).index_put_((index,), torch.arange(len(index)))
         if not self.augmented and (rows < 0).any():
-            return None  # a process's part is missing
+            return None  # a process's file is missing
         first = parts[0]
         outputs = first if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in first}
         if self.device.type != "cpu" and sum(output.nbytes for output in outputs.values()) <= _FITS_ON_DEVICE:

@@ -1,4 +1,4 @@
-"""Where a student gets its teacher's outputs from: the teacher itself, or what it gave before, kept on disk."""
+"""The source of a teacher's outputs: the teacher itself, or its cached outputs on disk."""
 
 import logging
 from collections.abc import Mapping
@@ -14,29 +14,30 @@ log = logging.getLogger(__name__)
 
 
 class TeacherSource:
-    """A teacher's outputs for training batches; no part of the student, so that its checkpoints do not hold it.
+    """A teacher's outputs for training batches; no submodule of the student, so that its checkpoints do not hold it.
 
-    With ``hparams.cache`` the teacher is asked once about each sample, or once in each augmentation round: augmentation
-    is a function of the epoch within such a round, of ``augmentation_period`` epochs.
+    With ``hparams.cache`` they are computed once per sample, or once per sample and epoch of an augmentation round:
+    augmentation is a function of the epoch within such a round, of ``augmentation_period`` epochs.
 
     Args:
-        hparams: The student's: ``teacher`` (``sources``, and ``weights``, a fingerprint, or None), ``teacher_weights``,
-            ``input_shape``, ``normalisation``, ``task``, ``num_classes``, ``class_names``, ``layers``, ``cache``.
-        teacher: The teacher, if it has been read already.
+        hparams: Hyperparameters of the student: ``teacher`` (``sources``, and ``weights``, a fingerprint, or None),
+            ``teacher_weights``, ``input_shape``, ``normalisation``, ``task``, ``num_classes``, ``class_names``,
+            ``layers``, ``cache``.
+        teacher: Teacher, if it has been read already.
     """
 
     def __init__(self, hparams: Any, teacher: Teacher | None = None) -> None:
         self._hparams, self._teacher = hparams, teacher
         self._cache: TeacherCache | None = None
-        self._signature: dict[str, Any] | None = None  # what decides the training inputs
+        self._signature: dict[str, Any] | None = None  # settings that determine the training inputs
         self._warned = False
 
     @property
     def teacher(self) -> Teacher:
-        """The teacher, read when it is first asked for.
+        """The teacher, read on first access.
 
         Raises:
-            ValueError: another one is there than the student began with.
+            ValueError: it is not the one that the student began with.
         """
         if self._teacher is None:
             hp = self._hparams
@@ -53,19 +54,19 @@ class TeacherSource:
         return self._teacher is not None
 
     def forget(self) -> None:
-        """Read the teacher anew when it is next asked for."""
+        """Drop the teacher; it is read again on next access."""
         self._teacher = None
 
     def begin(self, module: Any, needed: list[str]) -> None:
-        """Get ready when training starts: note what decides the training inputs, and open the cache if there is one.
+        """Prepare when training starts: get the data's augmentation signature, and open the cache if there is one.
 
         Args:
-            module: The student, attached to its trainer.
+            module: Student, attached to its trainer.
             needed: Names of the outputs that its losses need.
 
         Raises:
-            ValueError: the data do not number their samples, or say no augmentation period; a cache that was made with
-                something else.
+            ValueError: the data give no sample indices or no augmentation period; a cache that was made with other
+                settings.
         """
         data = getattr(module.trainer, "datamodule", None)
         self._signature = getattr(data, "augmentation_signature", None)
@@ -74,15 +75,15 @@ class TeacherSource:
             self._cache = self._open_cache(module)
 
     def samples(self, what: str) -> int:
-        """How many training samples there are.
+        """Number of training samples.
 
         Raises:
-            ValueError: the data do not say.
+            ValueError: the data have no augmentation signature.
         """
         return self._known_signature(what)["samples"]  # type: ignore[no-any-return]
 
     def outputs(self, x: Tensor, batch: Mapping[str, Any], epoch: int) -> dict[str, Tensor]:
-        """The teacher's {name: (B, ...)} for inputs (B, *input_shape), or for these samples as it gave them before."""
+        """The teacher's outputs {name: (B, ...)} for inputs (B, *input_shape), from the cache if it has the samples."""
         layers = list(self._hparams.layers.values())
         if self._cache is None:
             return self.teacher(x, layers)
@@ -94,7 +95,7 @@ class TeacherSource:
         return outputs
 
     def end_epoch(self, trainer: Any, epoch: int) -> None:
-        """Write what was recorded of an epoch, if it showed every sample."""
+        """Write an epoch's recorded outputs if it showed every sample."""
         view = self._augmentation_round(epoch) if self._cache is not None else 0
         if self._cache is None or self._cache.has(view):
             return
@@ -104,7 +105,7 @@ class TeacherSource:
         trainer.strategy.barrier()
 
     def _augmentation_round(self, epoch: int) -> int:
-        """In which form this epoch shows each sample."""
+        """Index of the epoch within its augmentation round."""
         return epoch % int(self._known_signature("a cache")["augmentation_period"])
 
     def _known_signature(self, what: str) -> dict[str, Any]:

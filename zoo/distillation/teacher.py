@@ -17,7 +17,7 @@ from zoo.tasks.base import index_of_names
 
 
 class LabelSpace(NamedTuple):
-    """What a classifier's outputs mean; ``names`` may be empty."""
+    """Meaning of a classifier's outputs; ``names`` may be empty."""
 
     task: str
     classes: int
@@ -28,10 +28,10 @@ class Classifier(nn.Module):
     """An encoder with a linear head: (B, *input_shape) to features (B, D) and logits (B, C), or values.
 
     Args:
-        encoder: Encoder of any kind.
+        encoder: Encoder, of any kind.
         head: Linear layer on its features; None until one is fitted.
         preprocess: Whether inputs come in [0, 1] and get the encoder's normalisation here.
-        scale: (mean, std) of a regression's values, (C,) each.
+        scale: Mean and standard deviation of a regression's values, (C,) each.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class Classifier(nn.Module):
 class Teacher(nn.Module):
     """One classifier or several, in eval mode and without gradients.
 
-    ``forward`` gives {name: tensor}: ``features`` (B, D), side by side; ``logits`` (B, C), the mean over the
+    ``forward`` gives {name: tensor}: ``features`` (B, D), concatenated; ``logits`` (B, C), the mean over the
     classifiers (of probabilities that is their geometric mean, Hinton et al. 2015); and layers of the encoder of a
     single one.
 
     Args:
-        members: The classifiers.
-        labels: What their logits mean, or will; None where neither data nor teachers know any.
+        members: Classifiers of the ensemble.
+        labels: Label space of their logits; None where neither data nor teachers have labels.
         untrained: Whether they still have to be trained.
     """
 
@@ -92,7 +92,7 @@ class Teacher(nn.Module):
 
     @property
     def features(self) -> int:
-        """D, of all members together."""
+        """Length of all members' features together, D."""
         return sum(member.features for member in self.classifiers)
 
     def shapes(self, layers: Sequence[str]) -> dict[str, list[int]]:
@@ -135,15 +135,18 @@ def read_teacher(
     weights: str = "default",
     labels: LabelSpace | None = None,
 ) -> Teacher:
-    """One network or several to learn from.
+    """A teacher from one source or several.
 
     Args:
-        sources, input_shape, normalisation, weights: As for ``read_classifier``, a list of sources.
+        sources: Sources, each as for ``read_classifier``.
+        input_shape: Shape of one sample of the data.
+        normalisation: Normalisation of the data.
+        weights: Weights of torchvision's and timm's networks.
         labels: Label space of the data, if they have labels.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: one cannot be read, or is for other inputs or labels; several, and one of them is not trained.
+        ValueError: one cannot be read, or is for other inputs or labels; one of several is untrained.
     """
     members = []
     for source in sources:
@@ -162,16 +165,17 @@ def read_teacher(
 def read_classifier(
     source: Any, input_shape: Sequence[int], normalisation: dict[str, Any] | None, weights: str = "default"
 ) -> tuple[Classifier, LabelSpace | None, bool]:
-    """A network to learn from.
+    """One of a teacher's classifiers.
 
     Args:
-        source: A checkpoint with an encoder and a linear head (of fine-tuning or distillation); otherwise what
-            ``resolve_backbone`` takes, which has no head yet.
-        input_shape, normalisation: Shape of one sample of the data, and what was done to it.
+        source: Checkpoint with an encoder and a linear head (of fine-tuning or distillation); otherwise a source for
+            ``resolve_backbone``, which has no head yet.
+        input_shape: Shape of one sample of the data.
+        normalisation: Normalisation of the data.
         weights: Weights of torchvision's and timm's networks.
 
     Returns:
-        The classifier, what its outputs mean (None without a head), and whether it is trained.
+        The classifier, its label space (None without a head), and whether it is trained.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -195,7 +199,7 @@ def read_classifier(
 def read_head(
     checkpoint: Mapping[str, Any], origin: str
 ) -> tuple[nn.Linear | None, LabelSpace | None, tuple[Tensor, Tensor] | None]:
-    """A checkpoint's linear head, its label space, and a regression's mean and std; None where there is none."""
+    """A checkpoint's linear head, its label space, and a regression's mean and standard deviation; None without one."""
     config, state = head_config(dict(checkpoint)), submodule_state_dict(dict(checkpoint), "head")
     if config is None or "weight" not in state:
         return None, None, None
@@ -213,10 +217,10 @@ def _needs_preprocessing(encoder: Encoder, normalisation: dict[str, Any] | None)
 
 
 def align_labels(classifier: Classifier, theirs: LabelSpace, ours: LabelSpace) -> None:
-    """Bring a classifier's outputs into the order of the data's classes.
+    """Reorder a classifier's outputs to the data's classes.
 
     Raises:
-        ValueError: another task, or classes that it does not know.
+        ValueError: another task, or classes that it lacks.
     """
     if theirs.task != ours.task:
         raise ValueError(f"the teacher is of a {theirs.task}, the data are for a {ours.task}")

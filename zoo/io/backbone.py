@@ -15,7 +15,7 @@ from zoo.networks.spec import TRUNKS, Spec
 
 
 class _Request(NamedTuple):
-    """What is wanted beside the source."""
+    """Arguments of ``resolve_backbone`` beside the source."""
 
     shape: tuple[int, ...]
     normalisation: dict[str, Any] | None
@@ -34,15 +34,15 @@ def resolve_backbone(
     """An encoder; its ``origin`` says where its weights are from, "" where they are untrained.
 
     Args:
-        source: A folder that ``save_encoder`` wrote, or any module's checkpoint; an ``Encoder``, as a trained module
-            has it, which is copied; the configuration that this function's encoder gives of itself
+        source: Folder that ``save_encoder`` wrote, or any module's checkpoint; an ``Encoder``, as a trained module
+            has it, which is copied; the configuration of an encoder that this function gave
             (``Encoder.get_config``, and ``origin``); a classifier of torchvision (``resnet18``) or timm
             (``timm:NAME``); or another network's spec, which is built untrained.
         input_shape: Shape of one sample of the data.
-        normalisation: What was done to the data, for an untrained network.
-        drop_head: Whether to leave a trained encoder's last linear layer away, which served its own task.
+        normalisation: Normalisation of the data, for an untrained network.
+        drop_head: Whether to drop a trained encoder's last linear layer, which served its own task.
         weights: Weights of torchvision and timm: "default" are the library's own, "none" none, anything else a file.
-        owner: What messages call it.
+        owner: Name of the network in messages.
 
     Raises:
         FileNotFoundError: there is no such folder or checkpoint.
@@ -107,7 +107,7 @@ def _bare(encoder: Encoder, request: _Request) -> Encoder:
 
 
 def without_head(encoder: Encoder) -> Encoder:
-    """The same trunk, whose features are then what the encoder gives."""
+    """An encoder of the same trunk without the linear head."""
     if encoder.output_dim is None:
         return encoder
     bare = Encoder(encoder.trunk, encoder.input_shape, None, encoder.normalisation)
@@ -116,7 +116,7 @@ def without_head(encoder: Encoder) -> Encoder:
 
 
 def _fitting_options(wanted: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    """What to say of images (C, H, W) of another shape than is wanted; not all data have these options."""
+    """A hint for images (C, H, W) of another shape than expected; not all data have these options."""
     if len(wanted) != 3 or len(shape) != 3:
         return ""
     options = [f"`data.channels` {wanted[0]}"] * (wanted[0] != shape[0])
@@ -127,12 +127,12 @@ def _fitting_options(wanted: tuple[int, ...], shape: tuple[int, ...]) -> str:
 def check_input(
     encoder: Encoder, shape: tuple[int, ...], normalisation: dict[str, Any] | None, owner: str = "backbone"
 ) -> None:
-    """Refuse data that are not what the encoder was trained on.
+    """Refuse data of another shape or normalisation than the encoder was trained on.
 
-    Values between 0 and 1 as they came (``normalisation`` None) fit any encoder, which does then to them what it needs.
+    Values in [0, 1] that are not normalised (``normalisation`` None) fit any encoder, which then applies its own.
 
     Raises:
-        ValueError: another shape, or another normalisation; says both.
+        ValueError: another shape, or another normalisation; names both.
     """
     if tuple(encoder.input_shape) != shape:
         raise ValueError(

@@ -15,13 +15,13 @@ FILES = {"encoder": "encoder", "onnx": "encoder.onnx", "state": "state.safetenso
 
 
 def export(source: str, form: str, out: str | None = None) -> Path:
-    """What the command ``export`` does: the encoder in a folder or checkpoint, with a checkpoint's linear head if there
-    is one, in another format.
+    """Write the encoder in a folder or checkpoint, with a checkpoint's linear head if there is one, in another format:
+    the command ``export``.
 
     Args:
-        source: a folder that ``save_encoder`` wrote, or any module's checkpoint.
-        form: "encoder", "onnx" or "state".
-        out: where to; None is a name of its own beside the source.
+        source: Folder that ``save_encoder`` wrote, or any module's checkpoint.
+        form: Format: "encoder", "onnx" or "state".
+        out: Path to write to; None is a default name beside the source.
 
     Raises:
         FileNotFoundError, ValueError: as ``load_encoder`` and the writing functions.
@@ -47,7 +47,7 @@ def _head(source: str, encoder: Encoder) -> tuple[nn.Linear | None, list[str]]:
     if weight.shape[1] != (encoder.output_dim or encoder.feature_dim):
         return None, []
     std, mean = (checkpoint["state_dict"].get(f"target_{name}") for name in ("std", "mean"))
-    if std is not None and mean is not None:  # of a regression, whose head gives deviations; else 1 and 0
+    if std is not None and mean is not None:  # of a regression, whose head gives standardised values; else 1 and 0
         weight, bias = weight * std.unsqueeze(1), bias * std + mean
     head = nn.Linear(weight.shape[1], len(weight))
     head.load_state_dict({"weight": weight, "bias": bias})

@@ -18,12 +18,12 @@ _FORMAT = 1
 
 
 def save_encoder(encoder: Encoder, directory: str | Path, provenance: dict[str, Any] | None = None) -> Path:
-    """Write an encoder's weights and all that is needed to use them again.
+    """Write an encoder's weights, and its configuration to rebuild it.
 
     Args:
-        encoder: built from a spec.
-        directory: is made if need be.
-        provenance: plain values: where the weights come from.
+        encoder: Encoder that was built from a spec.
+        directory: Folder, which is created if it does not exist.
+        provenance: Origin of the weights, in plain values.
 
     Returns:
         The directory.
@@ -43,10 +43,10 @@ def save_encoder(encoder: Encoder, directory: str | Path, provenance: dict[str, 
 
 
 def load_encoder(path: str | Path) -> Encoder:
-    """Read what ``save_encoder`` wrote, or the encoder within any module's checkpoint; in eval mode, on the CPU.
+    """Read an encoder that ``save_encoder`` wrote, or that of any module's checkpoint; in eval mode, on the CPU.
 
     Args:
-        path: a folder with ``encoder.json`` and ``encoder.safetensors``, or a checkpoint file.
+        path: Folder with ``encoder.json`` and ``encoder.safetensors``, or a checkpoint file.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -85,7 +85,7 @@ def _from_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def submodule_state_dict(checkpoint: dict[str, Any], name: str) -> dict[str, Tensor]:
-    """Weights of one of a module's parts, as it would use them: with WiSE-FT interpolated between start and end."""
+    """State dict of one of a module's submodules; with WiSE-FT interpolated between initial and trained weights."""
     state, share = checkpoint["state_dict"], (head_config(checkpoint) or {}).get("wise_ft", 1.0)
     trained, start = (
         {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
@@ -95,15 +95,15 @@ def submodule_state_dict(checkpoint: dict[str, Any], name: str) -> dict[str, Ten
 
 
 def load_state_dict_strict(network: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
-    """Load weights, all of them and no others.
+    """Load weights of exactly the network's names and shapes.
 
     Args:
-        network: what they are for.
-        weights: by name.
-        origin: what the message calls them.
+        network: Network to load them into.
+        weights: Weights by name.
+        origin: Name of the weights' source in messages.
 
     Raises:
-        ValueError: names are missing or left over, or shapes differ: the first few, and the likely cause.
+        ValueError: names are missing or unexpected, or shapes differ; names the first few, and the likely cause.
     """
     own = network.state_dict()
     wrong = {

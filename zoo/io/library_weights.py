@@ -17,15 +17,15 @@ from zoo.networks.low_rank import merged
 
 
 def load_weights(encoder: Encoder, weights: str = "default") -> str:
-    """Fill an encoder of torchvision or timm, and have it normalise its inputs as its weights need it.
+    """Load weights into an encoder of torchvision or timm, and set the normalisation that they need.
 
     Args:
-        encoder: whose trunk is theirs.
-        weights: "default", the library's own, downloaded once; or a file in its layout, .pth or .safetensors. A
-            .safetensors file by ``save_state`` says its normalisation; any other is taken to need the library's own.
+        encoder: Encoder whose trunk is the library's.
+        weights: Weights: "default", the library's own, downloaded once; or a file in its layout, .pth or .safetensors.
+            A .safetensors file by ``save_state`` holds its normalisation; any other is taken to need the library's own.
 
     Returns:
-        Where they are from.
+        Origin of the weights.
 
     Raises:
         ValueError: they cannot be downloaded or read, or do not fit.
@@ -45,7 +45,7 @@ def load_weights(encoder: Encoder, weights: str = "default") -> str:
 def _download(trunk: LibraryTrunk, name: str) -> dict[str, Tensor]:
     try:
         return trunk.download()
-    except Exception as error:  # every library, and every way to fail on the way, has exceptions of its own
+    except Exception as error:  # libraries and downloads raise many exception types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"the weights of {name} could not be downloaded ({reason}): name a file that has them "
@@ -68,7 +68,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"{file} is damaged, or holds more than weights: {str(error).splitlines()[0]}") from error
-    for key in ("state_dict", "model"):  # as training scripts like to save them
+    for key in ("state_dict", "model"):  # as training scripts often save them
         found = found.get(key, found) if isinstance(found, dict) else found
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{file} holds no weights by name")
@@ -76,18 +76,18 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def save_state(encoder: Encoder, path: str | Path, head: nn.Linear | None = None) -> Path:
-    """Write weights under the names that torchvision or timm gives them, for its own ``load_state_dict``.
+    """Write weights under torchvision's or timm's names, for the library's own ``load_state_dict``.
 
     A .safetensors file has the encoder's normalisation in its metadata, as JSON. Where images are grey, the library's
     network takes them repeated in three channels.
 
     Args:
-        encoder: whose network is theirs.
-        path: a .safetensors file, or a .pth file.
-        head: is written as the library's last layer; without one the encoder's own linear head is, if it has one.
+        encoder: Encoder whose trunk is the library's.
+        path: Path of a .safetensors or .pth file.
+        head: Linear layer written as the library's last layer; None writes the encoder's own, if it has one.
 
     Raises:
-        ValueError: the network is not theirs, the ending is another, or the library has no place for the head.
+        ValueError: another network, another suffix, or more than one linear layer after the features.
     """
     trunk, path = encoder.trunk, Path(path)
     if not isinstance(trunk, LibraryTrunk):
@@ -110,7 +110,7 @@ def save_state(encoder: Encoder, path: str | Path, head: nn.Linear | None = None
 
 
 def _only_layer(encoder: Encoder, head: nn.Linear | None) -> nn.Module | None:
-    """What comes after the trunk: one linear layer or nothing, since the libraries have no place for more."""
+    """The layer after the trunk: one linear layer or none, since the libraries have no place for more."""
     if isinstance(encoder.head, nn.Identity):
         return head
     if head is not None or not isinstance(encoder.head, nn.Linear):

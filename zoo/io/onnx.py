@@ -16,12 +16,12 @@ _TOLERANCE = 1e-4
 
 
 class Exported(nn.Module):
-    """What is exported: images as they come, through the encoder, to features or logits.
+    """The exported network: inputs through preprocessing and encoder to features or logits.
 
     Args:
-        encoder: is copied, with changes of low rank merged.
-        head: a last layer, or None.
-        preprocess: do to inputs in [0, 1] what the encoder was trained on.
+        encoder: Encoder, which is copied, with low-rank updates merged.
+        head: Last layer, or None.
+        preprocess: Whether inputs are in [0, 1] and get the encoder's normalisation.
     """
 
     def __init__(self, encoder: Encoder, head: nn.Linear | None, preprocess: bool) -> None:
@@ -49,11 +49,11 @@ def save_onnx(
     to 1e-4 of the largest.
 
     Args:
-        encoder: built from a spec.
-        path: of the file.
-        head: a linear layer on the features.
-        preprocess: the file normalises its inputs, which are then in [0, 1].
-        class_names: are kept in the file as ``class_names``, in JSON.
+        encoder: Encoder that was built from a spec.
+        path: Path of the file.
+        head: Linear layer on the features.
+        preprocess: Whether the network in the file normalises its inputs, which are then in [0, 1].
+        class_names: Names of the classes, kept in the file's metadata as ``class_names``, in JSON.
 
     Raises:
         ValueError: a package is missing, the encoder has no spec, or onnxruntime's outputs differ.
@@ -78,10 +78,10 @@ def save_onnx(
 
 
 def _trace(network: nn.Module, x: Tensor, path: str) -> None:
-    """Not by the newer exporter: this one works in every PyTorch from 2.6 on, and takes a fifth of the time."""
+    """Export by tracing: it works in every PyTorch from 2.6 on, and takes a fifth of the newer exporter's time."""
     batch = {0: "batch"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is taken for a constant: whether it is one, the comparison tells
+        warnings.simplefilter("ignore")  # of values traced as constants: the comparison finds those that are not
         try:
             torch.onnx.export(
                 network,

@@ -1,4 +1,4 @@
-"""What was learned as fitted estimators of scikit-learn."""
+"""Trained modules as fitted estimators of scikit-learn."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ def to_sklearn_pca(found: Any, whiten: bool) -> Any:
     """A fitted ``sklearn.decomposition.PCA``.
 
     Args:
-        found: Has scikit-learn's attributes as tensors: ``mean_``, ``components_``, ``explained_variance_`` and so on.
+        found: Object with scikit-learn's attributes as tensors: ``mean_``, ``components_``, ``explained_variance_`` ...
         whiten: Whether the estimator whitens.
 
     Raises:
-        ValueError: nothing is found yet.
+        ValueError: the module is not fitted.
     """
     if not found.n_samples_:
         raise ValueError("nothing is found yet: fit the module first")
-    from sklearn.decomposition import PCA  # takes a second to import: only who uses it waits
+    from sklearn.decomposition import PCA  # takes a second to import, so only here
 
     pca = PCA(found.n_components_, whiten=whiten)
     for name in ("mean_", "components_", "explained_variance_", "explained_variance_ratio_", "singular_values_"):

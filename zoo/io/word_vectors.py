@@ -23,9 +23,9 @@ def keyed_vectors(
     """gensim's ``KeyedVectors``, with sub-words its ``FastTextKeyedVectors``, which knows unknown words, too.
 
     Args:
-        vocabulary: Words and their counts; a word's place is its id.
-        vectors: (V, D) of the words.
-        table: (V + buckets, D) of words and n-grams, of which ``vectors`` are means; None without sub-words.
+        vocabulary: Words and their counts; a word's position is its id.
+        vectors: Vectors of the words, (V, D).
+        table: Rows of words and n-grams, (V + buckets, D), of which ``vectors`` are means; None without sub-words.
         ngrams: Lengths of the shortest and the longest n-gram.
         buckets: Number of rows that n-grams share.
     """
@@ -52,9 +52,10 @@ def save_vectors(keyed: Any, path: str | Path) -> Path:
     """Write gensim's ``KeyedVectors``.
 
     Args:
-        keyed: the vectors.
-        path: ``.txt`` and ``.bin`` are word2vec's text and binary format, ``.kv`` gensim's own; anything else is a
-            folder for ``vectors.safetensors``, float32 (V, D), and ``vocabulary.json``, words and their counts.
+        keyed: Word vectors.
+        path: Path of the file: ``.txt`` and ``.bin`` are word2vec's text and binary format, ``.kv`` gensim's own;
+            anything else is a folder for ``vectors.safetensors``, float32 (V, D), and ``vocabulary.json``, words and
+            their counts.
 
     Returns:
         The path.
@@ -74,11 +75,11 @@ def save_vectors(keyed: Any, path: str | Path) -> Path:
 
 
 def load_vectors(directory: str | Path) -> tuple[Tensor, dict[str, int]]:
-    """Read the folder that ``save_vectors`` wrote: (V, D), and the words in that order with their counts.
+    """Vectors (V, D), and the words in that order with their counts, from a folder that ``save_vectors`` wrote.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or there are other numbers of words than of vectors.
+        ValueError: a file is damaged, or the numbers of words and vectors differ.
     """
     words_file, vectors_file = Path(directory) / "vocabulary.json", Path(directory) / "vectors.safetensors"
     for file in (words_file, vectors_file):

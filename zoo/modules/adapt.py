@@ -51,7 +51,7 @@ class AdaptModule(SupervisedModule):
         num_classes: Number of classes, C.
         backbone: Backbone, as for ``FinetuneModule``; "" is a convolutional network with batch norms, which subtracts
             the mean of each image and divides by its standard deviation if the data have not been normalised.
-        method: Method: "none", "adabn", "coral", "dann", "cdan" or "adamatch" (see above).
+        method: Method of adaptation: "none", "adabn", "coral", "dann", "cdan" or "adamatch".
         strength: Final weight of the method's loss: "dann" and "cdan" follow Ganin's ramp, "adamatch" half a cosine;
             None is 1000 for "coral" (its loss has a factor 1 / 4 D^2), 0.1 for "dann" (which tolerates little more, and
             no larger learning rate than the default) and "cdan", 2 for "adamatch".

@@ -60,17 +60,18 @@ class DistillModule(SupervisedModule):
         teacher_weights: Weights of torchvision and timm for the teacher, as ``weights`` for the student.
         teacher_epochs: Number of epochs of a teacher that is trained first.
         label_weight: Weight of the labels' loss; 0 leaves it out, as with those below.
-        kd_weight: Weight of Hinton's loss (multi-label: KL divergence of each class; regression: squared error).
+        kd_weight: Weight of the KL divergence from the teacher's probabilities (multi-label: of each class; regression:
+            squared error).
         dkd_weight: Weight of decoupled distillation, for classification alone.
-        hint_weight: Weight of the squared differences of ``layers``.
-        attention_weight: Weight of the differences of attention maps of ``layers``; customary is 1,000.
+        hint_weight: Weight of hints, the mean squared differences between outputs of ``layers``.
+        attention_weight: Weight of the differences between attention maps of ``layers``; customary is 1,000.
         rkd_weight: Weight of relational distillation: of distances, and twice that of angles.
         crd_weight: Weight of contrastive distillation, which keeps two rows per sample in memory and in checkpoints.
         layers: Layers of the student's encoder and of the teacher's, for hints and attention: {"trunk.1": "trunk.1"}.
         temperature: Temperature of ``kd`` and ``dkd``.
         dkd_beta: Weight of the other classes within ``dkd``, beside 1 for the target; the paper has 1/2 to 8.
         standardise: Whether logits are standardised per sample before they are compared (Sun et al. 2024).
-        crd_negatives: Number of other samples that a sample is contrasted with.
+        crd_negatives: Number of negative samples of contrastive distillation.
         cache: Folder for the teacher's outputs, computed once per sample, or per augmentation of it.
         train_baseline: Whether the same student also learns from labels alone, as a baseline.
         mode: Mode: "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage by stage from the top).

@@ -29,8 +29,8 @@ class FinetuneModule(SupervisedModule):
     """An encoder with a linear head, trained on labels.
 
     Args:
-        mode: Mode: "probe", "full", "lp_ft" or "gradual" (see above). A network from scratch has nothing to probe:
-            "lp_ft" is "full" then.
+        mode: Mode: "probe", "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage by stage from
+            the top). For a network from scratch "lp_ft" is "full".
         options: Further options of ``SupervisedModule``.
 
     Logged: ``loss`` (of a regression in units of the target's variance), ``accuracy`` of a classification; when

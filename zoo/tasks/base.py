@@ -1,7 +1,7 @@
-"""A task: what a head on an encoder's features learns from labels, and how it is judged.
+"""A task: the head on an encoder's features, its loss on labels, and its metrics.
 
-Each task has five parts: the head, the loss, the prediction, torchmetrics' measures with one named ``score``, and a
-probe in closed form, or none. A task of one's own is a subclass, which modules take by its import path.
+Each task has five parts: the head, the loss, the prediction, torchmetrics' metrics with one named ``score``, and a
+probe fitted to convergence, or none. Other tasks are subclasses, which modules take by their import paths.
 """
 
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ TASKS = {
 
 
 class Task:
-    """What is learned from labels; B samples, C outputs.
+    """The base of all tasks; B samples, C outputs.
 
     Args:
-        outputs: C, the number of classes or values.
+        outputs: Number of classes or values, C.
     """
 
     unpooled = False  # the head takes the encoder's ``forward_features`` and not its features (B, D)
     mixes = False  # samples may be blended with one another (mixup)
-    scaled = False  # labels are learned in standard deviations from the training labels' mean
+    scaled = False  # labels are standardised by the training labels' mean and standard deviation
 
     def __init__(self, outputs: int) -> None:
         self.outputs = outputs
@@ -45,18 +45,18 @@ class Task:
         raise NotImplementedError
 
     def predict(self, output: Tensor) -> Tensor:
-        """Outputs to what users want: probabilities, or values."""
+        """Outputs (B, C) to probabilities, or values."""
         raise NotImplementedError
 
     def metrics(self) -> MetricCollection:
-        """Measures of predictions and labels; the one to choose checkpoints by is ``score``, higher being better."""
+        """Metrics of predictions and labels; checkpoints are chosen by ``score``, of which higher is better."""
         raise NotImplementedError
 
     def probe(
         self, features: Tensor, labels: Tensor, l2: float, class_weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor] | None:
-        """Weight (C, D) and bias (C,) of a linear head fitted to the end on features (N, D); None where there is no
-        such fit."""
+        """Weight (C, D) and bias (C,) of a linear head fitted to convergence on features (N, D); None where the task
+        has no such fit."""
         return None
 
     # Labels
@@ -66,30 +66,31 @@ class Task:
         return is_labelled(labels)
 
     def to_head_labels(self, labels: Tensor, indices: Tensor | None) -> Tensor:
-        """The data's labels as the head knows them.
+        """The data's labels as the head's.
 
         Args:
-            labels: as they are in a batch.
-            indices: (classes of the data,) long, their places among the head's; None where they are the same.
+            labels: Labels of a batch.
+            indices: Indices of the data's classes among the head's, (classes of the data,) long; None where they are
+                the same.
         """
         return labels
 
     def decide(self, prediction: Tensor) -> Tensor:
-        """Labels that a prediction stands for."""
+        """Predicted labels from predictions (B, C)."""
         return prediction
 
     def class_weights(self, labels: Tensor) -> Tensor:
-        """Weights (C,) by which all classes count alike."""
+        """Weights (C,) that balance the classes."""
         raise ValueError(f"{type(self).__name__} has no classes to balance: leave `class_weights` out")
 
     def logs(self, output: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What is logged beside the loss."""
+        """Metrics of a training batch that are logged beside the loss."""
         return {}
 
     # Distillation
 
     def kd_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """How far a student's outputs (B, C) are from a teacher's, a scalar."""
+        """Distillation loss between a student's outputs (B, C) and a teacher's, a scalar."""
         name = type(self).__name__
         raise ValueError(f"{name} has no loss between a student's outputs and a teacher's: set `kd_weight` 0")
 
@@ -115,10 +116,10 @@ def make_task(name: str, outputs: int) -> Task:
 
 
 def index_of_names(names: Sequence[str], known: Sequence[str], owner: str) -> list[int]:
-    """Places of the data's class names among those that a head or a teacher knows.
+    """Indices of the data's class names among those of a head or a teacher.
 
     Raises:
-        ValueError: it does not know some; names them.
+        ValueError: some are not among them; names these.
     """
     if unknown := [name for name in names if name not in known]:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""One class a sample."""
+"""Classification: one class per sample."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ class Classification(Task):
     def loss(
         self, output: Tensor, labels: Tensor, class_weight: Tensor | None = None, smoothing: float = 0.0
     ) -> Tensor:
-        """Cross-entropy."""
+        """Cross-entropy, the mean over labelled samples."""
         return classification_loss(output, labels, class_weight, smoothing)
 
     def predict(self, output: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class Classification(Task):
         return output.softmax(1)
 
     def metrics(self) -> MetricCollection:
-        """Accuracy is the score."""
+        """Accuracy as the score, F1 and calibration error."""
         classes = max(2, self.outputs)
         found = {
             "score": MulticlassAccuracy(classes, average="micro"),
@@ -39,11 +39,11 @@ class Classification(Task):
     def probe(
         self, features: Tensor, labels: Tensor, l2: float, class_weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Multinomial logistic regression."""
+        """Weight and bias of a multinomial logistic regression."""
         return fit_logistic(features, labels, self.outputs, l2, class_weight=class_weight)
 
     def to_head_labels(self, labels: Tensor, indices: Tensor | None) -> Tensor:
-        """Classes by the head's numbers; -1 stays."""
+        """Class indices of the head, (B,) long; -1 stays."""
         return labels if indices is None else torch.where(labels >= 0, indices[labels.clamp_min(0)], labels)
 
     def decide(self, prediction: Tensor) -> Tensor:
@@ -51,14 +51,14 @@ class Classification(Task):
         return prediction.argmax(1)
 
     def class_weights(self, labels: Tensor) -> Tensor:
-        """As scikit-learn's "balanced"."""
+        """Weights (C,) as scikit-learn's "balanced"."""
         return balanced_class_weights(labels, self.outputs)
 
     def logs(self, output: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The share of labelled samples that are right."""
+        """Accuracy on labelled samples."""
         right = (output.argmax(1) == labels).sum()
         return {"accuracy": right / is_labelled(labels).sum().clamp_min(1)}
 
     def kd_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Hinton's, of logits."""
+        """KL divergence of softened probabilities (Hinton et al. 2015), from logits."""
         return kd_loss(student, teacher, temperature)

@@ -1,4 +1,4 @@
-"""Several classes a sample, or none."""
+"""Multi-label classification: any number of classes per sample."""
 
 from torch import Tensor
 from torchmetrics import MetricCollection
@@ -12,14 +12,14 @@ from zoo.tasks.base import Task
 
 class Multilabel(Task):
     """Labels (B, C) of 0 and 1, a row of NaN for unlabelled samples; outputs are logits (B, C), predictions
-    probabilities, each of its own."""
+    probabilities, each independent of the others."""
 
     mixes = True
 
     def loss(
         self, output: Tensor, labels: Tensor, class_weight: Tensor | None = None, smoothing: float = 0.0
     ) -> Tensor:
-        """Binary cross-entropy."""
+        """Binary cross-entropy, the mean over classes and labelled samples."""
         return multilabel_loss(output, labels, class_weight, smoothing)
 
     def predict(self, output: Tensor) -> Tensor:
@@ -27,14 +27,14 @@ class Multilabel(Task):
         return output.sigmoid()
 
     def metrics(self) -> MetricCollection:
-        """Mean average precision is the score."""
+        """Metrics with mean average precision as the score."""
         found = {"score": MultilabelAveragePrecision(self.outputs), "f1": MultilabelF1Score(self.outputs)}
         return MetricCollection(found, compute_groups=False)  # type: ignore[arg-type]
 
     def probe(
         self, features: Tensor, labels: Tensor, l2: float, class_weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """A logistic regression for each class."""
+        """Weight and bias of one logistic regression per class."""
         return fit_logistic(features, labels, self.outputs, l2, class_weight=class_weight)
 
     def to_head_labels(self, labels: Tensor, indices: Tensor | None) -> Tensor:
@@ -48,9 +48,9 @@ class Multilabel(Task):
         return (prediction > 0.5).float()
 
     def class_weights(self, labels: Tensor) -> Tensor:
-        """Of each class's positive samples, by which they count as much as its negative ones."""
+        """Weights (C,) of positive samples that balance them with the class's negative ones."""
         return balanced_class_weights(labels, self.outputs)
 
     def kd_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Of each class by itself."""
+        """KL divergence of each class's probability from the teacher's."""
         return binary_kd_loss(student, teacher, temperature)

@@ -1,4 +1,4 @@
-"""Numbers."""
+"""Regression: one or several values per sample."""
 
 import torch
 from torch import Tensor
@@ -11,22 +11,22 @@ from zoo.tasks.base import Task
 
 
 class _R2(R2Score):
-    """Not a number for a single sample, of which torchmetrics' own refuses to say anything."""
+    """NaN for a single sample, for which torchmetrics' own raises an error."""
 
     def compute(self) -> Tensor:
         return super().compute() if self.total > 1 else self.sum_error.new_full((), torch.nan)
 
 
 class Regression(Task):
-    """Labels (B,) or (B, K), a row of NaN for unlabelled samples; outputs are in standard deviations from the mean of
-    the training labels, predictions in the labels' units."""
+    """Labels (B,) or (B, K), a row of NaN for unlabelled samples; outputs are standardised by the training labels' mean
+    and standard deviation, predictions in the labels' units."""
 
     scaled = True
 
     def loss(
         self, output: Tensor, labels: Tensor, class_weight: Tensor | None = None, smoothing: float = 0.0
     ) -> Tensor:
-        """Squared error."""
+        """Squared error, the mean over values and labelled samples."""
         return regression_loss(output, labels)
 
     def predict(self, output: Tensor) -> Tensor:
@@ -34,20 +34,20 @@ class Regression(Task):
         return output
 
     def metrics(self) -> MetricCollection:
-        """R^2 is the score."""
+        """Metrics with R^2 as the score."""
         found = {"score": _R2(), "mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)}
         return MetricCollection(found, compute_groups=False)  # type: ignore[arg-type]
 
     def probe(
         self, features: Tensor, labels: Tensor, l2: float, class_weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Ridge regression."""
+        """Weight and bias of a ridge regression."""
         return fit_ridge(features, labels, l2)
 
     def to_head_labels(self, labels: Tensor, indices: Tensor | None) -> Tensor:
-        """Floats (B, K)."""
+        """Labels as floats (B, K)."""
         return labels.view(len(labels), -1).float()
 
     def kd_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """The mean squared difference."""
+        """Mean squared difference of the outputs."""
         return hint_loss(student, teacher)
