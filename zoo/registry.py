@@ -8,18 +8,18 @@ NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Technique(NamedTuple):
-    """A module's import path, the short name of the data it is first tried on, what it is, and what is special."""
+    """A module's import path, the short name of its default data, a summary, and its own defaults and callbacks."""
 
     path: str
     data: str
     summary: str
-    default_budget: str = ""  # where the data's (below) does not fit the technique
-    default_data_args: tuple[str, ...] = ()  # of the data it is first tried on
+    default_budget: str = ""  # where the data's (below) does not suit the technique
+    default_data_args: tuple[str, ...] = ()  # of its default data
     callbacks: Mapping[str, str] = NONE  # of this technique alone: the name of their options, import path
 
 
 class Source(NamedTuple):
-    """A datamodule's import path, how long ``--module`` trains on it unless told, and what it is."""
+    """A datamodule's import path, how long ``--module`` trains on it by default, and a summary."""
 
     path: str
     default_budget: str  # an option of the trainer
@@ -111,7 +111,7 @@ DATA = {
     ),
 }
 
-# What the data tell the module, where they know it and it asks.
+# Values that the module takes from the data, where they have them and it has such an argument.
 DATA_TO_MODEL_ARGS = ("input_shape", "num_classes", "class_names", "task", "vocab_size", "vocabulary", "normalisation")
 
 # Callbacks that every run gets, by the name of their options (--sample_grid.rows 2); each is idle with a module that
@@ -126,7 +126,7 @@ CALLBACKS = {
     "predictions": "callbacks.predictions.writer.Predictions",
     "report": "callbacks.run.report.RunReport",
 }
-# Names of before, for one release: groups of options, and classes that a YAML file may name.
+# Old names, for one release: groups of options, and classes that a YAML file may name.
 RENAMED_GROUPS = {"training_film": "training_animation"}
 RENAMED_CLASSES = {
     "callbacks.sample_grid.SampleGrid": "callbacks.samples.grid.SampleGrid",

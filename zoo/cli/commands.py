@@ -38,7 +38,7 @@ def usage(prog: str) -> str:
     """What ``--help`` prints.
 
     Args:
-        prog: the program's name, as the user typed it.
+        prog: Name of the program, as the user typed it.
     """
     return _USAGE.format(
         prog=prog,
@@ -51,7 +51,7 @@ def usage(prog: str) -> str:
 
 
 def listing(argv: Sequence[str] = ()) -> str:
-    """The table of ``list``."""
+    """The table that ``list`` prints."""
     rows = ["modules (--module NAME)"]
     rows += [f"  {name:<14} {entry.summary}; first tried on {entry.data}" for name, entry in MODULES.items()]
     rows += ["data (--data NAME)"]
@@ -63,7 +63,7 @@ def report(argv: Sequence[str]) -> str:
     """The line that ``report RUN...`` prints, once the page is written.
 
     Raises:
-        UsageError: no run, or an option that there is not.
+        UsageError: no run, or an unknown option.
         FileNotFoundError: a folder is not that of a run.
     """
     folders = list(argv)
@@ -78,8 +78,8 @@ def export(argv: Sequence[str]) -> str:
     """The line that ``export PATH`` prints, once the file is written.
 
     Raises:
-        UsageError: no path, or an option or a format that there is not.
-        FileNotFoundError, ValueError: nothing there to export, or not in this format.
+        UsageError: no path, or an unknown option or format.
+        FileNotFoundError, ValueError: nothing to export, or not in this format.
     """
     paths = list(argv)
     form, out = take(paths, "--format") or "onnx", take(paths, "--out")

@@ -1,4 +1,4 @@
-"""What arguments and their YAML files say: which module is meant, and names of before a renaming."""
+"""Arguments and their YAML files: which module they choose, and options under their old names."""
 
 import logging
 import os
@@ -18,11 +18,11 @@ _told: set[str] = set()
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes 1e-5 for a number, as jsonargparse does and YAML 1.1 does not."""
+    """Reads 1e-5 as a number, as jsonargparse does and YAML 1.1 does not."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """The same the other way."""
+    """Quotes text that would be read as such a number."""
 
 
 for _side in (_Loader, _Dumper):
@@ -31,9 +31,9 @@ for _side in (_Loader, _Dumper):
 
 
 def read(text: str) -> Any:
-    """A YAML file, or YAML itself, as plain values; the text as it is where it is neither.
+    """A YAML file, or YAML itself, as plain values; the text itself where it is neither.
 
-    What is wrong with it jsonargparse explains when it comes to it.
+    Errors in it are left to jsonargparse, which explains them.
     """
     try:
         loader = _Loader(Path(text).read_text() if os.path.isfile(text) else text)  # noqa: PTH113 long text is no error
@@ -43,7 +43,7 @@ def read(text: str) -> Any:
 
 
 def given(arguments: list[str]) -> Iterator[tuple[int, str, str]]:
-    """Options with values: the place of the value's argument, the option and the value."""
+    """Options with values: the index of the value's argument, the option and the value."""
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         if option.startswith("-") and equals:
@@ -56,11 +56,11 @@ def chosen_class(arguments: list[str], name: str) -> type | None:
     """The class of ``--model`` or ``--data``, on the command line or in a YAML file, whichever is last.
 
     Args:
-        arguments: for Lightning's CLI.
-        name: "model" or "data".
+        arguments: Arguments for Lightning's CLI.
+        name: Option: "model" or "data".
 
     Returns:
-        None where none is named, or it cannot be imported, which is told later.
+        The class; None where none is named, or it cannot be imported, which raises an error later.
     """
     path = None
     for _, option, value in given(arguments):
@@ -88,7 +88,7 @@ def find_class(path: str) -> type | None:
     known = {known.rpartition(".")[2]: known for known in paths}
     try:
         cls = load(RENAMED_CLASSES.get(path) or known.get(path, path))
-    except Exception:  # jsonargparse says what is wrong with it
+    except Exception:  # jsonargparse reports it
         return None
     return cls if isinstance(cls, type) else None
 
@@ -101,14 +101,14 @@ def technique_of(cls: type | None) -> Technique | None:
 
 
 def with_present_names(arguments: list[str], groups: Mapping[str, str]) -> list[str]:
-    """Arguments and their YAML files under today's names; each old name is told its new one once.
+    """Arguments and their YAML files under present names; each old name is warned of once.
 
     A YAML file that needs no change stays a file; one that does becomes text. Options of known callbacks that do not
-    belong to this run's technique are left out of files: those of before named all.
+    belong to this run's technique are left out of files, since older files named all of them.
 
     Args:
-        arguments: for Lightning's CLI.
-        groups: callbacks of the run, by the name of their options, with their import paths.
+        arguments: Arguments for Lightning's CLI.
+        groups: Callbacks of the run, by the name of their options, with their import paths.
     """
     owners = {name: chosen_class(arguments, name) for name in ("model", "data")}
     owners |= {name: find_class(path) for name, path in groups.items()}
@@ -126,7 +126,7 @@ def with_present_names(arguments: list[str], groups: Mapping[str, str]) -> list[
 
 
 def _without_gone(arguments: list[str], owners: Mapping[str, type | None]) -> list[str]:
-    """Arguments without those that name an option which is gone, and without their values."""
+    """Arguments without those that name a removed option, and without their values."""
     found, gone = [], False
     for argument in arguments:
         if gone and not argument.startswith("-"):  # its value
@@ -170,7 +170,7 @@ def _present_group(name: str) -> str:
 
 
 def _present_document(document: Any, owners: Mapping[str, type | None]) -> Any:
-    """What a YAML file says, under today's names and without options of callbacks that this run does not have."""
+    """A YAML file's values under present names, without options of callbacks that this run does not have."""
     if not isinstance(document, dict):
         return document
     foreign = {name for entry in MODULES.values() for name in entry.callbacks} - owners.keys()
@@ -194,7 +194,7 @@ def _present_group_options(value: Any, owner: type | None) -> Any:
 
 
 def _present_classes(value: Any) -> Any:
-    """The same value with every ``class_path`` and its ``init_args`` under today's names, at any depth."""
+    """The same value with every ``class_path`` and its ``init_args`` under present names, at any depth."""
     if isinstance(value, list):
         return [_present_classes(each) for each in value]
     if isinstance(value, str) and value in RENAMED_CLASSES:

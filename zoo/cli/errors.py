@@ -1,4 +1,4 @@
-"""Failures and mistakes as one line each, with flags in the spelling that the user typed."""
+"""Errors as one line each, with flags in the spelling that the user typed."""
 
 import inspect
 import logging
@@ -16,12 +16,12 @@ from zoo.core.suggest import did_you_mean
 class Flags(NamedTuple):
     """How arguments that a message names in backquotes are given on a command line.
 
-    A message says the owner, too, where it is not the module: ``data.batch_size``.
+    A message names the owner, too, where it is not the module: ``data.batch_size``.
 
     Args:
-        module: what the user calls the module, ``--module`` or ``--model``.
-        arguments: the module's.
-        groups: owners of other options, such as ``data``, with their arguments; () where any name may be one.
+        module: Flag that the user typed for the module, ``--module`` or ``--model``.
+        arguments: Arguments of the module.
+        groups: Owners of other options, such as ``data``, with their arguments; () where any name may be one.
     """
 
     module: str = "--model"
@@ -46,7 +46,7 @@ class Flags(NamedTuple):
 
 
 def arguments_of(cls: Any) -> set[str]:
-    """Names of what the constructors of a class and its parents take."""
+    """Names of the constructor arguments of a class and its parents."""
     constructors = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
     return {name for method in constructors for name in _parameters(method)} - {"self"}
 
@@ -59,7 +59,7 @@ def _parameters(method: Any) -> Iterable[str]:
 
 
 class FlagFilter(logging.Filter):
-    """Puts flags into what is logged."""
+    """Replaces arguments by flags in log messages."""
 
     def __init__(self, flags: Flags) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class FlagFilter(logging.Filter):
 
 
 def translate_warnings(flags: Flags) -> None:
-    """Put flags into what is logged and warned of, from now on; log to the standard error stream."""
+    """Replace arguments by flags in log messages and warnings from now on; log to the standard error stream."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(FlagFilter(flags))
@@ -84,11 +84,11 @@ def translate_warnings(flags: Flags) -> None:
 
 
 def explain_usage(message: str, options: Sequence[str]) -> str:
-    """jsonargparse's explanation, which may be long and nested, as one line.
+    """jsonargparse's error message, which may be long and nested, as one line.
 
     Args:
-        message: what it said.
-        options: of the parser that said it.
+        message: Message of jsonargparse.
+        options: Options of the parser that raised it.
     """
     if unknown := re.match(r"Option '(.+?)' is not accepted|unrecognized arguments: ([^ =]+)", message):
         name = unknown.group(1) or unknown.group(2)
@@ -102,7 +102,7 @@ def explain_usage(message: str, options: Sequence[str]) -> str:
 
 
 def innermost(message: str) -> str:
-    """The reasons within "does not validate against any of the Union subtypes": what they say, without the types."""
+    """The reasons within "does not validate against any of the Union subtypes", without the types."""
     lines = [line.strip(" -") for line in message.splitlines()[1:] or [message]]
     noise = (
         "Does not validate",
@@ -121,7 +121,7 @@ def innermost(message: str) -> str:
 
 
 def explain(error: BaseException) -> str | None:
-    """One line for a failure that the user can mend; None for one that is a defect and deserves its traceback."""
+    """One line for an error that the user can fix; None for a defect, whose traceback is shown."""
     text = " ".join(str(error).split())
     if "Union subtypes" in text:
         text = innermost(str(error))

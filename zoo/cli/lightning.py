@@ -27,20 +27,20 @@ from zoo.core.checkpoint import AtomicCheckpointIO, read_checkpoint
 from zoo.registry import CHECKPOINT, DATA, DATA_TO_MODEL_ARGS, MODULES, callback_groups, short_name
 
 _NOT_FOR_USERS = (
-    "does not have many workers",  # batches are made whole: workers would only be in the way
+    "does not have many workers",  # loaders give whole batches: workers would only slow them down
     "The number of training batches",
     "Checkpoint directory .* exists",
     "LightningCLI's args",  # they are sys.argv, spelled out
     "Starting from v1.9.0",  # the logger is chosen here
     "isinstance.treespec, LeafSpec",
-    "Couldn't infer the batch indices",  # batches bring them
-    "Found .* in eval mode at the start of training",  # what is frozen is meant to be
+    "Couldn't infer the batch indices",  # batches contain them
+    "Found .* in eval mode at the start of training",  # frozen modules are in eval mode on purpose
     "The dirpath has changed",  # a resumed run has a folder of its own
 )
 
 
 class ZooParser(LightningArgumentParser):
-    """One line for a mistake, with the nearest option there is."""
+    """Reports an error in one line, with the nearest known option."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Print the line and exit with status 2."""
@@ -56,8 +56,8 @@ class ZooCLI(LightningCLI):
     after ``fit`` a test of the best checkpoint, the exported encoder, and a table.
 
     Args:
-        groups: callbacks of the run, by the name of their options, with their import paths.
-        options: of ``LightningCLI``.
+        groups: Callbacks of the run, by the name of their options, with their import paths.
+        options: Options of ``LightningCLI``.
     """
 
     def __init__(self, groups: dict[str, str], **options: Any) -> None:
@@ -86,7 +86,7 @@ class ZooCLI(LightningCLI):
             parser.link_arguments(source, target, partial(self._linked, name), apply_on="instantiate")
 
     def _linked(self, name: str, said: Any) -> Any:
-        """What the data say, or, when predicting, what they said to the module that the checkpoint is of."""
+        """The data's value, or, when predicting, that of the checkpoint's module."""
         return self.remembered.get(name, said)
 
     def _parse_ckpt_path(self) -> None:
@@ -109,7 +109,7 @@ class ZooCLI(LightningCLI):
 
     @staticmethod
     def _scale_alike(data: Any, normalisation: dict[str, Any] | None) -> None:
-        """Data that measure how to standardise themselves are to take what the module learned with, if not told."""
+        """Data that standardise by their own statistics take those of the module's training data, unless told."""
         options = data.get("init_args") or {}
         by_column = "std" in (normalisation or {})
         if by_column and "scale" in options and options["scale"] is None and options["standardise"]:
@@ -147,13 +147,13 @@ class ZooCLI(LightningCLI):
         return f"to go on: {prog} fit --config {folder}/config.yaml --ckpt_path {{path}}"
 
     def before_fit(self) -> None:
-        """A line that says what begins."""
+        """Print the line that announces the run."""
         self.folder = self._folder()
         title = " on ".join(self.names)
         self._say(f"{title}: {summary.training_summary(self.model)}, results in {self.folder}")
 
     def after_fit(self) -> None:
-        """Test the best checkpoint, export what was trained, print the table."""
+        """Test the best checkpoint, export the results, print the table."""
         best = self._best()
         metrics: dict[str, Any] = {}
         if self.datamodule is not None and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -177,10 +177,10 @@ class ZooCLI(LightningCLI):
         summary.print_table(" on ".join(self.names), rows)
 
     def before_predict(self) -> None:
-        """Refuse data that are not what the module was trained on: it would predict nonsense without a word.
+        """Refuse data unlike the module's training data, for which it would predict nonsense without an error.
 
         Raises:
-            ValueError: the inputs' shape or normalisation is another.
+            ValueError: the inputs' shape or normalisation differs.
         """
         for name in ("input_shape", "normalisation"):
             trained, given = self.remembered.get(name), getattr(self.datamodule, name, None)
@@ -191,12 +191,12 @@ class ZooCLI(LightningCLI):
                 )
 
     def after_test(self) -> None:
-        """Where the results are."""
+        """Print where the results are."""
         folder = self._folder()
         self._say(f"results in {folder}")
 
     def _folder(self) -> Path:
-        """Of this run; all ranks must ask together."""
+        """Folder of this run, a collective call."""
         return Path(self.trainer.log_dir or self.trainer.default_root_dir)
 
     def _say(self, text: str) -> None:
@@ -205,15 +205,15 @@ class ZooCLI(LightningCLI):
 
 
 class NoProfiler(Profiler):
-    """Measures nothing; Lightning's own such one makes some thirty generators a step to do so."""
+    """Measures nothing; Lightning's own pass-through profiler creates some thirty generators a step."""
 
     _nothing = nullcontext()
 
     def start(self, action_name: str) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def stop(self, action_name: str) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def profile(self, action_name: str) -> Any:
         """A context that does nothing."""
@@ -225,7 +225,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _same(first: Any, second: Any) -> bool:
-    """Whether two plain values are alike, numbers up to rounding."""
+    """Whether two plain values are equal, numbers up to rounding."""
     if isinstance(first, dict) and isinstance(second, dict):
         return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
@@ -247,7 +247,7 @@ def print_options(prog: str, model: str, data: str) -> None:
 
 
 def _quiet() -> None:
-    """Lightning's tips and device lines are for developers; what concerns the user is said by the run itself."""
+    """Silence Lightning's tips and device lines, which are for developers."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOT_FOR_USERS:
@@ -255,25 +255,25 @@ def _quiet() -> None:
 
 
 def _owners(groups: dict[str, str]) -> dict[str, Collection[str]]:
-    """Who has which options beside the module; those of data that are not known yet may be any."""
+    """Options of each owner beside the module; () for data that are not known yet, which may have any."""
     callbacks = {name: arguments_of(load(path)) for name, path in groups.items()}
     return {"data": (), "trainer": arguments_of(pl.Trainer), "checkpoint": arguments_of(load(CHECKPOINT)), **callbacks}
 
 
 def run(arguments: list[str], prog: str, module_flag: str = "--model") -> None:
-    """Parse and run a spelled-out command line; failures that the user can mend end in one line and status 1.
+    """Parse and run a spelled-out command line; errors that the user can fix end in one line and status 1.
 
     Args:
-        arguments: for Lightning's CLI.
-        prog: the program's name, as the user typed it.
-        module_flag: how the user named the module, ``--module`` or ``--model``.
+        arguments: Arguments for Lightning's CLI.
+        prog: Name of the program, as the user typed it.
+        module_flag: Flag that the user typed for the module, ``--module`` or ``--model``.
     """
     _quiet()
     if str(Path.cwd()) not in sys.path:  # so that --model my_file.MyModule works, from the console script too
         sys.path.append(str(Path.cwd()))
     forget_run_folder()
     for path in [*(entry.path for entry in MODULES.values()), *(entry.path for entry in DATA.values())]:
-        load(path)  # jsonargparse knows a class by its bare name if it is imported
+        load(path)  # jsonargparse finds a class by its bare name if it is imported
     model = chosen_class(arguments, "model")
     groups = callback_groups(technique_of(model))
     flags = Flags(module_flag, arguments_of(model) if model else (), _owners(groups))

@@ -1,4 +1,4 @@
-"""The entry point: which command it is. Help, lists and mistakes are answered before anything heavy is imported."""
+"""The entry point, which chooses the command; help, lists and usage errors need no heavy import."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from zoo.registry import MODULES
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command line; the exit status is 2 for a mistake in it and 1 for any other failure."""
+    """Run a command line; the exit status is 2 for a usage error and 1 for any other."""
     argv = list(sys.argv[1:] if argv is None else argv)
     prog = "zoo" if Path(sys.argv[0]).stem == "zoo" else "python train.py"
     try:
@@ -36,7 +36,7 @@ def _lightning(argv: Sequence[str], prog: str) -> None:
 
         print_options(prog, *paths)
         return
-    expand_argv(argv)  # mistakes are told before anything slow happens
+    expand_argv(argv)  # usage errors are reported before any slow import
     arguments = expand_argv(argv, _checkpoint(option_value(argv, "--ckpt_path")))
     from zoo.cli.lightning import run
 
@@ -52,7 +52,7 @@ def _check_command(argv: Sequence[str]) -> None:
 
 
 def _checkpoint(path: str | None) -> dict[str, Any] | None:
-    """What the file holds; None for words by which Lightning finds one itself."""
+    """The checkpoint's contents; None for words by which Lightning finds one itself."""
     if path in (None, "last", "best", "hpc", "registry") or "://" in str(path):
         return None
     from zoo.core.checkpoint import read_checkpoint

@@ -1,4 +1,4 @@
-"""The folder of a run: its number, what was set, and the traceback of a failure."""
+"""The folder of a run: its number, its configuration, and the traceback of a failure."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from zoo.cli.shorthand import load
 from zoo.core.atomic import atomic_write
 
-RUN_DIR = "ZOO_RUN_DIR"  # tells the processes that DDP starts where the first one put the run
+RUN_DIR = "ZOO_RUN_DIR"  # passes the run's folder to the processes that DDP starts
 _HEADER = "# What was set, and what else is not the default; every option is in config_full.yaml.\n"
 
 
@@ -35,13 +35,13 @@ def run_folder(parent: Path) -> Path:
 
 
 def forget_run_folder() -> None:
-    """A new command has a folder of its own, unless it is one of DDP's later processes."""
+    """Let a new command have a new folder, unless it is one of DDP's later processes."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         os.environ.pop(RUN_DIR, None)
 
 
 def keep_traceback() -> str:
-    """Write the traceback into the run's folder, if there is one and it can be written; say where."""
+    """Write the traceback into the run's folder, if that exists and is writable; a note that names the file, or ""."""
     folder = os.environ.get(RUN_DIR)
     if not folder:
         return ""
@@ -52,8 +52,8 @@ def keep_traceback() -> str:
 
 
 class SaveConfig(SaveConfigCallback):
-    """Two YAML files that both repeat the run: ``config.yaml``, what is not the default, for people; and
-    ``config_full.yaml``, every option, for a version whose defaults are others."""
+    """Two YAML files that both repeat the run: ``config.yaml``, options that are not the default, for people; and
+    ``config_full.yaml``, every option, for a version with other defaults."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"config_filename": "config_full.yaml", **options})
@@ -64,15 +64,15 @@ class SaveConfig(SaveConfigCallback):
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Write the short one; the parent class has written the other."""
+        """Write the short file; the parent class has written the full one."""
         full = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         short = {key: value for key, value in self._differences(full).items() if value != {}}
         text = _HEADER + yaml.safe_dump({"seed_everything": full["seed_everything"], **short}, sort_keys=False)
         atomic_write(Path(self.folder or ".") / "config.yaml", lambda path: Path(path).write_text(text))
 
     def _differences(self, full: dict[str, Any]) -> dict[str, Any]:
-        """What is not the default. jsonargparse's own ``skip_default`` would take False for the seed 0, and would leave
-        parts out of a mapping that replaces another as a whole."""
+        """Options that are not the default. jsonargparse's own ``skip_default`` takes False to equal the seed 0, and
+        leaves parts out of a mapping that replaces another as a whole."""
         defaults = yaml.safe_load(self.parser.dump(self.parser.get_defaults(), skip_unset=False, skip_validation=True))
         found = {}
         for key, value in full.items():
@@ -104,5 +104,5 @@ def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]
 
 
 def _plain(value: Any) -> str:
-    """Text that tells 1, 1.0 and true apart."""
+    """Text that differs for 1, 1.0 and true."""
     return json.dumps(value, sort_keys=True, default=str)

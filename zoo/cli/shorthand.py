@@ -12,11 +12,11 @@ SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
 class UsageError(Exception):
-    """A mistake in the command line; its text is the one line to show."""
+    """A usage error; its text is the one line to show."""
 
 
 def load(path: str) -> Any:
-    """What an import path names; its module is imported."""
+    """The object at an import path, whose module is imported."""
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
@@ -67,8 +67,8 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
     its hyperparameters take the place of the module's defaults.
 
     Args:
-        argv: without the program's name.
-        checkpoint: what ``--ckpt_path`` holds, if it is given.
+        argv: Arguments without the program's name.
+        checkpoint: Contents of the file of ``--ckpt_path``, if it is given.
 
     Raises:
         UsageError: an unknown name, a missing value, or a checkpoint of another module.
@@ -98,7 +98,7 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
         defaults += [f"--data={resolve(data, DATA, 'data')}", *special]
     if model:
         return [*command, *_configs_first([*saved, *defaults], arguments)]
-    return [*command, *saved, *_configs_first(defaults, arguments)]  # what a file says wins over the checkpoint
+    return [*command, *saved, *_configs_first(defaults, arguments)]  # a file takes precedence over the checkpoint
 
 
 def _technique(path: str) -> Technique | None:

@@ -1,4 +1,4 @@
-"""What is said of a run: where an encoder comes from, and the table at its end."""
+"""The summary of a run: its encoder's provenance, and the table at its end."""
 
 import json
 import os
@@ -21,20 +21,20 @@ Rows = list[tuple[str, str]]
 
 
 def training_summary(module: Any) -> str:
-    """What is trained, in a word or two; modules of other people need not say it."""
+    """A module's own summary of what is trained, or else its number of parameters."""
     count = sum(p.numel() for p in module.parameters() if p.requires_grad)
     return str(getattr(module, "training_summary", f"{count:,} parameters"))
 
 
 def provenance(config: Any, trainer: pl.Trainer, prog: str, best: str, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Where an encoder comes from, as plain values.
+    """An encoder's provenance, in plain values.
 
     Args:
-        config: of the subcommand.
-        trainer: that trained it.
-        prog: the program's name.
-        best: path of the best checkpoint, or "".
-        metrics: of the test.
+        config: Configuration of the subcommand.
+        trainer: Trainer that trained it.
+        prog: Name of the program.
+        best: Path of the best checkpoint, or "".
+        metrics: Metrics of the test.
     """
     data = json.loads(json.dumps(config.data.as_dict(), default=str)) if config.get("data") else None
     versions = {"python": platform.python_version(), "torch": torch.__version__, "lightning": pl.__version__}
@@ -53,15 +53,15 @@ def provenance(config: Any, trainer: pl.Trainer, prog: str, best: str, metrics: 
 
 
 def export(module: Any, folder: Path, origin: dict[str, Any]) -> Rows:
-    """Write what a trained module has to give: its encoder, and what the technique itself exports.
+    """Write a trained module's results: its encoder, and what the technique itself exports.
 
     Args:
-        module: that was trained.
-        folder: of the run.
-        origin: the encoder's provenance.
+        module: Trained module.
+        folder: Folder of the run.
+        origin: Provenance of the encoder.
 
     Returns:
-        What was written, and where.
+        Rows of name and path.
     """
     rows: Rows = []
     encoder = getattr(module, "encoder", None)
@@ -79,13 +79,13 @@ def figures(folder: Path) -> Rows:
 
 
 def metric_rows(metrics: dict[str, Any], best: str) -> Rows:
-    """Measures of the test, and which checkpoint they are of."""
+    """Rows of the test's metrics, and of the checkpoint they belong to."""
     rows = [(name, f"{value:.5g}") for name, value in metrics.items()]
     return [*rows, ("best checkpoint", os.path.relpath(best))] if best else rows
 
 
 def print_table(title: str, rows: Rows) -> None:
-    """The table at the end of a run."""
+    """Print the table at the end of a run."""
     table = Table("result", "", title=title, show_header=False)
     for row in rows:
         table.add_row(*row)

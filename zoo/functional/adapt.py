@@ -1,4 +1,4 @@
-"""From a labelled source to an unlabelled target: losses that make one network serve both.
+"""Domain adaptation: losses that make one network fit a labelled source and an unlabelled target.
 
 B samples of each domain, D features, C classes. Features of source and target come as one batch, (2 B, D), the source's
 first, as do logits.
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from zoo.functional.diff_augment import diff_augment
 
-_REACH = 3  # pixels from the middle of a random filter to its edge
+_REACH = 3  # radius of a random filter in pixels
 
 
 class _Reversal(torch.autograd.Function):
@@ -28,21 +28,21 @@ class _Reversal(torch.autograd.Function):
 
 
 def reverse_gradient(x: Tensor, strength: float = 1.0) -> Tensor:
-    """``x`` itself, whose gradient is multiplied by ``-strength`` (Ganin et al. 2016)."""
+    """Identity whose gradient is multiplied by ``-strength``: gradient reversal (Ganin et al. 2016)."""
     return _Reversal.apply(x, strength)
 
 
 def ramp(progress: float, steepness: float = 10.0) -> float:
-    """From 0 to 1 as ``progress`` does, fast at first: 2 / (1 + e^(-10 p)) - 1 (Ganin et al. 2016)."""
+    """Weight from 0 to 1 with ``progress`` p, fast at first: 2 / (1 + e^(-10 p)) - 1 (Ganin et al. 2016)."""
     return 2 / (1 + math.exp(-steepness * progress)) - 1
 
 
 def domain_loss(logits: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy of a critic that should say 1 of the source and 0 of the target.
+    """Binary cross-entropy of a domain critic, with target 1 for the source and 0 for the target domain.
 
     Args:
-        logits: (2 B,), the source's first.
-        weight: (2 B,) of the samples; each half counts alike.
+        logits: Logits (2 B,), the source's first.
+        weight: Weights of the samples, (2 B,); both halves count alike.
     """
     truth = torch.zeros_like(logits)
     truth[: len(logits) // 2] = 1.0
@@ -59,7 +59,7 @@ def conditioned(features: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def certainty_weight(probabilities: Tensor) -> Tensor:
-    """1 + e^-entropy of each sample's probabilities (N, C), (N,): how much CDAN+E has it count."""
+    """Weights of CDAN+E, 1 + e^-entropy of each sample's probabilities: (N, C) to (N,)."""
     return 1 + (-torch.special.entr(probabilities).sum(1)).exp()
 
 
@@ -69,25 +69,26 @@ def coral_loss(source: Tensor, target: Tensor) -> Tensor:
         halves = [x.float() - x.float().mean(0) for x in (source, target)]
         stacked = torch.cat([x / (len(x) - 1) ** 0.5 for x in halves])
         sign = torch.cat([x.new_full((len(x),), s) for x, s in zip(halves, (1.0, -1.0), strict=True)])
-        # The squared norm of Z^T S Z is the sum of S ZZ^T S * ZZ^T: of B x B numbers, where covariances have D x D.
+        # The squared norm of Z^T S Z is the sum of S ZZ^T S * ZZ^T: of B x B values, where covariances have D x D.
         return ((stacked @ stacked.T).square() * sign.outer(sign)).sum() / (4 * source.shape[1] ** 2)
 
 
 def aligned(target: Tensor, source: Tensor) -> Tensor:
-    """The target's probabilities (B, C) as if its classes were as frequent as among the source's (B, C): distribution
+    """The target's probabilities (B, C), rescaled to the mean class frequencies of the source's (B, C): distribution
     alignment (Berthelot et al. 2020)."""
     scaled = target * (source.mean(0) / target.mean(0).clamp_min(1e-6))
     return scaled / scaled.sum(1, keepdim=True)
 
 
 def pseudo_label_loss(strong: Tensor, weak: Tensor, source: Tensor, threshold: float) -> Tensor:
-    """Cross-entropy of a changed target image against what was said of it unchanged, where that was sure enough
-    (AdaMatch, Berthelot et al. 2022).
+    """Cross-entropy of strongly augmented target images against pseudo-labels from the same images without that
+    augmentation, where these are confident enough (AdaMatch, Berthelot et al. 2022).
 
     Args:
-        strong, weak: logits (B, C) of two views of the target.
-        source: logits (B, C) of the source, unchanged: how sure the network is where it knows.
-        threshold: share of the source's mean certainty that the target must reach.
+        strong: Logits (B, C) of strongly augmented target images.
+        weak: Logits (B, C) of the same images without that augmentation.
+        source: Logits (B, C) of source images without it, whose confidence is the reference.
+        threshold: Share of the source's mean confidence that a pseudo-label must reach.
     """
     with torch.no_grad():
         known = source.float().softmax(1)
@@ -97,31 +98,31 @@ def pseudo_label_loss(strong: Tensor, weak: Tensor, source: Tensor, threshold: f
 
 
 def warm_up(progress: float) -> float:
-    """From 0 to 1 along half a cosine, in the first half of the training."""
+    """Weight from 0 to 1 along half a cosine, over the first half of the training."""
     return 0.5 - math.cos(min(math.pi, 2 * math.pi * progress)) / 2
 
 
 def strong_view(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Images (B, C, H, W), each moved by up to 1/8 of its sides, and its shapes in other colours and textures."""
+    """Strongly augmented images (B, C, H, W): translated by up to 1/8 of their sides, with random convolutions."""
     dark = x.amin((1, 2, 3), keepdim=True)
     return random_convolution(diff_augment(x, ["translation"], low=dark, generator=generator), generator)
 
 
 def random_convolution(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Each image through a random filter of its own, blended with the image: what is left in common are shapes
+    """Each image filtered by its own random convolution and blended with itself, which keeps shapes but not textures
     (Xu et al. 2021, "Robust and generalizable visual representation learning via random convolutions").
 
     Args:
-        x: (B, C, H, W).
-        generator: of the filters' values, normal, of their sizes, 1 to 7 pixels (less where the image is small), and
-            of the blend's shares, uniform.
+        x: Images (B, C, H, W).
+        generator: Generator of the filters' values, normal, of their sizes, 1 to 7 pixels (less where the image is
+            small), and of the shares of the blend, uniform.
 
     Returns:
-        The same shape; images keep their means, and filtered ones their deviations.
+        Images of the same shape and means; before the blend the filtered ones have the same standard deviations, too.
     """
     count, channels, height, width = x.shape
     reach = min(_REACH, min(height, width) // 8)
-    # One size for all in memory, cut down by a mask: a size drawn on a GPU would have to be waited for.
+    # One size for all in memory, cut down by a mask: a size drawn on a GPU would need a synchronisation.
     size = torch.randint(reach + 1, (count, 1, 1, 1, 1), device=x.device, generator=generator)
     away = torch.arange(-reach, reach + 1, device=x.device).abs()
     kept = torch.maximum(away.unsqueeze(1), away) <= size

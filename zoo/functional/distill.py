@@ -1,4 +1,4 @@
-"""What a student learns from a teacher: distances between outputs, feature maps, and relations of samples.
+"""Distillation losses: distances between a student's and a teacher's outputs, feature maps, and sample relations.
 
 B is the batch, C the classes, D the length of a feature vector. All losses are means over the batch in float32; the
 teacher's side comes second, without gradients.
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 def _in_full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Floating tensors become float32, and autocast takes no product of theirs to half precision."""
+    """Compute a loss in float32, without autocast."""
 
     @wraps(loss)
     def full(*tensors: Any, **options: Any) -> Tensor:
@@ -29,11 +29,11 @@ def _in_full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def kd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
     """T^2 KL(softmax(teacher / T) || softmax(student / T)) (Hinton et al. 2015).
 
-    The factor keeps its gradients of one size whatever the temperature.
+    The factor T^2 keeps the size of its gradients independent of the temperature.
 
     Args:
-        student, teacher: logits (B, C).
-        temperature: T, more than 0.
+        student, teacher: Logits (B, C).
+        temperature: Temperature T, more than 0.
     """
     log_p, log_q = (F.log_softmax(logits / temperature, 1) for logits in (student, teacher))
     return temperature**2 * F.kl_div(log_p, log_q, log_target=True, reduction="batchmean")
@@ -41,11 +41,11 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tenso
 
 @_in_full_precision
 def binary_kd_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """T^2 times the mean over samples and labels of KL(teacher || student), each label a coin of its own.
+    """T^2 times the mean over samples and labels of KL(teacher || student), each label a Bernoulli variable.
 
     Args:
-        student, teacher: logits (B, C) of labels that do not exclude each other.
-        temperature: T, more than 0.
+        student, teacher: Logits (B, C) of labels that do not exclude each other.
+        temperature: Temperature T, more than 0.
     """
     student, teacher = student / temperature, teacher / temperature
     p = teacher.sigmoid()
@@ -57,16 +57,17 @@ def binary_kd_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -
 def dkd_loss(
     student: Tensor, teacher: Tensor, label: Tensor, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0
 ) -> Tensor:
-    """Decoupled distillation (Zhao et al. 2022): how sure the target is, and how the other classes compare.
+    """Decoupled distillation (Zhao et al. 2022): confidence in the target class, and the distribution of the others.
 
     T^2 (alpha KL(target or not) + beta KL(the others among themselves)). In Hinton's loss the second is weighted by
-    what the teacher leaves for the others, which vanishes where it is sure.
+    the teacher's probability of the others, which vanishes where it is confident.
 
     Args:
-        student, teacher: logits (B, C), C of 2 or more.
-        label: (B,) long, the target; -1 is the class that the teacher holds most likely.
-        alpha, beta: weights of the two parts.
-        temperature: T, more than 0.
+        student, teacher: Logits (B, C), C of 2 or more.
+        label: Target classes (B,) long; -1 is the teacher's most likely class.
+        alpha: Weight of the first term.
+        beta: Weight of the second term.
+        temperature: Temperature T, more than 0.
     """
     label = torch.where(label < 0, teacher.argmax(1), label).unsqueeze(1)
     target = torch.zeros_like(student, dtype=torch.bool).scatter_(1, label, True)
@@ -87,8 +88,9 @@ def _decoupled(logits: Tensor, target: Tensor, label: Tensor) -> tuple[Tensor, T
 
 @_in_full_precision
 def standardise_logits(logits: Tensor, eps: float = 1e-7) -> Tensor:
-    """Each sample's logits with mean 0 and deviation 1 (Sun et al. 2024), so that the student learns their order and
-    proportions and not the teacher's scale: (B, C) to (B, C), C of 2 or more. Given to ``kd_loss`` or ``dkd_loss``."""
+    """Each sample's logits with mean 0 and standard deviation 1 (Sun et al. 2024), so that the student learns their
+    order and proportions and not the teacher's scale: (B, C) to (B, C), C of 2 or more, for ``kd_loss`` or
+    ``dkd_loss``."""
     std, mean = torch.std_mean(logits, 1, keepdim=True)
     return (logits - mean) / (std + eps)
 
@@ -106,7 +108,7 @@ def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
     2017). As in the authors' code, from which the customary weight of 1,000 comes; the paper has the difference's norm.
 
     Args:
-        student, teacher: (B, C, H, W); channels may differ, and of two sizes the larger is averaged down.
+        student, teacher: Feature maps (B, C, H, W); channels may differ, and of two sizes the larger is averaged down.
     """
     size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
     first, second = (
@@ -154,7 +156,7 @@ def _relative_distances(x: Tensor) -> Tensor:
 def rkd_angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Smooth L1 between the cosines of the angles that all triples of a batch form (Park et al. 2019, section 3.2.2).
 
-    From the products of pairs: (B, B, B) numbers are made, and not B times as many as features.
+    From the products of pairs, in memory for (B, B, B) values instead of (B, B, D).
 
     Args:
         student, teacher: (B, ...) of any two sizes.
@@ -178,11 +180,11 @@ def contrast_scores(anchors: Tensor, positives: Tensor, negatives: Tensor, tempe
     Tian et al. draw negatives for each sample; here a batch shares them, so that they are one product of matrices.
 
     Args:
-        anchors, positives: (B, D) of length 1.
-        negatives: (K, D) of length 1.
+        anchors, positives: Unit vectors (B, D).
+        negatives: Unit vectors (K, D).
 
     Returns:
-        (B, 1 + K), the positive's first.
+        Scores (B, 1 + K), the positive's first.
     """
     own = (anchors * positives).sum(1, keepdim=True)
     return (torch.cat([own, anchors @ negatives.T], 1) / temperature).exp()
@@ -196,10 +198,10 @@ def crd_loss(scores: Tensor, constant: Tensor | float, population: int, eps: flo
     has the score's sigmoid.
 
     Args:
-        scores: (B, 1 + K), the true pair's first.
-        constant: what makes scores probabilities of N samples: N times their mean.
-        population: N.
-        eps: keeps the logarithm finite.
+        scores: Scores (B, 1 + K), the true pair's first.
+        constant: Normalising constant of the scores over N samples, N times their mean.
+        population: Number of samples, N.
+        eps: Small constant that keeps the logarithm finite.
     """
     noise = (scores.shape[1] - 1) / population
     h = scores / constant

@@ -1,6 +1,6 @@
-"""What fine-tuning is made of: losses that pass over unlabelled samples, mixed samples, ties to the start.
+"""Fine-tuning: losses that ignore unlabelled samples, mixup, distances from and interpolation with initial weights.
 
-``output`` is what the head gives, (B, C). Labels are (B,) long with -1 for unlabelled samples; of a multi-label
+``output`` is the head's output, (B, C). Labels are (B,) long with -1 for unlabelled samples; of a multi-label
 problem (B, C) floats of 0 and 1; of a regression (B, K) floats; in both a row of NaN is unlabelled.
 """
 
@@ -25,10 +25,10 @@ def classification_loss(
     """Cross-entropy, the mean over labelled samples; zero where there are none.
 
     Args:
-        output: logits (B, C).
-        labels: (B,) long, -1 for unlabelled samples.
-        class_weight: (C,), weights of the classes' samples; the mean is the weighted one.
-        smoothing: share of the label that is spread over all classes (Szegedy et al. 2016), 0 to 1.
+        output: Logits (B, C).
+        labels: Labels (B,) long, -1 for unlabelled samples.
+        class_weight: Weights of the classes' samples, (C,); the mean is the weighted one.
+        smoothing: Share of the label that is spread over all classes (Szegedy et al. 2016), 0 to 1.
     """
     total = F.cross_entropy(output, labels, class_weight, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
     count = is_labelled(labels).float() if class_weight is None else _weights(labels, class_weight)
@@ -41,10 +41,10 @@ def multilabel_loss(
     """Binary cross-entropy, the mean over classes and labelled samples; zero where there are none.
 
     Args:
-        output: logits (B, C).
-        labels: (B, C) floats of 0 and 1, a row of NaN for unlabelled samples.
-        class_weight: (C,), weights of the classes' positive samples.
-        smoothing: share by which labels move towards 1/2, 0 to 1.
+        output: Logits (B, C).
+        labels: Labels (B, C), floats of 0 and 1, a row of NaN for unlabelled samples.
+        class_weight: Weights of the classes' positive samples, (C,).
+        smoothing: Share by which labels move towards 1/2, 0 to 1.
     """
     targets = labels.nan_to_num() * (1 - smoothing) + smoothing / 2
     each = F.binary_cross_entropy_with_logits(output, targets, pos_weight=class_weight, reduction="none")
@@ -55,8 +55,8 @@ def regression_loss(output: Tensor, labels: Tensor) -> Tensor:
     """Squared error, the mean over values and labelled samples; zero where there are none.
 
     Args:
-        output: (B, K).
-        labels: (B, K), a row of NaN for unlabelled samples.
+        output: Values (B, K).
+        labels: Labels (B, K), a row of NaN for unlabelled samples.
     """
     return _mean_of_labelled((output - labels.nan_to_num()).square(), labels)
 
@@ -71,8 +71,8 @@ def _weights(labels: Tensor, class_weight: Tensor) -> Tensor:
 
 
 def balanced_class_weights(labels: Tensor, classes: int) -> Tensor:
-    """Weights (C,) by which all classes count alike, N / (C N_c) as scikit-learn has it; of a multi-label problem
-    those of its positive samples, (N - N_c) / N_c. A class without samples weighs 1."""
+    """Weights (C,) that balance the classes, N / (C N_c) as in scikit-learn; of a multi-label problem those of positive
+    samples, (N - N_c) / N_c. A class without samples has the weight 1."""
     labels = labels[is_labelled(labels)]
     if labels.ndim == 2:
         positive = labels.sum(0)
@@ -85,11 +85,11 @@ def mixup(x: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
     """Every sample blended with another one of the batch (mixup, Zhang et al. 2018).
 
     Args:
-        x: (B, ...).
-        alpha: of the Beta distribution that the share comes from; near 0 it leaves most as they are.
+        x: Samples (B, ...).
+        alpha: Parameter of the Beta distribution of the share; near 0 most samples stay nearly unchanged.
 
     Returns:
-        The blended samples, the partners' places (B,), and the share of the first, a scalar in [1/2, 1]: with less
+        The blended samples, the partners' indices (B,), and the share of the first, a scalar in [1/2, 1]: with less
         the partner would be the first.
     """
     order = torch.randperm(len(x), device=x.device)
@@ -100,7 +100,8 @@ def mixup(x: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def l2_sp_distance(parameters: Iterable[Tensor], start: Iterable[Tensor]) -> Tensor:
-    """Of all weights from where they began, |w - w0|^2 (L2-SP, Li et al. 2018): the scalar to be weighted by half."""
+    """Squared distance of all weights from their initial values, |w - w0|^2, a scalar (L2-SP, Li et al. 2018, who
+    weight it by alpha / 2)."""
     return torch.stack([(p - s).square().sum() for p, s in zip(parameters, start, strict=True)]).sum()
 
 
@@ -109,8 +110,9 @@ def interpolate(start: dict[str, Tensor], end: dict[str, Tensor], share: float) 
     """Weights between two networks of one kind (WiSE-FT, Wortsman et al. 2022).
 
     Args:
-        start, end: by name, of the same shapes; whole numbers are the end's.
-        share: of the end, 0 to 1.
+        start: Initial weights by name.
+        end: Trained weights by name, of the same shapes; integers are taken from these.
+        share: Share of ``end``, 0 to 1.
     """
     mixed = {name: value.lerp(end[name], share) for name, value in start.items() if value.is_floating_point()}
     return {name: mixed.get(name, value) for name, value in end.items()}

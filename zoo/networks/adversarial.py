@@ -22,7 +22,7 @@ def stage_shapes(shape: Sequence[int], width: int) -> tuple[list[int], list[tupl
     """Channels and (height, width) at each resolution, the image's own first; sides are halved and rounded down.
 
     Raises:
-        ValueError: not an image, or one of a size that cannot be made.
+        ValueError: not an image's shape, or an unsupported size.
     """
     if len(shape) != 3:
         raise ValueError(f"adversarial networks make pictures (channels, height, width); got {tuple(shape)}")
@@ -44,16 +44,16 @@ def apply_spectral_norm(module: nn.Module) -> nn.Module:
 
 
 def init_weights(network: nn.Module) -> None:
-    """Weights by Glorot & Bengio 2010 with gain sqrt(2), no offsets, and branches of ``R3GANBlock`` at zero.
+    """Weights by Glorot & Bengio 2010 with gain sqrt(2), zero biases, and branches of ``R3GANBlock`` at zero.
 
-    With PyTorch's defaults a signal fades where there are few norms or none: a generator begins with nearly the same
-    image for all noise, and stays collapsed on a few.
+    With PyTorch's defaults a signal vanishes where there are few norms or none: a generator begins with nearly the same
+    image for all noise, and stays collapsed on a few modes.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             fans = layer.weight.shape[0] // getattr(layer, "groups", 1) + layer.weight.shape[1]
             reach = math.sqrt(12 / (fans * layer.weight[0, 0].numel()))
-            nn.init.uniform_(layer.weight, -reach, reach)  # ``xavier_uniform_`` knows no groups
+            nn.init.uniform_(layer.weight, -reach, reach)  # ``xavier_uniform_`` ignores groups
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     for block in network.modules():
@@ -77,7 +77,7 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 
 
 class MapTrunk(nn.Sequential):
-    """A trunk that ends in ``Flatten``; before it are maps."""
+    """A trunk that ends in ``Flatten``, after feature maps."""
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to the last maps (B, C', H', W')."""

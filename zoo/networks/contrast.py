@@ -1,4 +1,4 @@
-"""What contrastive distillation needs beside a student and a teacher: a common space, and a memory of it."""
+"""Contrastive distillation's layers beside student and teacher: projections to a common space, and a memory bank."""
 
 from typing import Any
 
@@ -13,19 +13,20 @@ from zoo.functional.distill import contrast_scores, crd_loss
 class ContrastMemory(nn.Module):
     """CRD (Tian et al. 2020): a sample's features by student and teacher are contrasted with other samples'.
 
-    Both are mapped to D numbers on a sphere; others are drawn from a memory, in which each sample's row follows what
-    was last seen of it. The memory is neither parameter nor buffer, since DDP would overwrite it with the first
-    process's; all processes' rows are put into all memories. It is part of the state.
+    Both are projected to the unit sphere in D dimensions; negatives are drawn from a memory bank, in which each
+    sample's row is a moving average of its projections. The memory is neither parameter nor buffer, since DDP would
+    overwrite it with the first process's; all processes' rows are written to all memories. It is part of the state.
 
     Args:
-        student, teacher: Lengths of their feature vectors.
-        dim: D, length of the common space's vectors.
-        negatives: K, negatives drawn for each batch.
+        student: Length of the student's feature vectors.
+        teacher: Length of the teacher's feature vectors.
+        dim: Dimension of the common space, D.
+        negatives: Number of negatives drawn for each batch, K.
         temperature: Temperature of the products.
         momentum: Share of a memory's old row that is kept.
 
-    ``forward`` takes features (B, student) and (B, teacher), and the samples' places (B,) long, to the loss of both
-    directions; it remembers the batch while training.
+    ``forward`` takes features (B, student) and (B, teacher), and the samples' indices (B,) long, to the loss of both
+    directions; while training it updates the memory with the batch.
     """
 
     constants: Tensor
@@ -46,7 +47,7 @@ class ContrastMemory(nn.Module):
         self.register_buffer("constants", torch.zeros(2))  # N times the mean score, of the first batch
 
     def allocate(self, samples: int, seed: int = 0) -> None:
-        """Random rows for so many samples, unless there are as many already."""
+        """Initialise rows for so many samples at random, unless there are as many already."""
         if self.memory.shape[1] != samples:
             rows = torch.randn(2, samples, self.dim, generator=torch.Generator().manual_seed(seed))
             self.memory = F.normalize(rows, dim=2).to(self.constants.device)
@@ -76,11 +77,11 @@ class ContrastMemory(nn.Module):
         self.memory[:, index] = F.normalize(torch.lerp(rows, self.memory[:, index], self.momentum), dim=2)
 
     def get_extra_state(self) -> Tensor:
-        """The memory, (2, N, D)."""
+        """The memory bank, (2, N, D)."""
         return self.memory
 
     def set_extra_state(self, state: Any) -> None:
-        """A memory of any number of samples."""
+        """Load a memory bank of any number of samples."""
         self.memory = state.to(self.constants.device)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:

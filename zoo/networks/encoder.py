@@ -24,15 +24,15 @@ def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...]:
 
 
 class Encoder(nn.Module):
-    """A trunk by spec and, if wanted, a linear head: (B, *input_shape) to (B, D). It knows what input it expects.
+    """A trunk by spec and, if wanted, a linear head: (B, *input_shape) to (B, D), with the normalisation it expects.
 
     Args:
-        spec: of the trunk (see ``zoo.networks``).
-        input_shape: of one sample.
-        output_dim: D of the head; None leaves the trunk's features as they are.
-        normalisation: {"mean": per channel, "std": per channel} that was applied to inputs in [0, 1], or
-            {"sample_offset": a} where each had its own mean subtracted and was divided by its own deviation + a.
-        activation: after the head: "relu", "sigmoid" or none.
+        spec: Spec of the trunk (see ``zoo.networks.spec``).
+        input_shape: Shape of one sample.
+        output_dim: Output dimension of the head, D; None leaves the trunk's features as they are.
+        normalisation: Normalisation applied to inputs in [0, 1]: {"mean": per channel, "std": per channel}, or
+            {"sample_offset": a} where each has its own mean subtracted and is divided by its standard deviation + a.
+        activation: Activation after the head: "relu", "sigmoid" or none.
 
     Raises:
         ValueError: no input shape.
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
             self.head = nn.Sequential(self.head, _ACTIVATIONS[activation]())
 
     def get_config(self) -> dict[str, Any]:
-        """Plain values that ``Encoder.from_config`` makes the same encoder of, without its weights.
+        """Plain values from which ``Encoder.from_config`` builds the same encoder, without its weights.
 
         Raises:
             ValueError: it was made from an ``nn.Module`` and has no spec that could be written down.
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
 
     @classmethod
     def from_config(cls, description: Mapping[str, Any]) -> "Encoder":
-        """An untrained encoder from what ``get_config`` gave; further keys are ignored.
+        """An untrained encoder from the values of ``get_config``; further keys are ignored.
 
         Raises:
             KeyError: one is missing.
@@ -87,7 +87,7 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def _measure(self) -> int:
-        """F of a trunk that does not say it."""
+        """Feature dimension F of a trunk that does not declare it."""
         training = self.trunk.training
         features = self.trunk.eval()(torch.zeros(1, *self.input_shape))
         self.trunk.train(training)
@@ -110,6 +110,6 @@ class Encoder(nn.Module):
         return self.trunk.forward_features(x)  # type: ignore[operator, no-any-return]
 
     def preprocess(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W), uint8 or floats in [0, 1], or vectors (B, D), to what the encoder was trained on."""
+        """Images (B, C, H, W), uint8 or floats in [0, 1], or vectors (B, D), normalised as in training."""
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         return normalise(x, self.normalisation)

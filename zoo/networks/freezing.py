@@ -1,4 +1,4 @@
-"""Which parts of an encoder learn, and when; and the weights that training began with."""
+"""Freezing of an encoder's parts, and copies of its initial weights."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -13,13 +13,13 @@ from zoo.networks.stages import batch_norms, stages
 
 
 def configure_trainable(encoder: nn.Module, frozen: bool, freeze_norm: bool, lora_rank: int) -> None:
-    """Set what of an encoder has gradients at all.
+    """Set which parameters of an encoder are trainable.
 
     Args:
         encoder: Network, which is changed in place.
-        frozen: Whether nothing has any.
-        freeze_norm: Whether batch norms have none.
-        lora_rank: Rank of changes that learn in the weights' place; 0 learns the weights.
+        frozen: Whether all parameters are frozen.
+        freeze_norm: Whether batch norms are frozen.
+        lora_rank: Rank of updates that are learned instead of the weights; 0 learns the weights.
     """
     if lora_rank:
         add_low_rank(encoder, lora_rank)
@@ -31,14 +31,14 @@ def configure_trainable(encoder: nn.Module, frozen: bool, freeze_norm: bool, lor
 
 
 def frozen_stages(encoder: nn.Module, unfrozen: int) -> list[nn.Module]:
-    """The stages of an encoder but the last ``unfrozen`` (Howard & Ruder 2018)."""
+    """All stages of an encoder except the last ``unfrozen`` (Howard & Ruder 2018)."""
     parts = stages(encoder)
     return parts[: max(0, len(parts) - unfrozen)]
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """A network in eval mode, and after that in the mode it was in."""
+    """Context in which a network is in eval mode; its former mode is restored after it."""
     training = network.training
     network.eval()
     yield
@@ -46,7 +46,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def drop_gradients(modules: Iterable[nn.Module]) -> None:
-    """Forget gradients, so that an optimiser passes over these parameters."""
+    """Set gradients to None, so that an optimiser skips these parameters."""
     for module in modules:
         for parameter in module.parameters():
             parameter.grad = None
@@ -65,6 +65,6 @@ class StartWeights(nn.ModuleDict):
 
     @torch.no_grad()
     def interpolate(self, encoder: nn.Module, head: nn.Module, share: float) -> None:
-        """Replace trained weights by those at ``share``, 0 to 1, of the way from these to them."""
+        """Replace trained weights by their interpolation with these; ``share``, 0 to 1, is the trained weights'."""
         for name, network in (("encoder", encoder), ("head", head)):
             network.load_state_dict(interpolate(self[name].state_dict(), network.state_dict(), share))

@@ -12,14 +12,14 @@ CLASS_DIM = 32  # of a class's vector beside the noise
 
 
 class Generator(nn.Module):
-    """Noise (B, *latent_shape), and classes (B,) long where there are, to images between black and white.
+    """Noise (B, *latent_shape), and classes (B,) long if conditional, to images in the data's range.
 
     Args:
         spec: Name in ``GENERATORS``, or a mapping with its options.
         latent_dim: Length of the noise, for networks that take a vector.
         output_shape: Shape (C, H, W) of the images.
-        num_classes: Number of classes, 0 for none. A class is a vector beside the noise.
-        normalisation: The data's normalisation, which the images get, too.
+        num_classes: Number of classes, 0 for none. A class's embedding is concatenated with the noise.
+        normalisation: Normalisation of the data, which the images get, too.
 
     Raises:
         ValueError: classes for a network that takes no vector.
@@ -55,9 +55,9 @@ class Generator(nn.Module):
 
 
 class CriticHead(nn.Module):
-    """Features (B, F), and classes (B,) long where there are, to logits (B,).
+    """Features (B, F), and classes (B,) long if conditional, to logits (B,).
 
-    With classes a projection is added: the features' product with a vector of the class (Miyato & Koyama 2018).
+    With classes a projection is added: the features' product with the class's embedding (Miyato & Koyama 2018).
     """
 
     def __init__(self, feature_dim: int, num_classes: int = 0) -> None:

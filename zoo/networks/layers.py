@@ -1,4 +1,4 @@
-"""Outputs of layers within a network, and what makes one network's layer comparable with another's."""
+"""Outputs of layers within a network, and connectors that make layers of two networks comparable."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ def find_layers(network: nn.Module, names: Sequence[str], owner: str = "network"
     """Layers by their names in ``network.named_modules()``.
 
     Args:
-        network: The network that has the layers.
+        network: Network that has the layers.
         names: Names of layers.
-        owner: What messages call the network.
+        owner: Name of the network in messages.
 
     Raises:
         ValueError: one does not exist; the nearest is proposed, and all are listed.
@@ -33,15 +33,15 @@ def find_layers(network: nn.Module, names: Sequence[str], owner: str = "network"
 
 @contextmanager
 def layer_outputs(network: nn.Module, names: Sequence[str], owner: str = "network") -> Iterator[dict[str, Tensor]]:
-    """Collects what layers give while the network is used inside: {name: output}, each with its gradients.
+    """Context that collects layers' outputs in forward passes within it: {name: output}, with their gradients.
 
     Args:
-        network: The network that has the layers.
-        names: Names of layers; of one that is passed several times the last output counts.
-        owner: What messages call the network.
+        network: Network that has the layers.
+        names: Names of layers; of one that is called several times the last output counts.
+        owner: Name of the network in messages.
 
     Raises:
-        ValueError: no such layer, or one that was not passed or gave no tensor.
+        ValueError: no such layer, or one that was not called or gave no tensor.
     """
     found: dict[str, Tensor] = {}
 
@@ -82,8 +82,8 @@ class Connector(nn.Module):
     """A student's layer in the shape of a teacher's: (B, *student) to (B, *teacher) (Romero et al. 2015's regressor).
 
     Maps (C, H, W) get the teacher's size, by averaging where they are larger and linearly where they are smaller, then
-    its channels by a 1 x 1 convolution; anything else, and a map beside a vector (the mean over its places), a linear
-    layer. Of equal widths nothing is learned: the student's numbers are to be the teacher's.
+    its channels by a 1 x 1 convolution; anything else gets a linear layer, as does a map beside a vector, after the
+    mean over positions. With equal widths nothing is learned: the student is to give the teacher's values.
 
     Args:
         student: Shape of one sample's output.

@@ -28,7 +28,7 @@ _BEFORE_POOLING = ("layer4", "trunk_output", "features", "encoder")  # ResNets, 
 class LibraryTrunk(nn.Module):
     """(B, C, H, W) to features (B, F). Grey images are repeated in three channels.
 
-    ``model`` is the library's network with nothing in place of its last layer, ``classifier`` that layer's name.
+    ``model`` is the library's network without its last layer, ``classifier`` that layer's name.
     """
 
     library = ""
@@ -42,7 +42,7 @@ class LibraryTrunk(nn.Module):
         self.feature_dim = self._measure(tuple(input_shape))
 
     def build(self, arch: str, size: tuple[int, int]) -> tuple[nn.Module, str]:
-        """The network with nothing in its last layer's place, and that layer's name."""
+        """The network without its last layer (an identity), and that layer's name."""
         raise NotImplementedError
 
     def whole(self, num_classes: int) -> nn.Module:
@@ -52,14 +52,14 @@ class LibraryTrunk(nn.Module):
     def own_names(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights of the library, old or new and with or without its last layer, under the names within ``model``.
 
-        Files from before 2018 lack the counters of batch norms, which no prediction needs.
+        Files older than 2018 lack the counters of batch norms, which no prediction needs.
         """
         kept = {name: value for name, value in weights.items() if not name.startswith(f"{self.classifier}.")}
         counters = {n: v for n, v in self.model.state_dict().items() if n.endswith("num_batches_tracked")}
         return {**counters, **kept}
 
     def normalisation(self) -> dict[str, Any]:
-        """What their weights were trained on: {"mean": per channel, "std": per channel} of images in [0, 1]."""
+        """Normalisation of their training images: {"mean": per channel, "std": per channel} of images in [0, 1]."""
         raise NotImplementedError
 
     def download(self) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ class LibraryTrunk(nn.Module):
 
     @torch.no_grad()
     def _measure(self, shape: tuple[int, ...]) -> int:
-        """F, from shapes alone: nothing is computed."""
+        """Feature dimension F, from shapes alone: nothing is computed."""
         memo: dict[int, Any] = {id(p): nn.Parameter(p.to("meta")) for p in self.parameters()}
         memo |= {id(b): b.to("meta") for b in self.buffers()}
         shapes = copy.deepcopy(self, memo).eval()  # functional_call leaves shared parameters without values
@@ -86,7 +86,7 @@ class LibraryTrunk(nn.Module):
         """Maps (B, C, H, W) or tokens (B, T, D), before they are pooled.
 
         Raises:
-            ValueError: where they are is not known.
+            ValueError: it is not known which layer gives them.
         """
         raise NotImplementedError
 

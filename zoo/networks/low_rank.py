@@ -1,4 +1,4 @@
-"""Changes of low rank beside frozen weights (LoRA, Hu et al. 2022), for linear layers and convolutions."""
+"""Low-rank updates of frozen weights (LoRA, Hu et al. 2022), for linear layers and convolutions."""
 
 import math
 
@@ -13,8 +13,8 @@ class LowRank(nn.Module):
     """Adds B A to a weight of shape (out, ...), where A is (rank, rest) and B, at first zero, (out, rank).
 
     Args:
-        weight: The weight that the change is added to.
-        rank: Rank of the change.
+        weight: Weight that the update is added to.
+        rank: Rank of the update.
     """
 
     def __init__(self, weight: Tensor, rank: int) -> None:
@@ -28,10 +28,10 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(network: nn.Module, rank: int) -> int:
-    """Freeze a network, and put a trainable change beside every matrix and kernel that has a greater rank.
+    """Freeze a network, and add a trainable low-rank update to every matrix and kernel that has a greater rank.
 
     Returns:
-        The number of layers that were changed.
+        The number of layers with an update.
 
     Raises:
         ValueError: no layer has a greater rank.
@@ -47,8 +47,8 @@ def add_low_rank(network: nn.Module, rank: int) -> int:
 
 
 def merged(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A network's state with the changes added to the weights, under the names they have without; weights with another
-    parametrization, such as a spectral norm, stay as they are."""
+    """A network's state dict with the updates added to the weights, under the names without updates; weights with
+    another parametrization, such as a spectral norm, stay as they are."""
     plain: dict[str, Tensor] = {}
     for name, value in state.items():
         layer, found, part = name.rpartition(_PREFIX)

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 class Projection(nn.Module):
     """(B, *input_shape) to (B, components): W (x - centre) + bias.
 
-    A mean that is large beside the inputs' deviations would cancel after the product and not before it. ``centre`` is
-    the mean as float32 has it, ``bias`` what rounding took off. It begins as a random orthonormal projection.
+    If the mean is large beside the inputs' standard deviations, subtracting it after the product would cancel digits.
+    ``centre`` is the mean in float32, ``bias`` corrects its rounding. It begins as a random orthonormal projection.
 
     Args:
-        input_shape: Shape of one sample, which is flattened to D numbers.
+        input_shape: Shape of one sample, which is flattened to D dimensions.
         components: Number of rows of W, at most D.
     """
 

@@ -15,14 +15,15 @@ Code = Literal["position", "activation"]
 class Prototypes(nn.Module):
     """(B, *input_shape) to the position of the nearest unit on the grid, (B, 2), or to all units' activations, (B, K).
 
-    An activation is a unit's share of exp(-|x - w|^2 / (2 scale^2)) among all units. ``centre`` is a point amid data,
-    about which products are taken, so that a large mean does not cancel in them.
+    An activation is a unit's share of exp(-|x - w|^2 / (2 scale^2)) among all units. ``centre`` is a point amid the
+    data, about which products are taken, so that a large mean does not cancel in them.
 
     Args:
-        input_shape: Shape of one sample, which is flattened to D numbers.
-        rows, columns: Size of the grid.
-        topology: "rectangular" or "hexagonal".
-        code: "position" (down and right, in units) or "activation".
+        input_shape: Shape of one sample, which is flattened to D dimensions.
+        rows: Number of the grid's rows.
+        columns: Number of the grid's columns.
+        topology: Topology: "rectangular" or "hexagonal".
+        code: Output: "position" (down and right, in units) or "activation".
     """
 
     positions: Tensor
@@ -50,17 +51,17 @@ class Prototypes(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Units scattered around zero, in no order."""
+        """Units at random around zero."""
         nn.init.normal_(self.weight, std=0.1)
         self.scale.fill_(1)
         self.centre.zero_()
 
     def scores(self, x: Tensor) -> Tensor:
-        """Scores of inputs (B, *input_shape) with all units, (B, K), the highest for the nearest."""
+        """Scores of all units for inputs (B, *input_shape), (B, K), the highest for the nearest."""
         return scores(x.flatten(1).to(self.weight.dtype) - self.centre, self.weight - self.centre)
 
     def nearest(self, x: Tensor) -> Tensor:
-        """Number of the unit nearest to each input (B, *input_shape): (B,) long."""
+        """Index of the unit nearest to each input (B, *input_shape): (B,) long."""
         return nearest(x.flatten(1).to(self.weight.dtype) - self.centre, self.weight - self.centre)
 
     def forward(self, x: Tensor) -> Tensor:

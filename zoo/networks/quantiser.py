@@ -7,14 +7,14 @@ from zoo.functional.quantise import code_statistics, draw_rows, nearest_code
 
 
 class VectorQuantiser(nn.Module):
-    """Codes that are moving averages of the vectors that chose them (van den Oord et al. 2017, appendix A.1).
+    """Codes that are moving averages of the vectors assigned to them (van den Oord et al. 2017, appendix A.1).
 
-    A code that is hardly chosen any more is reset to a vector of the batch; so the codebook is initialised, too.
+    A code that is hardly used any more is reset to a vector of the batch; so the codebook is initialised, too.
     Under DDP the ranks' statistics are summed.
 
     Args:
-        codes: K, number of codes.
-        dim: D, length of a code vector.
+        codes: Number of codes, K.
+        dim: Dimension of a code vector, D.
         decay: Decay of the moving averages at each training step.
         dead_below: Average number of a code's vectors in a batch below which it is reset.
     """
@@ -31,7 +31,7 @@ class VectorQuantiser(nn.Module):
         self.register_buffer("sums", torch.zeros(codes, dim))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors (N, D) to their codes' (N, D) and indices (N,); while training the codebook then follows them."""
+        """Vectors (N, D) to their codes (N, D) and these codes' indices (N,); training then updates the codebook."""
         if self.training:
             self._reset_dead_codes(z.detach().float())
         indices = nearest_code(z, self.codebook)

@@ -2,7 +2,7 @@
 ``NAME:ARCH`` is short for ``{"name": NAME, "arch": ARCH}``, as in ``torchvision:resnet18`` and ``timm:resnet18d``.
 
 A trunk maps (B, *input_shape) to features (B, F); a decoder maps latents (B, D) to (B, *output_shape). A generator does
-that, too, but may want its latents in another shape, ``latent_shape``.
+that, too, but its latents may have another shape, ``latent_shape``.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,7 +65,7 @@ def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]],
     Args:
         spec: A name in ``known``, a mapping with ``name`` and the network's own keywords, or a finished module.
         known: ``TRUNKS``, ``DECODERS`` or ``GENERATORS``.
-        given: What the caller knows and the spec need not say (shapes).
+        given: Further arguments that the caller supplies (shapes).
 
     Raises:
         ValueError: an unknown name (the nearest is proposed) or a keyword that the network does not have.

@@ -1,4 +1,4 @@
-"""A network taken apart from input to output, for rates and freezing by depth."""
+"""Stages of a network from input to output, for layer-wise learning rates and freezing by depth."""
 
 from torch import nn
 
@@ -12,7 +12,7 @@ def _size(module: nn.Module) -> int:
 def stages(network: nn.Module) -> list[nn.Module]:
     """The parts with parameters that follow one another, in the order in which they were registered.
 
-    A part that is nearly all of the network, and has three stages or more itself, is taken apart in its turn: a
+    A part that is nearly all of the network, and has three stages or more itself, is split in its turn: a
     transformer's blocks are stages, and so are the four groups of a ResNet.
     """
     parts = [child for child in network.children() if _size(child)]
@@ -29,7 +29,7 @@ def _is_core(part: nn.Module, whole: int) -> bool:
 
 
 def staged_parameters(network: nn.Module) -> list[list[nn.Parameter]]:
-    """Trainable parameters of each stage; what belongs to none, as a transformer's positions, goes with the first."""
+    """Trainable parameters of each stage; those of none, such as position embeddings, belong to the first."""
     groups = [[p for p in stage.parameters() if p.requires_grad] for stage in stages(network)]
     held = {id(p) for stage in stages(network) for p in stage.parameters()}
     loose = [p for p in network.parameters() if id(p) not in held and p.requires_grad]
@@ -37,5 +37,5 @@ def staged_parameters(network: nn.Module) -> list[list[nn.Parameter]]:
 
 
 def batch_norms(network: nn.Module) -> list[nn.Module]:
-    """All layers that keep statistics of what they have seen."""
+    """All layers that keep running statistics."""
     return [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._NormBase)]

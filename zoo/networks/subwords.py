@@ -11,7 +11,7 @@ def subword_table(words: Sequence[str], ngrams: Sequence[int], buckets: int) -> 
     """Rows that each word's vector is the mean of: its own, and those of its n-grams after all words'.
 
     Args:
-        words: V of them, in the order of their ids.
+        words: Words, V in all, in the order of their ids.
         ngrams: Lengths of the shortest and the longest n-gram.
         buckets: Number of rows that all n-grams share by hashing.
 
@@ -30,8 +30,9 @@ def subwords_of(ids: Tensor, rows: Tensor, starts: Tensor) -> tuple[Tensor, Tens
     """``subword_table`` of some of the words.
 
     Args:
-        ids: (U,) of words.
-        rows, starts: Of all words.
+        ids: Ids of words, (U,).
+        rows: Rows of all words, from ``subword_table``.
+        starts: Starts of all words' rows, from ``subword_table``.
 
     Returns:
         Their rows one after another, and where each word's begin, (U,), as ``embedding_bag`` takes them.
