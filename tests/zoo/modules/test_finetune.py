@@ -250,7 +250,7 @@ torch.set_num_threads(1)
 from pathlib import Path
 from test_finetune import fitted
 module, _, fit = fitted(Path({folder!r}), backbone={backbone!r}, mode={mode!r}, class_weights="balanced",
-    schedule="constant", trainer={{"devices": 2, "strategy": "ddp"}})
+    schedule="constant", probe_l2=5.0, trainer={{"devices": 2, "strategy": "ddp"}})
 fit.save_checkpoint({folder!r} + "/two.ckpt")
 """
 
@@ -273,6 +273,7 @@ def test_two_processes_do_what_one_does(mode, pretrained, tmp_path):
     assert done.returncode == 0, done.stderr
     two = torch.load(tmp_path / "two.ckpt", weights_only=True)["state_dict"]
     options = {"backbone": pretrained, "mode": mode, "class_weights": "balanced", "schedule": "constant"}
+    options["probe_l2"] = 5.0  # the optimum is flat at the default
     one, _, _ = fitted(tmp_path, digits(batch_size=50), **options)
     assert two.keys() == one.state_dict().keys()
     for name, value in one.state_dict().items():
