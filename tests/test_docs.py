@@ -112,11 +112,15 @@ def test_links_lead_somewhere(path):
             assert (path.parent / target).exists(), target
 
 
+def registered():
+    """Import paths of the registry's modules, datamodules and callbacks."""
+    paths = [entry.path for table in (MODULES, DATA) for entry in table.values()] + list(CALLBACKS.values())
+    return paths + [path for entry in MODULES.values() for path in entry.callbacks.values()]
+
+
 def renamed():
     """Old and new names of options, from every class of the registry and its parents."""
-    paths = [entry.path for table in (MODULES, DATA) for entry in table.values()] + list(CALLBACKS.values())
-    paths += [path for entry in MODULES.values() for path in entry.callbacks.values()]
-    for path in paths:
+    for path in registered():
         for base in load(path).__mro__:
             yield from ((base.__name__, old, new) for old, new in vars(base).get("renamed", {}).items())
     yield from (("command line", f"--{old}", f"--{new}") for old, new in RENAMED_GROUPS.items())
@@ -146,14 +150,29 @@ def public_names(module):
                 yield f"{name}.{method}", inspect.getdoc(getattr(value, method))  # its own, or the overridden one's
 
 
-@pytest.mark.parametrize(
-    "folder", ["zoo/functional", "zoo/networks", "zoo/io", "zoo/distillation", "datamodules", "callbacks"]
-)
+PACKAGES = ["core", "functional", "networks", "io", "distillation", "tasks", "modules", "cli"]
+
+
+@pytest.mark.parametrize("folder", [*(f"zoo/{package}" for package in PACKAGES), "datamodules", "callbacks"])
 def test_public_names_have_docstrings_of_more_than_a_word(folder):
     for path in sorted((ROOT / folder).rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for name, docstring in public_names(importlib.import_module(module)):
             assert len((docstring or "").split()) > 1, f"{module}.{name}: {docstring!r}"
+
+
+def undescribed(cls):
+    """Constructor options that no docstring of the class and its parents describes in words that stand alone."""
+    text = "\n".join(vars(base).get("__doc__") or "" for base in cls.__mro__)
+    described = set(re.findall(r"^ {8}(\w+): [^a-z]", text, re.M))
+    passed_on = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [n for n, p in options(cls).items() if n not in {*described, "self"} and p.kind not in passed_on]
+
+
+@pytest.mark.parametrize("path", registered())
+def test_options_have_a_line_each_that_help_prints(path):
+    """jsonargparse takes none from a line for two options, and one that continues the option's name means nothing."""
+    assert not undescribed(load(path))
 
 
 def test_one_version():

@@ -32,7 +32,7 @@ MODULES = {
         "digits",
         "plain, denoising, sparse, contractive, (beta-)variational and importance-weighted autoencoders",
     ),
-    "vqvae": Technique("zoo.modules.vqvae.VQVAEModule", "digits", "autoencoder with a vocabulary of codes (VQ-VAE)"),
+    "vqvae": Technique("zoo.modules.vqvae.VQVAEModule", "digits", "autoencoder with a learned codebook (VQ-VAE)"),
     "gan": Technique(
         "zoo.modules.gan.GANModule",
         "digits",
@@ -47,7 +47,7 @@ MODULES = {
     "distill": Technique(
         "zoo.modules.distill.DistillModule",
         "digits",
-        "distillation: a small network learns from a large one, or several: KD, DKD, hints, attention, RKD, CRD",
+        "knowledge distillation from one teacher or several: KD, DKD, hints, attention, RKD, CRD",
         callbacks={"distillation_comparison": "callbacks.predictions.distillation_comparison.DistillationComparison"},
     ),
     "adapt": Technique(
@@ -82,7 +82,7 @@ DATA = {
         "datamodules.images.Digits", "max_epochs=150", "1,797 scans of handwritten digits, 8 x 8; no download"
     ),
     "mnist": Source("datamodules.images.MNIST", "max_epochs=10", "70,000 handwritten digits, 28 x 28"),
-    "fashion_mnist": Source("datamodules.images.FashionMNIST", "max_epochs=10", "70,000 pictures of clothes, 28 x 28"),
+    "fashion_mnist": Source("datamodules.images.FashionMNIST", "max_epochs=10", "70,000 images of clothes, 28 x 28"),
     "cifar10": Source(
         "datamodules.images.CIFAR10", "max_epochs=20", "60,000 colour photographs in 10 classes, 32 x 32"
     ),
@@ -95,14 +95,14 @@ DATA = {
         "max_epochs=50",
         "a labelled source and an unlabelled target: --data.source NAME or DIR --data.target NAME or DIR",
     ),
-    "folder": Source("datamodules.folder.Folder", "max_steps=1000", "any folder of pictures: --data.root DIR"),
+    "folder": Source("datamodules.folder.Folder", "max_steps=1000", "any folder of images: --data.root DIR"),
     "noise": Source(
         "datamodules.noise.Noise", "max_epochs=2", "eleven kinds of noise, 100 x 100 in colour: --data.kind NAME"
     ),
     "vectors": Source(
         "datamodules.tabular.Vectors",
         "max_epochs=100",
-        "tables of numbers: --data.source FILE (.csv, .parquet, .npy), or iris, wine, breast_cancer",
+        "numerical tables: --data.source FILE (.csv, .parquet, .npy), or iris, wine, breast_cancer",
     ),
     "corpus": Source(
         "datamodules.corpus.Corpus",

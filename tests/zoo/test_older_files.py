@@ -67,7 +67,7 @@ def test_old_names_work_in_python_and_are_told_once(caplog):
     assert caplog.text.count("option 'moves' of SOMModule is now called 'updates_per_epoch'") == 1
     assert modules[0].winners(torch.zeros(1, 6)).shape == (1,)
     SkipGramModule({"word": 2}, written_out=True)
-    assert "option 'written_out' of SkipGramModule is gone" in caplog.text
+    assert "option 'written_out' of SkipGramModule was removed" in caplog.text
     with pytest.raises(TypeError, match="moves_"):
         SOMModule((6,), moves_=3)
 

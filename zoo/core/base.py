@@ -65,6 +65,7 @@ class ZooModule(CheckpointedModule):
         return loss
 
     def _record(self) -> None:
+        """Log the means since the last call; raises where the loss is not finite."""
         means = {f"train/{name}": total / self._steps for name, total in self._sums.items()}
         self._sums, self._steps = {}, 0
         if means and not torch.isfinite(means["train/loss"]):

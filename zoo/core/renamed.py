@@ -21,7 +21,7 @@ def current_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
         new = renamed.get(name, name)
         if new != name and (cls.__name__, name) not in _told:
             _told.add((cls.__name__, name))
-            log.warning("option %r of %s %s", name, cls.__name__, f"is now called {new!r}" if new else "is gone")
+            log.warning("option %r of %s %s", name, cls.__name__, f"is now called {new!r}" if new else "was removed")
         if new:
             found[new] = value
     return found

@@ -71,7 +71,7 @@ class TeacherCache:
             with safe_open(path, "pt") as file:
                 theirs = json.loads((file.metadata() or {})["fingerprint"])
         except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise ValueError(f"{path} is damaged or none of a teacher's outputs: delete it") from error
+            raise ValueError(f"{path} is damaged or no file of a teacher's outputs: delete it") from error
         names = [*self.fingerprint, *(name for name in theirs if name not in self.fingerprint)]
         if other := [name for name in names if theirs.get(name) != self.fingerprint.get(name)]:
             differ = " and ".join(f"{'other' if name in _PLURAL else 'another'} {name}" for name in other)

@@ -44,7 +44,7 @@ class TeacherSource:
             labels = LabelSpace(hp.task, hp.num_classes, list(hp.class_names))
             found = read_teacher(hp.teacher["sources"], hp.input_shape, hp.normalisation, hp.teacher_weights, labels)
             if hp.teacher["weights"] not in (None, found.fingerprint()) and not found.untrained:
-                raise ValueError(f"the teacher {hp.teacher['sources']} is not the one that this student began with")
+                raise ValueError(f"the teacher {hp.teacher['sources']} is not the one this student was trained with")
             self._teacher = found
         return self._teacher
 
@@ -117,8 +117,8 @@ class TeacherSource:
         signature, world = self._known_signature("a cache"), module.trainer.world_size
         if signature["augmentation_period"] is None:
             raise ValueError(
-                "a cache holds each sample's outputs for as many epochs as augmentation has before it repeats: "
-                "say how many, `data.augmentation_period` N"
+                "a cache holds each sample's outputs for as many epochs as augmentation takes to repeat: "
+                "set their number, `data.augmentation_period` N"
             )
         augmentation = {**signature["augmentation"], "processes": world} if signature["augmentation"] else {}
         made_with = {

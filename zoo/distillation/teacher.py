@@ -223,10 +223,10 @@ def align_labels(classifier: Classifier, theirs: LabelSpace, ours: LabelSpace) -
         ValueError: another task, or classes that it lacks.
     """
     if theirs.task != ours.task:
-        raise ValueError(f"the teacher is of a {theirs.task}, the data are for a {ours.task}")
+        raise ValueError(f"the teacher's task is {theirs.task}, the data's is {ours.task}")
     if theirs.names and ours.names:
         indices = index_of_names(ours.names, theirs.names, "teacher")
         if theirs.names != ours.names:
             classifier.select_classes(indices)
     elif theirs.classes != ours.classes:
-        raise ValueError(f"the teacher knows {theirs.classes} classes, the data have {ours.classes}")
+        raise ValueError(f"the teacher has {theirs.classes} classes, the data have {ours.classes}")

@@ -49,7 +49,7 @@ def _download(trunk: LibraryTrunk, name: str) -> dict[str, Tensor]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"the weights of {name} could not be downloaded ({reason}): name a file that has them "
-            "(`weights` FILE), or begin without (`weights` none)"
+            "(`weights` FILE), or train from scratch (`weights` none)"
         ) from error
 
 
@@ -114,5 +114,5 @@ def _only_layer(encoder: Encoder, head: nn.Linear | None) -> nn.Module | None:
     if isinstance(encoder.head, nn.Identity):
         return head
     if head is not None or not isinstance(encoder.head, nn.Linear):
-        raise ValueError("torchvision and timm have a place for one linear layer after the features; here is more")
+        raise ValueError("torchvision and timm have a place for one linear layer after the features; here are more")
     return encoder.head

@@ -14,7 +14,7 @@ def to_sklearn_pca(found: Any, whiten: bool) -> Any:
         ValueError: the module is not fitted.
     """
     if not found.n_samples_:
-        raise ValueError("nothing is found yet: fit the module first")
+        raise ValueError("the module is not fitted: fit it first")
     from sklearn.decomposition import PCA  # takes a second to import, so only here
 
     pca = PCA(found.n_components_, whiten=whiten)

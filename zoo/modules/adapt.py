@@ -92,7 +92,7 @@ class AdaptModule(SupervisedModule):
             backbone = {**_OWN, "input_shape": input_shape, "normalisation": normalisation}
         super().__init__(input_shape, num_classes, backbone=backbone, mode=mode, **options)
         if self.hparams.task != "classification":
-            raise ValueError(f"domains are adapted for a classification; got task {self.hparams.task!r}")
+            raise ValueError(f"domain adaptation is for `task` classification; got {self.hparams.task!r}")
         if method == "adabn" and not batch_norms(self.encoder):
             raise ValueError(f"adabn needs batch norms, and {self.encoder.spec!r} has none")
         self.on_head_change()
@@ -108,7 +108,7 @@ class AdaptModule(SupervisedModule):
 
     def on_fit_start(self) -> None:
         if self.hparams.num_classes is None:
-            raise ValueError("the source has no labels, and domain adaptation needs them: name data that have")
+            raise ValueError("the source has no labels, and domain adaptation needs them: use labelled data")
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy on the source; while training, plus the method's loss for the target."""

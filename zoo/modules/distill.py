@@ -155,14 +155,14 @@ class DistillModule(SupervisedModule):
         hp = self.hparams
         if hp.task != "classification" and (hp.dkd_weight or hp.standardise):
             raise ValueError(
-                f"dkd_weight and standardise are for classification, not for a {hp.task}: set kd_weight instead"
+                f"`dkd_weight` and `standardise` are for classification, not for {hp.task}: set `kd_weight` instead"
             )
         if not (hp.label_weight or any(self._teacher_weights().values())):
-            raise ValueError("all losses have the weight 0: there is nothing to learn")
+            raise ValueError("all losses have weight 0: there is nothing to learn")
         if (hp.hint_weight or hp.attention_weight) and not hp.layers:
-            raise ValueError("hints and attention need layers: {layer of the student's encoder: one of the teacher's}")
+            raise ValueError("hints and attention need `layers`: {layer of the student's encoder: of the teacher's}")
         if hp.cache and hp.mixup:
-            raise ValueError("mixup blends new samples at every step, which no cache has: leave one out")
+            raise ValueError("`mixup` blends new samples at every step, which `cache` cannot hold: leave one out")
 
     def _teacher_weights(self) -> dict[str, float]:
         """Weights of the losses that need the teacher, by the losses' names."""
@@ -176,7 +176,7 @@ class DistillModule(SupervisedModule):
         ours = layer_shapes(self.encoder, hp.input_shape, list(hp.layers), "student")
         pairs = [(ours[name], tuple(hp.teacher["layers"][other])) for name, other in hp.layers.items()]
         if hp.attention_weight and any(len(shape) != 3 for pair in pairs for shape in pair):
-            raise ValueError(f"attention is of layers that give maps (C, H, W); these give {pairs}")
+            raise ValueError(f"attention needs layers that give maps (C, H, W); these give {pairs}")
         self.connectors = nn.ModuleList(Connector(*pair) for pair in pairs if hp.hint_weight)
         self.contrast = (
             ContrastMemory(self.features, hp.teacher["features"], negatives=hp.crd_negatives) if hp.crd_weight else None
@@ -198,7 +198,7 @@ class DistillModule(SupervisedModule):
         if targets:
             losses["labels"] = self.label_loss(student["logits"], targets)
         if not losses:
-            raise ValueError("the batch has no labels, and no loss between student and teacher a weight: set kd_weight")
+            raise ValueError("the batch has no labels, and no distillation loss has a weight: set `kd_weight`")
         weights = {**self._teacher_weights(), "labels": self.hparams.label_weight}
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
         logs = {} if labels is None else self.task.logs(student["logits"], labels)

@@ -50,7 +50,7 @@ class FinetuneModule(SupervisedModule):
 
     def on_fit_start(self) -> None:
         if self.hparams.num_classes is None:
-            raise ValueError("these data have no labels, and fine-tuning needs some: name data that have")
+            raise ValueError("these data have no labels, and fine-tuning needs some: use labelled data")
         if not self.origin:
             name = self.hparams.get("backbone", {}).get("network", "a given network")
             log.warning("no trained backbone is named (`backbone` PATH): %s learns from scratch", name)

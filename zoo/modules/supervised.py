@@ -106,7 +106,7 @@ class SupervisedModule(ZooModule):
         between(0, 1, layer_decay=layer_decay, wise_ft=wise_ft, label_smoothing=label_smoothing)
         check_specs(optimizer, schedule)
         if lora_rank and wise_ft < 1:
-            raise ValueError("wise_ft lies between weights, and lora_rank learns changes to them: take one of the two")
+            raise ValueError("`wise_ft` interpolates weights that `lora_rank` keeps frozen: set one of the two")
         self.save_hyperparameters(ignore=["backbone"] if isinstance(backbone, nn.Module) else [])
         self.encoder = resolve_backbone(backbone, input_shape, normalisation, drop_head, weights)
         self.origin = self.encoder.origin
@@ -127,7 +127,7 @@ class SupervisedModule(ZooModule):
         self.head = self.task.head(self.features)
         weights = hp.class_weights if isinstance(hp.class_weights, list) else [1.0] * outputs
         if len(weights) != outputs:
-            raise ValueError(f"class_weights has {len(weights)} numbers for {outputs} classes")
+            raise ValueError(f"`class_weights` has {len(weights)} values for {outputs} classes")
         self.register_buffer("class_weight", torch.tensor(weights))
         self.register_buffer("target_mean", torch.zeros(outputs))
         self.register_buffer("target_std", torch.ones(outputs))
@@ -257,7 +257,7 @@ class SupervisedModule(ZooModule):
         labelled = self.task.labelled(truth)
         truth = truth[labelled]
         if not len(truth):
-            raise ValueError("not one training sample has a label")
+            raise ValueError("no training sample has a label")
         if self.hparams.class_weights == "balanced":
             self.class_weight.copy_(self.task.class_weights(truth))
         if self.task.scaled:
@@ -332,11 +332,11 @@ class SupervisedModule(ZooModule):
         hp = self.hparams
         theirs, mine = list(saved["class_names"]), list(hp.class_names)
         if hp.num_classes is not None and saved["task"] != hp.task:
-            raise ValueError(f"the checkpoint is of a {saved['task']}, the data are for a {hp.task}")
+            raise ValueError(f"the checkpoint's task is {saved['task']}, the data's is {hp.task}")
         if hp.num_classes is not None and mine != theirs:
             self._label_indices = torch.tensor(index_of_names(mine, theirs, "head"))
         if not theirs and hp.num_classes not in (None, saved["num_classes"]):
-            raise ValueError(f"the data have {hp.num_classes} classes, the head knows {saved['num_classes']}")
+            raise ValueError(f"the data have {hp.num_classes} classes, the head has {saved['num_classes']}")
         hp.update({key: saved[key] for key in ("num_classes", "class_names", "task")})
         if self.task.outputs != (hp.num_classes or 1):
             self._make_head()

@@ -25,10 +25,10 @@ def stage_shapes(shape: Sequence[int], width: int) -> tuple[list[int], list[tupl
         ValueError: not an image's shape, or an unsupported size.
     """
     if len(shape) != 3:
-        raise ValueError(f"adversarial networks make pictures (channels, height, width); got {tuple(shape)}")
+        raise ValueError(f"adversarial networks make images (channels, height, width); got {tuple(shape)}")
     channels, sides = [shape[0]], [(shape[1], shape[2])]
     if not SMALLEST_SIDE <= min(shape[1:]) <= max(shape[1:]) <= 256:
-        raise ValueError(f"adversarial networks make pictures with sides of 4 to 256; got {shape[1]} x {shape[2]}")
+        raise ValueError(f"adversarial networks make images with sides of 4 to 256; got {shape[1]} x {shape[2]}")
     while min(sides[-1]) > SMALLEST_SIDE or len(sides) < 3:
         channels.append(width * min(8, 2 ** (len(channels) - 1)))
         sides.append((sides[-1][0] // 2, sides[-1][1] // 2))

@@ -13,7 +13,7 @@ _SMALLEST_SIDE = 4  # stop halving here: what is left is flattened
 def _plan(shape: Sequence[int], width: int, stages: int | None) -> tuple[list[int], list[tuple[int, int]]]:
     """Channels and (height, width) after each stage, the input's first; sides are halved and rounded up."""
     if len(shape) != 3:
-        raise ValueError(f"network 'conv' takes pictures (channels, height, width); got {tuple(shape)}: use 'mlp'")
+        raise ValueError(f"network 'conv' takes images (channels, height, width); got {tuple(shape)}: use 'mlp'")
     channels, sides = [shape[0]], [(shape[1], shape[2])]
     while len(channels) - 1 < (stages or 2) or (stages is None and min(sides[-1]) > _SMALLEST_SIDE):
         channels.append(width * min(8, 2 ** (len(channels) - 1)))

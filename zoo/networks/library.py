@@ -36,7 +36,7 @@ class LibraryTrunk(nn.Module):
     def __init__(self, input_shape: Sequence[int], arch: str) -> None:
         super().__init__()
         if len(input_shape) != 3 or input_shape[0] not in (1, 3):
-            raise ValueError(f"{self.library}'s {arch} takes pictures of 1 or 3 channels; got {tuple(input_shape)}")
+            raise ValueError(f"{self.library}'s {arch} takes images of 1 or 3 channels; got {tuple(input_shape)}")
         self.arch = arch
         self.model, self.classifier = self.build(arch, (input_shape[1], input_shape[2]))
         self.feature_dim = self._measure(tuple(input_shape))
@@ -76,7 +76,7 @@ class LibraryTrunk(nn.Module):
             features = shapes(torch.empty(1, *shape, device="meta"))
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"{self.library}'s {self.arch} cannot take pictures of {shape}: {reason}") from error
+            raise ValueError(f"{self.library}'s {self.arch} cannot take images of {shape}: {reason}") from error
         return features.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:

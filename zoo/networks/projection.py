@@ -25,7 +25,7 @@ class Projection(nn.Module):
         super().__init__()
         dim = math.prod(input_shape)
         if not 1 <= components <= dim:
-            raise ValueError(f"components must be 1 to {dim}, the numbers in an input; got {components}")
+            raise ValueError(f"components must be 1 to {dim}, the dimensions of an input; got {components}")
         self.feature_dim = components
         self.weight = nn.Parameter(torch.empty(components, dim))
         self.bias = nn.Parameter(torch.empty(components))

@@ -123,7 +123,6 @@ def index_of_names(names: Sequence[str], known: Sequence[str], owner: str) -> li
     """
     if unknown := [name for name in names if name not in known]:
         raise ValueError(
-            f"the data have classes that the {owner} does not know: {', '.join(unknown[:5])}; it knows "
-            f"{', '.join(known[:20])}"
+            f"the data have classes that the {owner} lacks: {', '.join(unknown[:5])}; it has {', '.join(known[:20])}"
         )
     return [list(known).index(name) for name in names]

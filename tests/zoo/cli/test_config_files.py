@@ -97,7 +97,7 @@ def test_options_that_are_gone_are_left_out_with_their_values(told):
         "-c",
     ]
     assert config_files._without_gone(arguments, owners) == ["fit", "--model.old", "1", "--x", "-c"]
-    assert told() == ["option 'speed' of Shorter is gone", "option 'old' of Shorter is now called 'new'"]
+    assert told() == ["option 'speed' of Shorter was removed", "option 'old' of Shorter is now called 'new'"]
 
 
 def test_old_names_in_yaml_at_any_depth(tmp_path, told):

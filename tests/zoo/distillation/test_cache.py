@@ -93,7 +93,7 @@ def test_outputs_made_with_something_else_are_refused(tmp_path, changed, says):
 
 def test_files_of_others_and_damaged_ones_are_named(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "view-000-0-of-1.safetensors")
-    with pytest.raises(ValueError, match=r"view-000-0-of-1\.safetensors is damaged or none of a teacher's"):
+    with pytest.raises(ValueError, match=r"view-000-0-of-1\.safetensors is damaged or no file of a teacher's"):
         cache(tmp_path)
     (tmp_path / "view-000-0-of-1.safetensors").write_bytes(b"not a file of tensors")
     with pytest.raises(ValueError, match="delete it"):

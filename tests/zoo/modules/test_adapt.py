@@ -92,7 +92,7 @@ def test_mistakes_are_named(tmp_path):
         AdaptModule(SHAPE, 10, backbone="conv", method="adabn")
     with pytest.raises(ValueError, match="threshold must be 0 to 1"):
         AdaptModule(SHAPE, 10, threshold=2)
-    with pytest.raises(ValueError, match="for a classification; got task 'regression'"):
+    with pytest.raises(ValueError, match="domain adaptation is for `task` classification; got 'regression'"):
         AdaptModule(SHAPE, 10, task="regression")
     with pytest.raises(TypeError, match="no_such_option"):
         AdaptModule(SHAPE, 10, no_such_option=1)

@@ -204,7 +204,7 @@ def test_other_tasks(kind, tmp_path):
     module, fit, _ = fitted(tmp_path, large, data, epochs=60, dkd_weight=0.0, kd_weight=1.0, label_weight=0.0)
     found = fit.test(module, data, verbose=False)[0]
     assert found["test/score"] > found["test/teacher_score"] - 0.1 and found["test/teacher_score"] > 0.3, found
-    with pytest.raises(ValueError, match=f"dkd_weight and standardise are for classification, not for a {kind}"):
+    with pytest.raises(ValueError, match=f"`dkd_weight` and `standardise` are for classification, not for {kind}"):
         made(large, data)
 
 
@@ -328,11 +328,11 @@ def test_the_teacher_normalises_for_itself(tmp_path):
         ({"temperature": 0.0}, "temperature must be more than 0"),
         ({"kd_weight": -1.0}, "kd_weight must be 0 or more"),
         ({"dkd_weight": 0.0, "label_weight": 0.0}, "nothing to learn"),
-        ({"hint_weight": 1.0}, "hints and attention need layers"),
+        ({"hint_weight": 1.0}, "hints and attention need `layers`"),
         ({"hint_weight": 1.0, "layers": {"trunk.9": "trunk.0"}}, r"student has no layer 'trunk.9' .*: trunk, trunk.0"),
         ({"hint_weight": 1.0, "layers": {"trunk.0": "stage"}}, "has no layer 'stage'; there are: trunk, trunk.0"),
-        ({"attention_weight": 1.0, "layers": {"trunk": "trunk.0"}}, "attention is of layers that give maps"),
-        ({"cache": "x", "mixup": 0.2}, "mixup blends new samples"),
+        ({"attention_weight": 1.0, "layers": {"trunk": "trunk.0"}}, "attention needs layers that give maps"),
+        ({"cache": "x", "mixup": 0.2}, "`mixup` blends new samples"),
     ],
 )  # fmt: skip
 def test_bad_options_are_named(teacher, options, says):
@@ -341,15 +341,15 @@ def test_bad_options_are_named(teacher, options, says):
 
 
 def test_teachers_that_do_not_fit_are_refused(teacher, tmp_path):
-    with pytest.raises(ValueError, match="the teacher knows 10 classes, the data have 7"):
+    with pytest.raises(ValueError, match="the teacher has 10 classes, the data have 7"):
         DistillModule(SHAPE, 7, teacher=teacher)
-    with pytest.raises(ValueError, match="classes that the teacher does not know: ant; it knows 0, 1"):
+    with pytest.raises(ValueError, match="classes that the teacher lacks: ant; it has 0, 1"):
         DistillModule(SHAPE, 2, ["1", "ant"], teacher=teacher)
     with pytest.raises(ValueError, match=r"the teacher takes inputs of shape \(1, 8, 8\), the data have \(1, 28, 28\)"):
         DistillModule((1, 28, 28), 10, teacher=teacher)
     with pytest.raises(ValueError, match="the teacher was trained on inputs normalised by nothing"):
         DistillModule(SHAPE, 10, teacher=teacher, normalisation={"mean": [0.5], "std": [0.5]})
-    with pytest.raises(ValueError, match="the teacher is of a classification, the data are for a multilabel"):
+    with pytest.raises(ValueError, match="the teacher's task is classification, the data's is multilabel"):
         DistillModule(SHAPE, 10, task="multilabel", teacher=teacher, dkd_weight=0.0, kd_weight=1.0)
     with pytest.raises(ValueError, match="neither data nor teacher have labels"):
         quiet_trainer(tmp_path, max_epochs=1).fit(DistillModule(SHAPE, None), Digits())
@@ -363,7 +363,7 @@ def test_another_teacher_is_noticed_when_training_goes_on(teacher, tmp_path):
     module, _, _ = fitted(tmp_path, str(mine), epochs=1)
     mine.write_bytes(Path(trained_teacher(tmp_path, epochs=1)).read_bytes())
     again = DistillModule(**module.hparams)
-    with pytest.raises(ValueError, match="is not the one that this student began with"):
+    with pytest.raises(ValueError, match="is not the one this student was trained with"):
         quiet_trainer(tmp_path, max_epochs=1).fit(again, Digits())
 
 

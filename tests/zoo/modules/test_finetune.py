@@ -384,8 +384,8 @@ def test_columns_of_labels_go_by_their_names(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_classes": 2, "class_names": ["emu", "cat"]}, "does not know: emu; it knows cat, dog, owl"),
-        ({"num_classes": 3, "task": "multilabel"}, "is of a classification, the data are for a multilabel"),
+        ({"num_classes": 2, "class_names": ["emu", "cat"]}, "lacks: emu; it has cat, dog, owl"),
+        ({"num_classes": 3, "task": "multilabel"}, "task is classification, the data's is multilabel"),
     ],
 )
 def test_classes_that_the_head_does_not_know_are_named(options, message, tmp_path):
@@ -399,12 +399,12 @@ def test_mistakes_are_named(tmp_path):
     for name, value in {"lr": 0, "layer_decay": 1.5, "wise_ft": 2, "unfreeze_every": 0, "mixup": -1}.items():
         with pytest.raises(ValueError, match=name):
             FinetuneModule(SHAPE, 10, **{name: value})
-    with pytest.raises(ValueError, match="class_weights has 2 numbers for 10 classes"):
+    with pytest.raises(ValueError, match="`class_weights` has 2 values for 10 classes"):
         FinetuneModule(SHAPE, 10, class_weights=[1.0, 2.0])
-    with pytest.raises(ValueError, match="take one of the two"):
+    with pytest.raises(ValueError, match="set one of the two"):
         FinetuneModule(SHAPE, 10, lora_rank=2, wise_ft=0.5)
     with pytest.raises(ValueError, match="no labels"):
         quiet_trainer(tmp_path).fit(FinetuneModule(SHAPE), DataLoader(torch.rand(4, *SHAPE)))
     module = FinetuneModule(SHAPE, 10, class_weights="balanced")
-    with pytest.raises(ValueError, match="not one training sample has a label"):
+    with pytest.raises(ValueError, match="no training sample has a label"):
         quiet_trainer(tmp_path).fit(module, DataLoader(TensorDataset(torch.rand(4, *SHAPE), torch.full((4,), -1))))

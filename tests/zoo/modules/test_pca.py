@@ -75,7 +75,7 @@ def test_to_scikit_learn_and_back(whiten):
     close(module.encode(x), pca.transform(x.double().numpy()), 1e-5)
     close(module.decode(module.encode(x)), pca.inverse_transform(pca.transform(x.numpy())), 1e-4)
     assert pca.n_components_ == 4 and pca.n_samples_ == 600 and pca.get_feature_names_out()[3] == "pca3"
-    with pytest.raises(ValueError, match="fit the module first"):
+    with pytest.raises(ValueError, match="the module is not fitted: fit it first"):
         PCAModule((3,)).to_sklearn()
 
 

@@ -51,7 +51,7 @@ def test_features_are_what_its_last_layer_gets(arch, side):
 
 def test_a_transformer_of_its_own_size_only():
     assert TorchvisionTrunk((3, 224, 224), "vit_b_32").feature_dim == 768
-    with pytest.raises(ValueError, match=r"vit_b_32 cannot take pictures of \(3, 64, 64\): .*224"):
+    with pytest.raises(ValueError, match=r"vit_b_32 cannot take images of \(3, 64, 64\): .*224"):
         TorchvisionTrunk((3, 64, 64), "vit_b_32")
 
 
@@ -84,7 +84,7 @@ def test_mistakes_are_named():
             build(f"torchvision:{arch}", TRUNKS, input_shape=(3, 299, 299))
     with pytest.raises(ValueError, match="mnasnet0_5 cannot be read from plain weights"):
         build("torchvision:mnasnet0_5", TRUNKS, input_shape=(3, 64, 64))
-    with pytest.raises(ValueError, match=r"alexnet cannot take pictures of \(3, 32, 32\): .*too small"):
+    with pytest.raises(ValueError, match=r"alexnet cannot take images of \(3, 32, 32\): .*too small"):
         build("torchvision:alexnet", TRUNKS, input_shape=(3, 32, 32))
 
 

@@ -65,7 +65,7 @@ def test_unknown_tasks_are_named():
         make_task("zoo.tasks.base.Nothing", 3)
     with pytest.raises(ValueError, match=r"'torch\.nn\.Linear' is no task"):
         make_task("torch.nn.Linear", 3)
-    with pytest.raises(ValueError, match="the data have classes that the head does not know: emu; it knows cat, owl"):
+    with pytest.raises(ValueError, match="the data have classes that the head lacks: emu; it has cat, owl"):
         index_of_names(["owl", "emu"], ["cat", "owl"], "head")
 
 
