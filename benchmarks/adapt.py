@@ -1,15 +1,14 @@
-"""Digits on photographs, learned from plain ones: MNIST to MNIST-M, by every method of ``AdaptModule``.
+"""Domain adaptation from MNIST to MNIST-M, digits on photographs, by every method of ``AdaptModule``.
 
     python benchmarks/adapt.py --root data --photographs data/cifar-10-batches-bin --seeds 5
 
 MNIST-M is made as in the paper (Ganin et al. 2016), |patch - digit| in each channel, with patches of the photographs
 named. "source only" never sees the target, "oracle" learns from its labels; the gap between them is what a method may
-close. "views alone" is AdaMatch without its pseudo-labels: what changed images of the source and both domains'
-statistics do. All have the same network, steps and batches of 64 of each domain, and, but for DANN, which learns
-nothing at it, the same rate; options are the module's defaults, chosen by the target's accuracy on other seeds, 100 and
-101. Within a run nothing is chosen by the target's labels;
-the weights tested are the last. With CIFAR-10's records, the target's test images have patches of photographs that no
-training image has.
+close. "views alone" is AdaMatch without its pseudo-labels: the effect of augmented source images and of both domains'
+statistics. All have the same network, steps and batches of 64 of each domain, and the same learning rate, except for
+DANN, which learns nothing at it; options are the module's defaults, chosen by the target's accuracy on other seeds, 100
+and 101. Within a run nothing is chosen by the target's labels; the last weights are tested. With CIFAR-10's records,
+the target's test images have patches of photographs that no training image has.
 """
 
 import argparse
@@ -57,10 +56,10 @@ def run(method: str, seed: int, options: argparse.Namespace) -> float:
 
 
 def main() -> None:
-    """All methods, seed by seed, and the share of the gap that each closes."""
+    """Print the accuracy of all methods, seed by seed, and the share of the gap that each closes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default="data")
-    parser.add_argument("--photographs", default="", help="a folder of pictures, or of CIFAR-10's binary records")
+    parser.add_argument("--photographs", default="", help="folder of images, or of CIFAR-10's binary records")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=2000)

@@ -1,4 +1,4 @@
-"""A small network that learns from a large one, beside the same from labels alone, on Fashion-MNIST.
+"""Knowledge distillation: a student with a teacher, compared with labels alone, on Fashion-MNIST.
 
     python benchmarks/distill.py teacher --root data --folder distilled
     python benchmarks/distill.py compare --root data --folder distilled --seeds 5
@@ -43,12 +43,12 @@ T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262}  # of Student's distri
 
 
 def data_for(options: argparse.Namespace, **changes: Any) -> FashionMNIST:
-    """Shifted and mirrored, in views that come again."""
+    """Fashion-MNIST, shifted and mirrored, in augmentations that repeat."""
     return FashionMNIST(options.root, **{"crop": 2, "flip": True, "views": VIEWS, **changes})
 
 
 def teacher(options: argparse.Namespace) -> None:
-    """Train it, keep its checkpoint."""
+    """Train the teacher, keep its checkpoint."""
     pl.seed_everything(0, verbose=False)
     data, begin = data_for(options, views=None), time.perf_counter()
     module = FinetuneModule(data.input_shape, 10, data.class_names, backbone=LARGE, mode="full", lr=2e-3)
@@ -79,7 +79,7 @@ def student(options: argparse.Namespace, method: str, seed: int, setting: dict[s
 
 @torch.no_grad()
 def accuracy(module: Any, data: FashionMNIST, part: str) -> float:
-    """In percent."""
+    """Accuracy on a part of the data, in percent."""
     images, labels = data.splits[part]
     assert isinstance(images, torch.Tensor) and labels is not None
     said = torch.cat([module.eval()(rows / 255).argmax(1) for rows in images.split(1000)])
@@ -87,13 +87,13 @@ def accuracy(module: Any, data: FashionMNIST, part: str) -> float:
 
 
 def interval(values: list[float]) -> str:
-    """Mean and 95 % interval."""
+    """Mean and 95 % confidence interval, as text."""
     half = T95[len(values) - 1] * statistics.stdev(values) / len(values) ** 0.5
     return f"{statistics.mean(values):6.2f} +- {half:.2f}"
 
 
 def best_setting(options: argparse.Namespace, method: str) -> dict[str, Any]:
-    """By validation images, on seed 100."""
+    """The setting with the best accuracy on validation images, on seed 100."""
     found = []
     for setting in SETTINGS[method]:
         runs = [student(options, method, seed, setting)[:2] for seed in (100,)]
@@ -103,7 +103,7 @@ def best_setting(options: argparse.Namespace, method: str) -> dict[str, Any]:
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Accuracies by method, and the share of the gap that is closed."""
+    """Print accuracies by method, and the share of the gap that each closes."""
     print(header(), " ".join(sys.argv[1:]))
     found: dict[str, list[float]] = {}
     for method in SETTINGS:
@@ -131,7 +131,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 class Curve(pl.Callback):
-    """Every step's loss, and seconds an epoch."""
+    """Loss of every step, and seconds per epoch."""
 
     def __init__(self) -> None:
         self.losses: list[torch.Tensor] = []
@@ -148,7 +148,7 @@ class Curve(pl.Callback):
 
 
 def speed(options: argparse.Namespace) -> None:
-    """Epochs of 10,000 images as they are, online and from the disk, in turns."""
+    """Time epochs of 10,000 images without augmentation, online and from the disk, in turns."""
     print(header(), " ".join(sys.argv[1:]))
     wide = {"name": "conv", "width": options.width}
     large = FinetuneModule((1, 28, 28), 10, FashionMNIST.class_names, backbone=wide, mode="full")
@@ -187,15 +187,15 @@ def speed(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Which part."""
+    """Run the part that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["teacher", "compare", "speed"])
     parser.add_argument("--root", default="data")
     parser.add_argument("--folder", default="distilled")
-    parser.add_argument("--epochs", type=int, default=15, help="of the teacher")
+    parser.add_argument("--epochs", type=int, default=15, help="epochs of the teacher")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--width", type=int, default=80, help="of the teacher whose speed is measured")
+    parser.add_argument("--width", type=int, default=80, help="width of the teacher whose speed is measured")
     parser.add_argument("--student-width", type=int, default=32)
     options = parser.parse_args()
     {"teacher": teacher, "compare": compare, "speed": speed}[options.part](options)

@@ -1,4 +1,4 @@
-"""Did pretraining pay? Encoders of this zoo beside the same networks from scratch, on Fashion-MNIST with few labels.
+"""The gain of pretraining: encoders of this zoo compared with the same networks from scratch, with few labels.
 
     python benchmarks/finetune.py pretrain --root data --encoders encoders
     python benchmarks/finetune.py labels --root data --encoders encoders --seeds 5
@@ -10,7 +10,7 @@ are paired. Every run has the same number of steps and the same augmentation, an
 validation images, on two seeds that are not reported; the weights tested are the last. ``shift``: everything
 fine-tuned with and without a probe before it, tested on images as they are, turned by 15 to 45 degrees, noisy, and
 turned and noisy. What ``dae_view`` is fine-tuned from are its codes: in them, unlike in the maps that they are made of,
-a turned image is the image.
+a rotated image is the image.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def _epochs_within(seconds: float, cls: Any, model: dict[str, Any], data: Fashio
 
 
 def data_for(options: argparse.Namespace, encoder: str, labels: int, seed: int) -> FashionMNIST:
-    """With the encoder's normalisation."""
+    """Data with the encoder's normalisation."""
     normalise = "sample" if encoder.startswith("dae") else "unit"
     return FashionMNIST(
         options.root,
@@ -124,7 +124,7 @@ def tuned(options: argparse.Namespace, encoder: str, start: str, mode: str, rate
 
 @torch.no_grad()
 def accuracy(module: FinetuneModule, data: FashionMNIST, change: Any = None) -> float:
-    """Of the test set, in percent."""
+    """Accuracy on the test set, in percent."""
     images, labels = data.splits["test"]
     right = 0
     for x, y in zip(images.split(1000), labels.split(1000), strict=True):
@@ -136,12 +136,12 @@ def accuracy(module: FinetuneModule, data: FashionMNIST, change: Any = None) -> 
 
 
 def normalised(x: Tensor, data: FashionMNIST) -> Tensor:
-    """As the data do it."""
+    """Images normalised as the data do it."""
     return data.on_after_batch_transfer({"input": x * 255, "seed": 0}, 0)["input"]
 
 
 def interval(values: list[float]) -> str:
-    """Mean and half of the 95 % interval."""
+    """Mean and half of the 95 % confidence interval, as text."""
     half = T95[len(values) - 1] * statistics.stdev(values) / len(values) ** 0.5 if len(values) > 2 else float("nan")
     return f"{statistics.mean(values):6.2f} +- {half:4.2f}"
 
@@ -159,7 +159,7 @@ def best_rate(options: argparse.Namespace, encoder: str, start: str, mode: str, 
 
 @torch.no_grad()
 def accuracy_on_rest(module: FinetuneModule, data: FashionMNIST) -> float:
-    """Of 5,000 of the validation images: the rate is chosen by them, once for all seeds."""
+    """Accuracy on 5,000 of the validation images, by which the learning rate is chosen, once for all seeds."""
     images, labels = (part[:5000] for part in data.splits["val"])
     x = normalised(images.float() / 255, data)
     return float((torch.cat([module.eval()(rows) for rows in x.split(1000)]).argmax(1) == labels).float().mean())
@@ -192,7 +192,7 @@ def labels(options: argparse.Namespace) -> None:
 
 
 def turned(x: Tensor) -> Tensor:
-    """By 15 to 45 degrees to either side, each image by its own."""
+    """Rotate images by 15 to 45 degrees to either side, each by its own angle."""
     generator = torch.Generator().manual_seed(0)
     angle = torch.deg2rad(15 + 30 * torch.rand(len(x), generator=generator))
     angle = angle * torch.where(torch.rand(len(x), generator=generator) < 0.5, -1.0, 1.0)
@@ -203,12 +203,12 @@ def turned(x: Tensor) -> Tensor:
 
 
 def noisy(x: Tensor) -> Tensor:
-    """Gaussian noise of deviation 0.2."""
+    """Add Gaussian noise of standard deviation 0.2."""
     return (x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
 
 
 def shift(options: argparse.Namespace) -> None:
-    """LP-FT beside full fine-tuning, on images unlike those trained on."""
+    """Compare LP-FT with full fine-tuning on images out of the training distribution."""
     print(header(), " ".join(sys.argv[1:]))
     tests = {"plain": None, "turned": turned, "noisy": noisy, "both": lambda x: noisy(turned(x))}
     for encoder in options.only or techniques():
@@ -228,7 +228,7 @@ def shift(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Which part."""
+    """Run the part that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["pretrain", "labels", "shift"])
     parser.add_argument("--root", default="data")
@@ -236,8 +236,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", nargs="*", help="of the techniques")
-    parser.add_argument("--budgets", nargs="*", type=int, default=BUDGETS, help="labels a class")
+    parser.add_argument("--only", nargs="*", help="techniques to run, all by default")
+    parser.add_argument("--budgets", nargs="*", type=int, default=BUDGETS, help="labels per class")
     options = parser.parse_args()
     {"pretrain": pretrain, "labels": labels, "shift": shift}[options.part](options)
 

@@ -1,4 +1,4 @@
-"""Adversarial training: this project beside the loops that people write, on Fashion-MNIST.
+"""Adversarial training: this project compared with handwritten loops, on Fashion-MNIST.
 
     python benchmarks/gan.py speed --root data
     python benchmarks/gan.py quality --root data --seconds 300 --seeds 10
@@ -10,8 +10,8 @@ step, another for the generator's, two Adams, and the losses read at every step.
 module's objective "non_saturating" and no penalty, so that both do the same mathematics.
 
 ``quality``: samples after equal time, of the module with its defaults (in bf16-mixed) and of PyTorch's DCGAN tutorial
-with its layers for 28 x 28 images, its batches of 128, its rates and its beginning. Both run at the same time, with
-one thread each, so that each has what the other has. A small network trained on the labels scores 5,000 samples
+with its layers for 28 x 28 images, its batches of 128, its learning rates and initial weights. Both run at the same
+time, with one thread each, under equal load. A small network trained on the labels scores 5,000 samples
 against the training images: Frechet distance, classes with more than 1 % of the samples, the KL divergence of shares
 of classes from the data's. Real test images in the samples' place give the floor.
 
@@ -211,7 +211,7 @@ MAKE: dict[str, Any] = {
 
 
 def hundred(root: str, seed: int) -> Tensor:
-    """The 100 images that the few are."""
+    """The 100 training images of ``few``, ten per class, (100, 1, 28, 28) in [0, 1]."""
     from datamodules.images import FashionMNIST
 
     data = FashionMNIST(root=root, labels_per_class=10, labelled_only=True, label_seed=seed)
@@ -253,7 +253,7 @@ def start(name: str, seed: int, options: argparse.Namespace) -> subprocess.Popen
 
 
 def end(name: str, process: subprocess.Popen[str]) -> list[float]:
-    """Its numbers, in the order in which ``child`` prints them."""
+    """Results of a child process, in the order in which ``child`` prints them."""
     out, err = process.communicate()
     line = next((line for line in out.splitlines() if line.startswith("numbers ")), None)
     if line is None:
@@ -263,7 +263,7 @@ def end(name: str, process: subprocess.Popen[str]) -> list[float]:
 
 
 def side_by_side(names: list[str], options: argparse.Namespace) -> dict[str, list[list[float]]]:
-    """All at once, seed by seed."""
+    """Run all at once, seed by seed."""
     Path(options.pictures).mkdir(parents=True, exist_ok=True)
     print(header(), " ".join(sys.argv[1:]))
     found: dict[str, list[list[float]]] = {name: [] for name in names}
@@ -275,9 +275,9 @@ def side_by_side(names: list[str], options: argparse.Namespace) -> dict[str, lis
 
 
 def quality(options: argparse.Namespace) -> None:
-    """Ours beside the tutorial's."""
+    """Compare our GAN with the tutorial's."""
     Path(options.pictures).mkdir(parents=True, exist_ok=True)
-    print("floor, real test pictures:", end("real", start("real", 0, options))[1])
+    print("floor, real test images:", end("real", start("real", 0, options))[1])
     found = side_by_side(["ours", "tutorial"], options)
     print(f"{'':10s} {'steps':>7s} {'median':>8s} {'best':>8s} {'worst':>8s} {'modes':>6s} {'worst KL':>9s}")
     for name, rows in found.items():
@@ -287,7 +287,7 @@ def quality(options: argparse.Namespace) -> None:
 
 
 def few(options: argparse.Namespace) -> None:
-    """With DiffAugment beside without."""
+    """Compare training with DiffAugment and without."""
     found = side_by_side(["plain", "augmented"], options)
     found |= {} if options.no_r1 else side_by_side(["r1", "r1 augmented"], options)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
@@ -301,7 +301,7 @@ def few(options: argparse.Namespace) -> None:
 
 
 def speed(options: argparse.Namespace) -> None:
-    """All take turns; medians."""
+    """Time all loops in turns and print medians."""
     candidates = {
         "by hand": lambda: by_hand(options.root, options.steps),
         "ours": lambda: ours(options.root, options.steps, "32-true"),
@@ -321,7 +321,7 @@ def speed(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Which part."""
+    """Run the part that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["speed", "quality", "few"])
     parser.add_argument("--root", default="data")
@@ -330,8 +330,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--no-r1", action="store_true", help="of ``few``: only without the penalty")
-    parser.add_argument("--pictures", default=".", help="a folder for samples")
+    parser.add_argument("--no-r1", action="store_true", help="run ``few`` only without the penalty")
+    parser.add_argument("--pictures", default=".", help="folder for samples")
     for hidden in ("--child", "--seed"):
         parser.add_argument(hidden, type=int if hidden == "--seed" else str, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Batches of MNIST a second: this project's loader beside torch's DataLoader over torchvision's MNIST.
+"""Batches of MNIST per second: this project's loader compared with torch's DataLoader over torchvision's MNIST.
 
     python benchmarks/loader.py --root data
 

@@ -1,4 +1,4 @@
-"""What a training step costs beyond the step itself: our default Trainer beside a loop written by hand.
+"""Overhead of a training step: our default Trainer compared with a handwritten loop.
 
     python benchmarks/overhead.py
 
@@ -32,7 +32,7 @@ INPUT, OUTPUT, BATCH = 32, 2, 64
 
 
 class OneLayer(ZooModule):
-    """As little as can be trained."""
+    """The smallest module that can be trained."""
 
     monitor = "train/loss"
 
@@ -56,7 +56,7 @@ def batches(steps: int) -> TensorLoader:
 
 
 def by_hand(loader: TensorLoader, fused: bool) -> None:
-    """The loop that people write."""
+    """A handwritten loop."""
     layer = torch.nn.Linear(INPUT, OUTPUT)
     optimizer = torch.optim.AdamW(layer.parameters(), lr=1e-3, fused=fused)
     for batch in loader:

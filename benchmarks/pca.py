@@ -41,7 +41,7 @@ def mnist(root: str, rows: int) -> np.ndarray:
 
 
 def ours(x: np.ndarray) -> Callable[[], Any]:
-    """The module, under a Trainer."""
+    """A fit of the module, under a Trainer."""
     import logging
     import warnings
 
@@ -94,7 +94,7 @@ def resident() -> int:
 
 @contextmanager
 def peak(into: list[int]) -> Iterator[None]:
-    """Append the most memory that the block has above what there was, looked at every millisecond."""
+    """Append the block's peak memory above that before it, sampled every millisecond."""
     before, most, done = resident(), [0], threading.Event()
 
     def watch() -> None:

@@ -1,10 +1,10 @@
-"""A linear probe fitted once on cached features, beside 100 epochs of SGD through the frozen encoder.
+"""A linear probe fitted once on cached features, compared with 100 epochs of SGD through the frozen encoder.
 
     python benchmarks/representation.py --root data
 
 The encoder is the convolutional one of the autoencoder, trained for one epoch on Fashion-MNIST. SGD is the usual
 protocol: momentum 0.9, batches of 256, a cosine schedule, the best of three rates; its time is that of one rate, the
-encoder run for each batch, without the test (the frozen features of the other rates are cached: the same numbers). The
+encoder run for each batch, without the test (the frozen features of the other rates are cached: the same values). The
 probe's time includes encoding both sets; ``FinetuneModule``'s is all of ``Trainer.fit``, as SGD's without the test.
 """
 
@@ -27,7 +27,7 @@ DIM = 32
 
 
 def pictures(data: FashionMNIST, split: str) -> tuple[Tensor, Tensor]:
-    """(N, 1, 28, 28) in [0, 1] and labels."""
+    """Images (N, 1, 28, 28) in [0, 1] and labels."""
     images, labels = data.splits[split]
     assert isinstance(images, Tensor) and labels is not None
     return images.float() / 255, labels
@@ -52,7 +52,7 @@ def sgd_probe(encode: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, rate: fl
 
 @torch.no_grad()
 def encoded(module: AutoencoderModule, x: Tensor) -> Tensor:
-    """All features."""
+    """Features of all samples."""
     return torch.cat([module.encode(rows) for rows in x.split(256)])
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", default="data")
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--samples", type=int, default=10_000, help="of the training set")
+    parser.add_argument("--samples", type=int, default=10_000, help="number of training samples")
     options = parser.parse_args()
     pl.seed_everything(0, verbose=False)
     data = FashionMNIST(options.root)

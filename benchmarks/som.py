@@ -3,7 +3,7 @@
     pip install minisom xpysom fastersom
     python benchmarks/som.py --root data [--threads 1]
 
-10,000 images of 784 numbers in [0, 1], a map of 30 x 30 units, 10 epochs. MiniSom trains online, one sample after
+10,000 images of 784 pixels in [0, 1], a map of 30 x 30 units, 10 epochs. MiniSom trains online, one sample after
 another in float64; XPySom and fastersom have the batch rule, as ours by default, which is another algorithm with other
 errors; ours with the online rule stands beside. Errors are by MiniSom on the trained units of each. MiniSom
 has its default neighbourhood and, where it says so, one that begins at half the map like the others'. Speed is samples
@@ -25,7 +25,7 @@ SIDE, EPOCHS, COUNT = 30, 10, 10_000
 
 
 def pictures(root: str) -> np.ndarray:
-    """(10000, 784) float32."""
+    """Images (10000, 784), float32."""
     from torchvision.datasets import MNIST
 
     return (MNIST(root, download=True).data[:COUNT].flatten(1).float() / 255).numpy()
@@ -34,7 +34,7 @@ def pictures(root: str) -> np.ndarray:
 def minisom(
     x: np.ndarray, sigma: float, iterations: int, seed: int, side: int = SIDE
 ) -> tuple[float, float, np.ndarray]:
-    """Seconds, CPU seconds, units."""
+    """A training by MiniSom: seconds, CPU seconds, units."""
     from minisom import MiniSom
 
     som = MiniSom(side, side, x.shape[1], sigma=sigma, learning_rate=0.5, random_seed=seed)
@@ -117,7 +117,7 @@ IRIS = {
 
 
 def child(options: argparse.Namespace) -> None:
-    """One run; prints its numbers."""
+    """One run; prints its results."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--root", default="data")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--slow-rounds", type=int, default=1, help="of MiniSom and XPySom on MNIST")
+    parser.add_argument("--slow-rounds", type=int, default=1, help="rounds of MiniSom and XPySom on MNIST")
     for hidden in ("--child", "--seed"):
         parser.add_argument(hidden, type=int if hidden == "--seed" else str, help=argparse.SUPPRESS)
     options = parser.parse_args()

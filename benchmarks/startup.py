@@ -1,4 +1,4 @@
-"""What it costs to begin: ``import zoo`` and ``--help`` beside ``import lightning.pytorch``.
+"""Startup time: ``import zoo`` and ``--help`` compared with ``import lightning.pytorch``.
 
     python benchmarks/startup.py
 

@@ -1,4 +1,4 @@
-"""Training a VAE 784-400-40 on binarised MNIST, end to end: this project beside a loop by hand and beside pythae.
+"""Training a VAE 784-400-40 on binarised MNIST, end to end: this project, a handwritten loop and pythae.
 
     pip install --no-deps pythae && pip install pydantic imageio tqdm
     python benchmarks/vae.py --root data
@@ -7,7 +7,7 @@ Each is a process of its own, from starting Python to the test of the trained ne
 the same layers, batches of 100, Adam with a rate of 1e-3, and pixels that are 1 above one half and 0 elsewhere. The
 loop by hand is the one people write: torchvision's MNIST, a ``DataLoader``, ``torch.optim.Adam``. pythae has its
 trainer with a validation set, as its examples do. Ours is the command line as it comes, with the validation, the
-checkpoints, the images and the measured representation.
+checkpoints, the figures and the evaluation of the representation.
 """
 
 import argparse
@@ -56,13 +56,13 @@ def binarised(root: str, train: bool) -> Tensor:
 
 @torch.no_grad()
 def elbo(model: VAE, root: str) -> float:
-    """On the test set."""
+    """Evidence lower bound on the test set, in nats."""
     x = binarised(root, train=False)
     return -statistics.mean(model.loss(rows).item() for rows in x.split(1000))
 
 
 def by_hand(root: str, epochs: int) -> float:
-    """What people write."""
+    """A handwritten loop."""
     from torch.utils.data import DataLoader
     from torchvision.datasets import MNIST
     from torchvision.transforms import Compose, Lambda, ToTensor
@@ -148,7 +148,7 @@ def ours(root: str, epochs: int, folder: str) -> list[str]:
 
 
 def run(name: str, root: str, epochs: int) -> tuple[float, float]:
-    """Seconds, and the test's evidence lower bound."""
+    """Seconds, and the evidence lower bound on the test set."""
     with tempfile.TemporaryDirectory() as folder:
         command = ours(root, epochs, folder) if name == "ours" else [__file__, "--only", name, "--epochs", str(epochs)]
         command += [] if name == "ours" else ["--root", root]

@@ -1,8 +1,8 @@
-"""Word vectors by this project and by gensim, taking turns, on any text in which blanks part the words.
+"""Word vectors by this project and by gensim, taking turns, on any text with spaces between words.
 
     python benchmarks/word2vec.py --corpus wiki8.gz [--men EN-MEN-TR-3k.txt] [--window 5] [--cbow] [--gensim-epochs 1]
 
-Both have 100 dimensions, 5 words of noise, min_count 5, sample 1e-4, 5 epochs, and the same threads; gensim reads
+Both have 100 dimensions, 5 negative samples, min_count 5, sample 1e-4, 5 epochs, and the same threads; gensim reads
 the text from a plain file (``corpus_file``, its fastest way) with as many workers as threads, and twice as many. Speed
 is words of the text times epochs by seconds of training, without the vocabulary, whose seconds stand beside it. Scores
 are gensim's: WordSim-353 and SimLex-999 (Spearman), MEN where its file is given, and the share of right analogies.
@@ -24,7 +24,7 @@ LINE = 10_000  # words: gensim cuts longer sentences there
 
 
 def scores(keyed: Any, men: str | None) -> list[float]:
-    """WordSim, SimLex, MEN (if given) and analogies."""
+    """Scores on WordSim, SimLex, MEN (if given) and analogies."""
     from gensim.test.utils import datapath
 
     logging.disable(logging.ERROR)
@@ -99,7 +99,7 @@ def ours(plain: str, options: argparse.Namespace) -> tuple[float, float, Any]:
 
 
 def child(options: argparse.Namespace) -> None:
-    """One run; prints its numbers."""
+    """One run; prints its results."""
     import resource
 
     workers = int(options.child.partition("-")[2] or 0)
@@ -117,10 +117,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--cbow", action="store_true")
-    parser.add_argument("--rounds", type=int, default=3, help="each with another seed")
-    parser.add_argument("--repeat", type=int, default=1, help="the text, so many times over: does memory grow?")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds, each with another seed")
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="number of times the text is repeated, to see whether memory grows"
+    )
     parser.add_argument("--alone", action="store_true", help="without gensim")
-    parser.add_argument("--gensim-epochs", type=int, default=EPOCHS, help="fewer, to compare after equal time")
+    parser.add_argument(
+        "--gensim-epochs", type=int, default=EPOCHS, help="epochs of gensim; fewer compares after equal time"
+    )
     for hidden in ("--child", "--plain"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
