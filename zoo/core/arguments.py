@@ -1,4 +1,4 @@
-"""Checks of arguments: what is out of its range is refused by name."""
+"""Checks of arguments, with errors that name the argument."""
 
 from collections.abc import Iterable
 

@@ -98,7 +98,7 @@ def standardise_logits(logits: Tensor, eps: float = 1e-7) -> Tensor:
 @_in_full_precision
 def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """The mean squared difference of a layer's outputs (B, ...), the student's already in the teacher's shape (Romero
-    et al. 2015, equation 3; the mean in the place of half the sum, so that a weight suits layers of any size)."""
+    et al. 2015, equation 3; the mean instead of half the sum, so that a weight suits layers of any size)."""
     return F.mse_loss(student, teacher)
 
 
@@ -140,7 +140,7 @@ def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Smooth L1 between all distances within a batch, in units of their mean (Park et al. 2019, section 3.2.1).
 
     Args:
-        student, teacher: (B, ...) of any two sizes.
+        student, teacher: Features (B, ...), of any two sizes.
     """
     student, teacher = (_relative_distances(x) for x in (student, teacher))
     return F.smooth_l1_loss(student, teacher)
@@ -159,7 +159,7 @@ def rkd_angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     From the products of pairs, in memory for (B, B, B) values instead of (B, B, D).
 
     Args:
-        student, teacher: (B, ...) of any two sizes.
+        student, teacher: Features (B, ...), of any two sizes.
     """
     student, teacher = (_cosines(x) for x in (student, teacher))
     return F.smooth_l1_loss(student, teacher)

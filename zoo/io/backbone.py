@@ -31,7 +31,7 @@ def resolve_backbone(
     weights: str = "default",
     owner: str = "backbone",
 ) -> Encoder:
-    """An encoder; its ``origin`` says where its weights are from, "" where they are untrained.
+    """An encoder, with the origin of its weights as ``origin``, "" where they are untrained.
 
     Args:
         source: Folder that ``save_encoder`` wrote, or any module's checkpoint; an ``Encoder``, as a trained module

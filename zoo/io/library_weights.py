@@ -114,5 +114,5 @@ def _only_layer(encoder: Encoder, head: nn.Linear | None) -> nn.Module | None:
     if isinstance(encoder.head, nn.Identity):
         return head
     if head is not None or not isinstance(encoder.head, nn.Linear):
-        raise ValueError("torchvision and timm have a place for one linear layer after the features; here are more")
+        raise ValueError("torchvision and timm have a place for one linear layer after the features; here is more")
     return encoder.head

@@ -32,7 +32,7 @@ from zoo.networks.generator import CriticHead, Generator
 from zoo.networks.spec import Spec, parse_spec
 
 _DIRECTIONS = 256  # projections of the sliced Wasserstein distance
-_LossTerms = tuple[Tensor, Tensor, dict[str, Tensor]]  # the loss, what the critic was shown, and what is logged
+_LossTerms = tuple[Tensor, Tensor, dict[str, Tensor]]  # the loss, the critic's input, and the logs
 
 
 class GANModule(ZooModule):
@@ -74,7 +74,7 @@ class GANModule(ZooModule):
     """
 
     monitor = "val/swd"
-    batch_independent = "its noise is drawn anew for every batch; tests of its own give halves the same noise"
+    batch_independent = "its noise is drawn for every batch; its own tests give halves the same noise"
     divergence_hint = "try a lower `lr`, a larger `r1`, or `trainer.gradient_clip_val` 1"
     renamed_tensors: ClassVar[dict[str, str]] = {"average.": "generator_ema."}
 
@@ -174,7 +174,7 @@ class GANModule(ZooModule):
         return gan.LOSSES[self.hparams.objective]
 
     def _losses(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The critic's and the generator's loss of logits (B,) each, and what is logged."""
+        """The critic's and the generator's loss from logits (B,) each, and the logs."""
         critic, generator = self._objective.critic(real, fake), self._objective.generator(real, fake)
         logs = {"critic": critic, "generator": generator, "real": real.mean(), "fake": fake.mean()}
         return critic, generator, {name: value.detach() for name, value in logs.items()}

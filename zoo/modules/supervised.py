@@ -45,16 +45,14 @@ class SupervisedModule(ZooModule):
         freeze_norm: Whether batch norms of the backbone stay frozen, running statistics included.
         l2_sp: Weight of half the backbone's squared distance from its initial weights (L2-SP).
         lora_rank: Rank of learned updates to the backbone's frozen weights (LoRA); 0 learns the weights.
-        wise_ft: Share of the trained weights in the interpolation with the start's, after the probe, that is tested and
-            exported (WiSE-FT).
+        wise_ft: Share of trained weights, against initial ones after the probe, in tests and exports (WiSE-FT).
         probe_l2: Weight of the probe's squared weights, for standardised features, against the summed losses.
         class_weights: Weights of the classes: "none", "balanced", or one for each class.
         label_smoothing: Share of the label that is spread over all classes.
         mixup: Alpha of mixup's Beta distribution; 0 is no mixup. Not for regression.
         lr: Learning rate of the head and the last stage.
         weight_decay: Weight decay of matrices and kernels.
-        optimizer: Optimiser, "adamw", "sgd" or "lars", or a mapping such as {name: adamw, betas: [0.9, 0.95]} (see
-            ``zoo.core.optim.configure``).
+        optimizer: Optimiser: "adamw", "sgd", "lars", {name: adamw, betas: [0.9, 0.95]} (``zoo.core.optim.configure``).
         schedule: Schedule of the learning rate, "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
         normalisation: Normalisation that the data applied to pixels in [0, 1]; otherwise the backbone's is applied.
 

@@ -90,7 +90,7 @@ class DCGANTrunk(MapTrunk):
     """(B, C, H, W) to features (B, F): 4 x 4 convolutions of stride 2 and leaky ReLU.
 
     Args:
-        input_shape: (C, H, W).
+        input_shape: Shape of one image, (C, H, W).
         width: Channels of the first stage; later ones double, up to 8 times this.
         spectral_norm: Whether spectral norm limits what every layer can amplify.
     """
@@ -116,10 +116,10 @@ class DCGANGenerator(nn.Module):
     """Latents (B, latent_dim) to images (B, C, H, W), unbounded.
 
     Args:
-        latent_dim: D.
-        output_shape: (C, H, W).
+        latent_dim: Length of the latents, D.
+        output_shape: Shape of one image, (C, H, W).
         width: Channels before the last layer; earlier ones double, up to 8 times this.
-        norm: "batch", "group" or "none".
+        norm: Norm: "batch", "group" or "none".
     """
 
     def __init__(self, latent_dim: int, output_shape: Sequence[int], width: int = 64, norm: Norm = "batch") -> None:
@@ -138,11 +138,11 @@ class DCGANGenerator(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Norm, ReLU, 3 x 3 convolution, twice, beside a 1 x 1 convolution; the size changes if ``size`` says so.
+    """Norm, ReLU, 3 x 3 convolution, twice, beside a 1 x 1 convolution; resized to ``size`` if given.
 
     Args:
         channels: Numbers of channels in and out.
-        size: (height, width) of the output; None is that of the input.
+        size: Height and width of the output; None is those of the input.
         norm: Name of the norm, see ``norm_layer``.
     """
 
@@ -175,7 +175,7 @@ class ResNetTrunk(MapTrunk):
     """(B, C, H, W) to features (B, F): residual blocks.
 
     Args:
-        input_shape: (C, H, W).
+        input_shape: Shape of one image, (C, H, W).
         width: Channels of the first stage; later ones double, up to 8 times this.
         spectral_norm: Whether spectral norm limits what every layer can amplify.
     """
@@ -277,9 +277,9 @@ class ImageGenerator(nn.Module):
 
     Args:
         latent_dim: Not used: the latent is an image.
-        output_shape: (C, H, W).
+        output_shape: Shape of one image, (C, H, W).
         width: Channels of the first layer; inner ones have twice as many.
-        norm: "batch", "group" or "none".
+        norm: Norm: "batch", "group" or "none".
     """
 
     def __init__(self, latent_dim: int, output_shape: Sequence[int], width: int = 32, norm: Norm = "batch") -> None:

@@ -31,11 +31,11 @@ class ConvTrunk(nn.Sequential):
     """(B, C, H, W) to features (B, F): 3 x 3 convolutions of stride 2, a norm, SiLU.
 
     Args:
-        input_shape: (C, H, W).
+        input_shape: Shape of one image, (C, H, W).
         width: Channels of the first stage; later ones double, up to 8 times this. A multiple of 8.
         stages: Number of times the sides are halved; None halves until the shorter is at most 4, at least twice.
         out_channels: Channels of a last 1 x 1 convolution; None is none.
-        norm: "group", which looks at each image alone, or "batch".
+        norm: Norm: "group", which looks at each image alone, or "batch".
 
     ``feature_shape`` is (channels, height, width) of the features before they are flattened.
 
@@ -73,8 +73,8 @@ class ConvDecoder(nn.Module):
     """Latents (B, latent_dim) to images (B, C, H, W), unbounded: the mirror of ``ConvTrunk``, sizes exact.
 
     Args:
-        latent_dim: D.
-        output_shape: (C, H, W).
+        latent_dim: Length of the latents, D.
+        output_shape: Shape of one image, (C, H, W).
         width, stages, out_channels: As given to the trunk; with ``out_channels`` the latents are its flattened grid.
     """
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from zoo.functional.normalisation import value_range
 from zoo.networks.spec import GENERATORS, Spec, build
 
-CLASS_DIM = 32  # of a class's vector beside the noise
+CLASS_DIM = 32  # length of a class's embedding, which is concatenated with the noise
 
 
 class Generator(nn.Module):

@@ -95,7 +95,7 @@ class TorchvisionTrunk(LibraryTrunk):
     """A classifier of ``torchvision.models``, up to its last linear layer.
 
     Args:
-        input_shape: (C, H, W), C 1 or 3.
+        input_shape: Shape of one image, (C, H, W), C 1 or 3.
         arch: Name of the network there.
 
     Raises:
