@@ -52,7 +52,7 @@ class SupervisedModule(ZooModule):
         mixup: Alpha of mixup's Beta distribution; 0 is no mixup. Not for regression.
         lr: Learning rate of the head and the last stage.
         weight_decay: Weight decay of matrices and kernels.
-        optimizer: Optimiser: "adamw", "sgd", "lars", {name: adamw, betas: [0.9, 0.95]} (``zoo.core.optim.configure``).
+        optimizer: Optimiser: "adamw", "sgd", "lars" or {name: adamw, betas: [0.9, 0.95]} (see ``zoo.core.optim``).
         schedule: Schedule of the learning rate, "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
         normalisation: Normalisation that the data applied to pixels in [0, 1]; otherwise the backbone's is applied.
 

@@ -203,7 +203,7 @@ def test_a_checkpoint_of_two_processes_leaves_each_its_own_sums(tmp_path):
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="mexican_hat is negative"):
+    with pytest.raises(ValueError, match="mexican_hat has negative weights"):
         SOMModule((6,), neighbourhood="mexican_hat")
     with pytest.raises(ValueError, match="two units or more"):
         SOMModule((6,), rows=1, columns=1)
