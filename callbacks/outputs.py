@@ -1,13 +1,13 @@
 """What evaluation steps return, so that callbacks need not compute it again.
 
-The project's modules return a plain dictionary from ``validation_step`` and ``test_step``. B samples, C outputs of a
+The project's modules return ``StepOutputs``, a dictionary, from their evaluation steps. B samples, C outputs of a
 head:
 
 - ``features``: (B, D), where the module has them from its loss;
 - ``prediction``: (B, C) float32, of supervised modules: probabilities, or the values of a regression;
 - ``label``: the batch's labels under the head's numbers, likewise.
 
-Other people's modules may return anything, or nothing: what is missing is computed here.
+Other people's modules may return anything, or nothing: what they return is not asked, and what is missing is computed.
 """
 
 from typing import Any
@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 
 from callbacks.figures import input_key_of
-from zoo.core.batch import LABEL, TOKENS
-
-FEATURES, PREDICTION = "features", "prediction"
+from zoo.core.batch import FEATURES, LABEL, PREDICTION, TOKENS, StepOutputs
 
 
 def has_features(module: Any) -> bool:
@@ -31,8 +29,8 @@ def features_of(module: Any, outputs: Any, batch: Any) -> Tensor:
 
     Args:
         module: Module that is evaluated, with ``encode(x) -> (B, D)``.
-        outputs: What its step returned. What had to be computed is kept there if it is a dictionary, so that the next
-            callback finds it.
+        outputs: What its step returned. What had to be computed is kept there if it is a ``StepOutputs``, so that the
+            next callback finds it.
         batch: The evaluated batch as a mapping.
     """
     features = _known(outputs, FEATURES)
@@ -47,7 +45,7 @@ def predictions_of(module: Any, outputs: Any, batch: Any) -> tuple[Tensor, Tenso
 
     Args:
         module: Module that is evaluated, with ``classify(x) -> (B, C)`` and maybe ``to_head_labels(labels)``.
-        outputs: What its step returned; what had to be computed is kept there if it is a dictionary.
+        outputs: What its step returned; what had to be computed is kept there if it is a ``StepOutputs``.
         batch: The evaluated batch as a mapping, with labels.
     """
     predictions, labels = _known(outputs, PREDICTION), _known(outputs, LABEL)
@@ -61,11 +59,11 @@ def predictions_of(module: Any, outputs: Any, batch: Any) -> tuple[Tensor, Tenso
 
 
 def _known(outputs: Any, name: str) -> Tensor | None:
-    found = outputs.get(name) if isinstance(outputs, dict) else None
+    found = outputs.get(name) if isinstance(outputs, StepOutputs) else None
     return found if isinstance(found, Tensor) else None
 
 
 def _kept(outputs: Any, name: str, value: Tensor) -> Tensor:
-    if isinstance(outputs, dict):
+    if isinstance(outputs, StepOutputs):
         outputs[name] = value
     return value

@@ -1,5 +1,6 @@
 """What all datamodules share: a loader for each split, and options under their old names for one release."""
 
+from importlib import import_module
 from typing import Any
 
 import lightning.pytorch as pl
@@ -42,3 +43,10 @@ class SplitDataModule(pl.LightningDataModule, metaclass=RenamedOptions):
 
     def predict_dataloader(self) -> Any:
         return self._loader("predict")
+
+
+def __getattr__(name: str) -> Any:
+    """Names that were here before ``datamodules.image_base``, for one release."""
+    if name in ("ImageData", "Split"):
+        return getattr(import_module("datamodules.image_base"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

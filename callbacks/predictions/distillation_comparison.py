@@ -44,6 +44,7 @@ class DistillationComparison(pl.Callback):
         self._scores: dict[str, Metric] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._start, self._labelled, self._baseline = None, False, None
         if _is_student(pl_module) and pl_module.hparams.train_baseline and not trainer.global_step:
             self._start = copy.deepcopy(pl_module.encoder.state_dict())
 
@@ -62,7 +63,7 @@ class DistillationComparison(pl.Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._scores = {}
-        if not _is_student(pl_module) or pl_module.teacher.untrained:
+        if not _is_student(pl_module) or not pl_module.teacher_is_read or pl_module.teacher.untrained:
             return
         names = ("teacher", "baseline") if self._baseline is not None else ("teacher",)
         self._scores = {name: pl_module.task.metrics()["score"].to(pl_module.device) for name in names}
@@ -70,8 +71,7 @@ class DistillationComparison(pl.Callback):
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        batch = as_mapping(batch, pl_module.input_key)
-        if self._scores and LABEL in batch:
+        if self._scores and LABEL in (batch := as_mapping(batch, pl_module.input_key)):
             self._update(pl_module, batch)
 
     def _update(self, module: Any, batch: Mapping[str, Any]) -> None:

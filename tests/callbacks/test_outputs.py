@@ -9,6 +9,7 @@ from callbacks.features.latent_map import LatentMap
 from callbacks.figures import evaluated
 from callbacks.outputs import features_of, has_features, predictions_of
 from callbacks.predictions.evaluation import Classification
+from zoo.core.batch import StepOutputs
 
 
 class Counts:
@@ -35,18 +36,18 @@ BATCH = {"input": X, "label": torch.tensor([1, 2, 3, 1, 2, 0])}
 
 def test_returned_features_are_read_and_nothing_is_encoded():
     module, features = Counts(), torch.randn(6, 2, 2).half()
-    found = features_of(module, {"features": features}, BATCH)
+    found = features_of(module, StepOutputs(features=features), BATCH)
     assert torch.equal(found, features.flatten(1).float()) and module.encoded == 0
 
 
 def test_missing_features_are_encoded_once_and_kept_for_the_next():
-    module, outputs = Counts(), {"loss": torch.zeros(())}
+    module, outputs = Counts(), StepOutputs(loss=torch.zeros(()))
     first, second = features_of(module, outputs, BATCH), features_of(module, outputs, BATCH)
     assert torch.equal(first, 2 * X) and torch.equal(first, second)
     assert module.encoded == 1 and outputs.keys() == {"loss", "features"}
 
 
-@pytest.mark.parametrize("outputs", [None, torch.zeros(()), []])
+@pytest.mark.parametrize("outputs", [None, torch.zeros(()), [], {"features": X[:, :1], "prediction": X[:, 0]}])
 def test_steps_of_other_people_return_what_they_like(outputs):
     module = Counts()
     assert torch.equal(features_of(module, outputs, BATCH), 2 * X)
@@ -70,9 +71,9 @@ def test_rows_of_a_running_text_are_no_samples():
 
 def test_returned_predictions_are_read_and_missing_ones_kept():
     module, prediction, label = Counts(), torch.rand(6, 3), torch.zeros(6, dtype=torch.long)
-    found = predictions_of(module, {"prediction": prediction, "label": label}, BATCH)
+    found = predictions_of(module, StepOutputs(prediction=prediction, label=label), BATCH)
     assert torch.equal(found[0], prediction) and torch.equal(found[1], label) and module.classified == 0
-    outputs = {}
+    outputs = StepOutputs()
     for _ in range(2):
         assert torch.equal(predictions_of(module, outputs, BATCH)[1], BATCH["label"] - 1)
     assert module.classified == 1
@@ -105,8 +106,8 @@ class Step(pl.LightningModule):
         x, label = batch
         if self.returns == "all":
             features = self.encode(x)
-            return {"features": features, "prediction": features.softmax(1), "label": label}
-        return {} if self.returns == "nothing" else None
+            return StepOutputs(features=features, prediction=features.softmax(1), label=label)
+        return StepOutputs() if self.returns == "nothing" else None
 
 
 @pytest.mark.parametrize("returns, times", [("all", 4), ("nothing", 4 + 4), (None, 3 * 4)])

@@ -5,6 +5,7 @@ import logging
 import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -66,7 +67,8 @@ class FlagFilter(logging.Filter):
         self.flags = flags
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self.flags.translate(record.getMessage()), ()
+        with suppress(Exception):  # a wrong call of somebody's logger is logging's to report
+            record.msg, record.args = self.flags.translate(record.getMessage()), ()
         return True
 
 
@@ -74,12 +76,15 @@ def translate_warnings(flags: Flags) -> None:
     """Replace arguments by flags in log messages and warnings from now on; log to the standard error stream."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     for handler in logging.getLogger().handlers:
+        for old in [old for old in handler.filters if isinstance(old, FlagFilter)]:  # of an earlier command
+            handler.removeFilter(old)
         handler.addFilter(FlagFilter(flags))
-    show = warnings.showwarning
+    show = getattr(warnings.showwarning, "untranslated", warnings.showwarning)
 
     def show_translated(message: Warning | str, *where: Any, **more: Any) -> None:
         show(flags.translate(str(message)), *where, **more)
 
+    show_translated.untranslated = show  # type: ignore[attr-defined]
     warnings.showwarning = show_translated
 
 

@@ -61,6 +61,9 @@ class SaveConfig(SaveConfigCallback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.folder = trainer.log_dir  # here, since asking needs all ranks
+        own = Path(self.folder or ".") / "config.yaml"
+        if not self.overwrite and not self.already_saved and trainer.is_global_zero and own.exists():
+            raise FileExistsError(f"{own} is there already and is not overwritten: run in another folder")
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

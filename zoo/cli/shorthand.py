@@ -125,13 +125,20 @@ def _from_checkpoint(checkpoint: dict[str, Any], wanted: str | None) -> list[str
     classes = checkpoint.get("zoo", {}).get("classes", [])
     if not classes:
         return [f"--model={wanted}"] if wanted else []
-    if wanted and wanted not in classes and "." in wanted and not wanted.startswith("{"):
+    if wanted and "." in wanted and not wanted.startswith("{") and not _shares_owner(wanted, classes):
         theirs, ours = (path.rpartition(".")[2] for path in (classes[0], wanted))
         raise UsageError(f"the checkpoint is of {theirs}, not of {ours}")
     plain = {
         k: v for k, v in checkpoint.get("hyper_parameters", {}).items() if k not in DATA_TO_MODEL_ARGS and k[0] != "_"
     }
     return ["--model=" + json.dumps({"class_path": wanted or classes[0], "init_args": plain})]
+
+
+def _shares_owner(wanted: str, classes: Sequence[str]) -> bool:
+    """Whether a module may load a checkpoint of these classes: a fine-tuning, say, takes a distilled student's."""
+    from zoo.core.checkpoint import owners  # where a checkpoint is read torch is there already
+
+    return wanted in classes or bool(owners(load(wanted)) & owners(classes))
 
 
 def options_of(argv: Sequence[str]) -> tuple[str, str]:

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from zoo.core.batch import INPUT, as_mapping, require
+from zoo.core.batch import FEATURES, INPUT, PREDICTION, StepOutputs, as_mapping, require
 from zoo.core.checkpoint import CheckpointedModule
 from zoo.functional.randomness import seed_generator
 
-_METHODS = {"features": "encode", "prediction": "classify", "best_matching_units": "best_matching_units"}
+# Methods that give what a step returns: it is kept if a subclass has none of its own.
+_METHODS = {FEATURES: ("encode",), PREDICTION: ("forward", "classify"), "best_matching_units": ("best_matching_units",)}
 
 
 class ZooModule(CheckpointedModule):
@@ -37,7 +38,7 @@ class ZooModule(CheckpointedModule):
         super().__init__()
         self._steps = 0
         self._sums: dict[str, Tensor] = {}  # since the last log, on the device: reading them would stall a GPU
-        self._outputs: dict[str, Tensor] | None = None  # of an evaluation step
+        self._outputs: StepOutputs | None = None  # of an evaluation step
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets a string attribute some forty times a step; torch's own __setattr__ is slow.
@@ -83,8 +84,7 @@ class ZooModule(CheckpointedModule):
     def _evaluate(self, stage: str, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Log the loss; outputs that ``loss`` kept go to the callbacks."""
         seed_generator(self.device, self._seed, -1, batch_idx, self.global_rank)  # the same noise every time
-        outputs: dict[str, Tensor] = {}
-        self._outputs = outputs
+        self._outputs = outputs = StepOutputs()
         loss, logs = self.loss(batch)
         self._outputs = None
         values = {f"{stage}/{name}": value for name, value in {"loss": loss, **logs}.items()}
@@ -95,11 +95,11 @@ class ZooModule(CheckpointedModule):
     def keep(self, owner: type, **outputs: Tensor) -> None:
         """Called by the ``loss`` of ``owner``: outputs that an evaluation step returns to callbacks, such as
         ``features`` (B, D), to save a second forward pass; but not those that a subclass computes in another way."""
-        same = {
-            name for name, method in _METHODS.items() if getattr(type(self), method, 0) is getattr(owner, method, 0)
-        }
-        if self._outputs is not None:
-            self._outputs.update({k: v.detach() for k, v in outputs.items() if k in same or k not in _METHODS})
+        if self._outputs is None or torch.is_autocast_enabled(self.device.type):  # callbacks compute in full precision
+            return
+        for name, value in outputs.items():
+            if all(getattr(type(self), m) is getattr(owner, m) for m in _METHODS.get(name, ())):
+                self._outputs[name] = value.detach()
 
     def predict(self, x: Tensor) -> Tensor:
         """Predictions for inputs (B, ...), which ``predict_step`` returns: features unless a technique overrides it."""

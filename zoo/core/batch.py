@@ -21,6 +21,14 @@ TAGS = "tags"  # (B, T) long, -1 where there is none
 BOXES = "boxes"  # a list of B tensors (N_b, 4)
 SEED = "seed"  # an int for the batch's augmentation, which the datamodule removes
 
+# What evaluation steps return, beside LABEL under the head's numbers
+FEATURES = "features"  # (B, D)
+PREDICTION = "prediction"  # (B, C) float32: probabilities, or values
+
+
+class StepOutputs(dict[str, Any]):
+    """What an evaluation step of this project's modules returns: callbacks trust it, and nobody else's dictionary."""
+
 
 def as_mapping(batch: Any, input_key: str = INPUT) -> Mapping[str, Any]:
     """Give any loader's batch the contract's form.

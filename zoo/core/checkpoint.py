@@ -3,7 +3,7 @@
 import inspect
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,13 +15,19 @@ from zoo.core.atomic import atomic_write
 from zoo.core.renamed import RenamedOptions, renamed_options
 
 FORMAT = 2  # of a checkpoint's metadata, beside Lightning's own; 1 had no ``head``
-_NOT_OWNERS = ("zoo.core.", "zoo.base.", "zoo.gradient_free.", "zoo.modules.supervised.")  # shared base classes
+_NOT_OWNERS = ("zoo.core.", "zoo.base.", "zoo.gradient_free.")  # shared base classes
 
 
 def class_paths(module: pl.LightningModule) -> list[str]:
     """Import paths of the module's class and its parents, up to ``LightningModule``, which is left out."""
     classes = type(module).__mro__
     return [f"{c.__module__}.{c.__qualname__}" for c in classes[: classes.index(pl.LightningModule)]]
+
+
+def owners(classes: type | Sequence[str]) -> set[str]:
+    """Of a module's class, or of a checkpoint's classes, those by which a checkpoint is told to be its own."""
+    paths = [f"{c.__module__}.{c.__qualname__}" for c in classes.__mro__] if isinstance(classes, type) else classes
+    return {path for path in paths if not path.startswith((*_NOT_OWNERS, "lightning.", "torch.", "builtins.", "abc."))}
 
 
 def checkpoint_metadata(module: pl.LightningModule) -> dict[str, Any]:
@@ -83,8 +89,7 @@ def validate_checkpoint_owner(module: pl.LightningModule, checkpoint: dict[str, 
     origin = checkpoint.get("zoo", {"classes": [], "objects": []})
     if origin.get("format", 1) > FORMAT:
         raise ValueError(f"this checkpoint has format {origin['format']}, of a later version of pretraining-zoo")
-    shared = {path for path in {*origin["classes"]} & {*class_paths(module)} if not path.startswith(_NOT_OWNERS)}
-    if not shared:
+    if not owners(origin["classes"]) & owners(type(module)):
         owner = origin["classes"][0].rpartition(".")[2] if origin["classes"] else "another program"
         raise ValueError(f"this checkpoint was written by {owner}, not by {type(module).__name__}")
     for name in set(origin["objects"]) & set(module.hparams):
@@ -94,7 +99,7 @@ def validate_checkpoint_owner(module: pl.LightningModule, checkpoint: dict[str, 
 def read_renamed_options(cls: type, path: Any) -> dict[str, Any]:
     """Options of a checkpoint's module that have other names now, by these; {} where it has none or is not a file."""
     renamed = renamed_options(cls)
-    if not renamed or not Path(path).is_file():
+    if not renamed or not isinstance(path, str | Path) or not Path(path).is_file():
         return {}
     saved = read_checkpoint(path).get("hyper_parameters", {})
     return {new: saved[old] for old, new in renamed.items() if new and old in saved and new not in saved}
@@ -138,6 +143,7 @@ class CheckpointedModule(pl.LightningModule, metaclass=RenamedOptions):
     were renamed since."""
 
     renamed: ClassVar[dict[str, str]] = {}  # options, old name to new
+    renamed_methods: ClassVar[dict[str, str]] = {}  # old name to new: both work
     renamed_tensors: ClassVar[dict[str, str]] = {}  # prefixes of names in the state, old to new
 
     def __init__(self) -> None:
@@ -151,6 +157,14 @@ class CheckpointedModule(pl.LightningModule, metaclass=RenamedOptions):
         validate_checkpoint_owner(self, checkpoint)
         rename_tensors(checkpoint, self.renamed_tensors)
         self._seed = checkpoint["zoo"]["seed"]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for old, new in cls.renamed_methods.items():
+            if "renamed_methods" in vars(cls):
+                setattr(cls, old, getattr(cls, new))
+            elif old in vars(cls) and new not in vars(cls):  # a subclass that still defines a method by its old name
+                setattr(cls, new, vars(cls)[old])
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:

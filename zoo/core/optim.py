@@ -93,7 +93,7 @@ def total_steps_fn(module: pl.LightningModule) -> Callable[[], float]:
     """
     trainer = module.trainer
     if trainer.max_epochs == -1 and trainer.max_steps == -1:
-        raise ValueError("the learning rate falls to zero at the end: give `trainer.max_epochs` or `trainer.max_steps`")
+        raise ValueError("the schedule needs the training's end: give `trainer.max_epochs` or `trainer.max_steps`")
     return lambda: float(trainer.estimated_stepping_batches)
 
 
@@ -181,7 +181,8 @@ def clip_by_group(optimizer: Optimizer, value: float | None, algorithm: str | No
 
 def with_schedule(module: pl.LightningModule, optimizer: Optimizer, schedule: OptimSpec) -> Any:
     """An optimiser and its schedule, in the form ``configure_optimizers`` returns."""
-    if schedule == "constant":
+    name, options = _parse(schedule)
+    if name == "constant" and not options.get("warmup"):
         return optimizer
     scheduler = scheduled(optimizer, schedule, total_steps_fn(module))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

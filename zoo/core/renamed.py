@@ -1,6 +1,8 @@
-"""Options that were renamed or removed: for one release the old name works, too, with a warning that is given once."""
+"""Options that were renamed or left out: for one release the old name works, too, and is told its new one, once."""
 
+import inspect
 import logging
+from abc import ABCMeta
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +11,20 @@ _told: set[tuple[str, str]] = set()
 
 
 def renamed_options(cls: type) -> dict[str, str]:
-    """Old names of a class's options to the present ones, "" for one that was removed: the attributes ``renamed`` of
-    the class and its parents."""
-    return {old: new for base in reversed(cls.__mro__) for old, new in vars(base).get("renamed", {}).items()}
+    """Old names of a class's options to the present ones, "" for one that is gone.
+
+    They are the attributes ``renamed`` of the class and its parents, without names that a subclass's own constructor
+    takes for something of its own.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        own = inspect.signature(vars(base)["__init__"]).parameters if "__init__" in vars(base) else ()
+        found = {old: new for old, new in found.items() if old not in own} | vars(base).get("renamed", {})
+    return found
 
 
 def current_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a class under their present names, without removed ones; warns of each once per process."""
+    """Options of a class under their present names, without those that are gone; each is told once a process."""
     renamed, found = renamed_options(cls), {}
     for name, value in options.items():
         new = renamed.get(name, name)
@@ -27,11 +36,17 @@ def current_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-class RenamedOptions(type):
+class RenamedOptions(ABCMeta):
     """Metaclass of classes whose constructors take renamed options under their old names, too.
 
-    A class lists them in an attribute ``renamed``, {old name: new name, or "" for an option that was removed}.
+    A class says which in an attribute ``renamed``, {old name: new name, or "" for an option that is gone}.
     """
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> None:
+        super().__init__(name, bases, namespace, **options)
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        parameters = list(signature.parameters.values())[1:]  # without self
+        cls.__signature__ = signature.replace(parameters=parameters)  # of ``__call__`` it would say nothing
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
         return super().__call__(*args, **current_options(cls, options))

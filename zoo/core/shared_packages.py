@@ -1,6 +1,7 @@
 """Packages of this project and of a user's that have the same name, such as ``callbacks``, as one package."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -41,7 +42,13 @@ class SharedPackages(MetaPathFinder):
 
     def _places(self, name: str, theirs: Sequence[str]) -> list[str]:
         ours = str(self.root / name)
-        return [ours, *(place for place in theirs if place != ours)]
+        others = [place for place in theirs if place != ours]
+        own = {path.name for path in Path(ours).iterdir() if path.name[0] not in "_."}
+        for place in others:
+            if hidden := sorted(own & {path.name for path in Path(place).iterdir()} if Path(place).is_dir() else ()):
+                text = f"{', '.join(hidden)} in {place} hidden by files of pretraining-zoo: give other names"
+                warnings.warn(text, stacklevel=2)
+        return [ours, *others]
 
     def install(self) -> None:
         """Put this finder first; packages that are already imported are extended."""

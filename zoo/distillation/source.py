@@ -70,6 +70,8 @@ class TeacherSource:
         """
         data = getattr(module.trainer, "datamodule", None)
         self._signature = getattr(data, "augmentation_signature", None)
+        if self._signature is None and (replay := getattr(data, "replay", None)) is not None:  # its old name
+            self._signature = {"augmentation_period": replay["views"], **replay}
         self._needed = needed
         if self._hparams.cache:
             self._cache = self._open_cache(module)
@@ -82,12 +84,12 @@ class TeacherSource:
         """
         return self._known_signature(what)["samples"]  # type: ignore[no-any-return]
 
-    def outputs(self, x: Tensor, batch: Mapping[str, Any], epoch: int) -> dict[str, Tensor]:
+    def outputs(self, x: Tensor, batch: Mapping[str, Any], epoch: int, owner: object) -> dict[str, Tensor]:
         """The teacher's outputs {name: (B, ...)} for inputs (B, *input_shape), from the cache if it has the samples."""
         layers = list(self._hparams.layers.values())
         if self._cache is None:
             return self.teacher(x, layers)
-        index, view = require(batch, INDEX, self), self._augmentation_round(epoch)
+        index, view = require(batch, INDEX, owner), self._augmentation_round(epoch)
         if self._cache.has(view):
             return self._cache.lookup(view, index)
         outputs = self.teacher(x, layers)

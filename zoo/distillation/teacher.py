@@ -207,7 +207,8 @@ def read_head(
     head = nn.Linear(features, outputs)
     load_state_dict_strict(head, state, origin)
     values = checkpoint["state_dict"]
-    scale = (values["target_mean"], values["target_std"]) if config["task"] == "regression" else None
+    scaled = config.get("scaled", config["task"] == "regression")
+    scale = (values["target_mean"], values["target_std"]) if scaled else None
     return head, LabelSpace(config["task"], outputs, list(config["class_names"])), scale
 
 

@@ -42,7 +42,7 @@ def _head(source: str, encoder: Encoder) -> tuple[nn.Linear | None, list[str]]:
     checkpoint: dict[str, Any] = read_checkpoint(source)
     config, found = head_config(checkpoint), submodule_state_dict(checkpoint, "head")
     weight, bias = found.get("weight"), found.get("bias")
-    if config is None or weight is None or bias is None:
+    if weight is None or bias is None:
         return None, []
     if weight.shape[1] != (encoder.output_dim or encoder.feature_dim):
         return None, []
@@ -51,4 +51,5 @@ def _head(source: str, encoder: Encoder) -> tuple[nn.Linear | None, list[str]]:
         weight, bias = weight * std.unsqueeze(1), bias * std + mean
     head = nn.Linear(weight.shape[1], len(weight))
     head.load_state_dict({"weight": weight, "bias": bias})
-    return head, config["class_names"]
+    options = config or checkpoint.get("hyper_parameters", {})
+    return head, list(options.get("class_names") or [])

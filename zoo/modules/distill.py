@@ -73,7 +73,8 @@ class DistillModule(SupervisedModule):
         standardise: Whether logits are standardised per sample before they are compared (Sun et al. 2024).
         crd_negatives: Number of negative samples of contrastive distillation.
         cache: Folder for the teacher's outputs, computed once per sample, or per augmentation of it.
-        train_baseline: Whether the same student also learns from labels alone, as a baseline.
+        train_baseline: Whether the same student also learns from labels alone, as a baseline; needs the callback
+            ``DistillationComparison``, which runs of the command line have.
         mode: Mode: "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage by stage from the top).
         lr: Learning rate of the optimiser; small networks tolerate a larger one.
         normalisation: Normalisation that the data applied to pixels in [0, 1].
@@ -194,7 +195,7 @@ class DistillModule(SupervisedModule):
         with layer_outputs(self.encoder, list(self.hparams.layers), "student") as student:
             student["features"] = self.encode(x)
         student["logits"] = self.head(student["features"])
-        losses = self._teacher_losses(student, self._source.outputs(x, batch, self.current_epoch), labels, batch)
+        losses = self._teacher_losses(student, self._source.outputs(x, batch, self.current_epoch, self), labels, batch)
         if targets:
             losses["labels"] = self.label_loss(student["logits"], targets)
         if not losses:
@@ -248,6 +249,11 @@ class DistillModule(SupervisedModule):
     def teacher(self) -> Teacher:
         """The teacher, read when it is first asked for; no part of this module."""
         return self._source.teacher
+
+    @property
+    def teacher_is_read(self) -> bool:
+        """Whether the teacher is in memory: a trained student needs none."""
+        return self._source.is_read
 
     def teacher_predict(self, x: Tensor) -> Tensor:
         """The teacher's predictions for inputs (B, *input_shape): probabilities, or values, (B, C)."""

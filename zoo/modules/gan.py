@@ -77,6 +77,7 @@ class GANModule(ZooModule):
     batch_independent = "its noise is drawn for every batch; its own tests give halves the same noise"
     divergence_hint = "try a lower `lr`, a larger `r1`, or `trainer.gradient_clip_val` 1"
     renamed_tensors: ClassVar[dict[str, str]] = {"average.": "generator_ema."}
+    renamed_methods: ClassVar[dict[str, str]] = {"criticise": "discriminate"}
 
     def __init__(
         self,
@@ -191,8 +192,6 @@ class GANModule(ZooModule):
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits (B,) of images (B, C, H, W), high for real ones; conditional on classes (B,) long, if there are."""
         return self.head(self.encoder(x), labels)  # type: ignore[no-any-return]
-
-    criticise = discriminate  # its old name, for one release
 
     def _logits(self, shown: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         real, fake = self.discriminate(shown, None if labels is None else labels.repeat(2)).chunk(2)

@@ -75,6 +75,7 @@ class SOMModule(GradientFreeModule):
     divergence_hint = "are there NaN, infinite or huge numbers among the inputs?"
     artifacts = ("encoder/encoder.json", "latent_map.png", "map.png", "units.png")
     stops_exactly = False  # a map that is stopped updates its units once more
+    renamed_methods: ClassVar[dict[str, str]] = {"winners": "best_matching_units"}
 
     def __init__(
         self,
@@ -274,8 +275,6 @@ class SOMModule(GradientFreeModule):
     def best_matching_units(self, x: Tensor) -> Tensor:
         """Inputs (B, *input_shape) to indices of the best-matching units, (B,) long: row * columns + column."""
         return self._trunk.nearest(self._flat(x))
-
-    winners = best_matching_units  # its old name, for one release
 
     def reconstruct(self, batch: Any) -> Tensor:
         """A batch, or its input (B, *input_shape), each replaced by its unit."""

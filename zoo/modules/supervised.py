@@ -5,6 +5,7 @@ loss, its predictions and their metrics (``zoo.tasks``).
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from zoo.core.arguments import at_least, between, more_than, one_of
 from zoo.core.base import ZooModule
-from zoo.core.batch import LABEL, require
+from zoo.core.batch import LABEL, PREDICTION, require
+from zoo.core.checkpoint import read_checkpoint
 from zoo.core.distributed import gather_rows, training_batches
 from zoo.core.optim import OptimSpec, check_specs, configure, layered_groups
 from zoo.functional.finetune import mixup
@@ -20,7 +22,7 @@ from zoo.io.backbone import resolve_backbone
 from zoo.networks.freezing import StartWeights, configure_trainable, drop_gradients, frozen_stages
 from zoo.networks.spec import Spec
 from zoo.networks.stages import batch_norms, staged_parameters
-from zoo.tasks.base import index_of_names, make_task
+from zoo.tasks.base import check_task, index_of_names, make_task
 
 Mode = Literal["probe", "full", "lp_ft", "gradual"]  # a technique's ``modes`` may be fewer
 Targets = list[tuple[Tensor, Tensor | float]]  # labels, and their shares of the loss
@@ -69,6 +71,7 @@ class SupervisedModule(ZooModule):
     target_mean: Tensor
     target_std: Tensor
     probe_fitted: Tensor
+    renamed_methods: ClassVar[dict[str, str]] = {"known_labels": "to_head_labels", "blend": "interpolate_with_start"}
 
     def __init__(
         self,
@@ -166,8 +169,6 @@ class SupervisedModule(ZooModule):
         indices = None if self._label_indices is None else self._label_indices.to(labels.device)
         return self.task.to_head_labels(labels, indices)
 
-    known_labels = to_head_labels  # its old name, for one release
-
     def mix(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Targets]:
         """While training with ``mixup``, blended samples and the labels of both; otherwise what is given."""
         if not (self.training and self.hparams.mixup and self.task.mixes):
@@ -207,11 +208,13 @@ class SupervisedModule(ZooModule):
 
     def _evaluate(self, stage: str, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         outputs = super()._evaluate(stage, batch, batch_idx)
-        labelled = self.task.labelled(outputs["label"])
+        if LABEL not in outputs:  # of a subclass with another loss
+            outputs[LABEL] = self.to_head_labels(require(batch, LABEL, self))
+        labelled = self.task.labelled(outputs[LABEL])
         if labelled.any():
-            labels = outputs["label"][labelled]
+            labels = outputs[LABEL][labelled]
             labels = labels if self.task.scaled else labels.long()
-            prediction = outputs["prediction"] if "prediction" in outputs else self.classify(batch[self.input_key])
+            prediction = outputs[PREDICTION] if PREDICTION in outputs else self.classify(batch[self.input_key])
             getattr(self, f"{stage}_metrics").update(prediction[labelled], labels)
         return outputs
 
@@ -313,17 +316,25 @@ class SupervisedModule(ZooModule):
             self.start.interpolate(self.encoder, self.head, self.hparams.wise_ft)
             self._interpolated = True
 
-    on_test_start = on_predict_start = blend = interpolate_with_start
+    on_test_start = on_predict_start = interpolate_with_start
 
     def head_config(self) -> dict[str, Any]:
         """Plain values that describe, in a checkpoint, the head beside the encoder."""
         hp = self.hparams
-        return {"task": hp.task, "class_names": list(hp.class_names), "wise_ft": hp.wise_ft}
+        config = {"task": hp.task, "class_names": list(hp.class_names), "scaled": self.task.scaled}
+        return {**config, "wise_ft": hp.wise_ft}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self._interpolated = False
         self._restore_label_space(checkpoint["hyper_parameters"])
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
+        """As ``ZooModule``'s; a task of one's own must have been imported, or be given as ``task``."""
+        if "task" not in options and isinstance(checkpoint_path, str | Path) and Path(checkpoint_path).is_file():
+            check_task(read_checkpoint(checkpoint_path).get("hyper_parameters", {}).get("task"))
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def _restore_label_space(self, saved: Mapping[str, Any]) -> None:
         """The checkpoint's classes; the data's may be fewer, in another order, or none."""
@@ -335,8 +346,10 @@ class SupervisedModule(ZooModule):
             self._label_indices = torch.tensor(index_of_names(mine, theirs, "head"))
         if not theirs and hp.num_classes not in (None, saved["num_classes"]):
             raise ValueError(f"the data have {hp.num_classes} classes, the head has {saved['num_classes']}")
+        check_task(saved["task"])
+        changed = saved["task"] != hp.task or (saved["num_classes"] or 1) != (hp.num_classes or 1)
         hp.update({key: saved[key] for key in ("num_classes", "class_names", "task")})
-        if self.task.outputs != (hp.num_classes or 1):
+        if changed:
             self._make_head()
             self.on_head_change()
 

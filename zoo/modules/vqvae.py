@@ -7,7 +7,7 @@ Quantisation has no gradient, so the decoder's gradient is passed to the encoder
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -50,6 +50,7 @@ class VQVAEModule(ZooModule):
     """
 
     batch_independent = "its codebook begins with random vectors of the first batch, and is updated by every batch"
+    renamed_methods: ClassVar[dict[str, str]] = {"words": "code_indices"}
 
     def __init__(
         self,
@@ -110,8 +111,6 @@ class VQVAEModule(ZooModule):
         """Images (B, C, H, W) to the indices of their codes, (B, h, w) long."""
         _, indices = self.quantiser(self._vectors(self.encoder(x)))
         return indices.view(len(x), *self.grid_shape[1:])
-
-    words = code_indices  # its old name, for one release
 
     def decode(self, z: Tensor) -> Tensor:
         """Flattened grids (B, code_dim * h * w) to images (B, C, H, W), each vector replaced by its code."""

@@ -5,7 +5,9 @@ A trunk maps (B, *input_shape) to features (B, F); a decoder maps latents (B, D)
 that, too, but its latents may have another shape, ``latent_shape``.
 """
 
+import logging
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
@@ -25,6 +27,8 @@ from zoo.networks.library import TimmTrunk, TorchvisionTrunk
 from zoo.networks.mlp import MLPDecoder, MLPTrunk
 from zoo.networks.projection import Projection
 from zoo.networks.prototypes import Prototypes
+
+log = logging.getLogger(__name__)
 
 Spec = str | dict[str, Any]
 
@@ -51,6 +55,12 @@ GENERATORS: dict[str, Callable[..., nn.Module]] = {
 _RENAMED = {"free": "r3gan", "resnet": "gan_resnet"}  # for one release, and in older checkpoints
 
 
+@lru_cache
+def _tell_renamed(name: str) -> None:
+    """The new name of a network, once a process."""
+    log.warning("network %r is now called %r", name, _RENAMED[name])
+
+
 def parse_spec(spec: Spec) -> dict[str, Any]:
     """The long form of a spec."""
     if not isinstance(spec, str):
@@ -74,7 +84,9 @@ def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]],
         return spec
     options = parse_spec(spec)
     name = str(options.pop("name", None))
-    name = _RENAMED.get(name, name)
+    if name in _RENAMED:
+        _tell_renamed(name)
+        name = _RENAMED[name]
     if name not in known:
         raise ValueError(f"unknown network {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}")
     try:

@@ -4,8 +4,10 @@ Each task has five parts: the head, the loss, the prediction, torchmetrics' metr
 probe fitted to convergence, or none. Other tasks are subclasses, which modules take by their import paths.
 """
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -113,6 +115,16 @@ def make_task(name: str, outputs: int) -> Task:
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise ValueError(f"{name!r} is no task: it must be a subclass of zoo.tasks.base.Task")
     return found(outputs)
+
+
+def check_task(name: Any) -> None:
+    """Refuse to import what a file, and not the user, names as a task.
+
+    Raises:
+        ValueError: the task is not ours, and its module has not been imported.
+    """
+    if name not in (None, *TASKS) and str(name).rpartition(".")[0] not in sys.modules:
+        raise ValueError(f"the checkpoint names the task {name!r}: import its module first, or give it as `task`")
 
 
 def index_of_names(names: Sequence[str], known: Sequence[str], owner: str) -> list[int]:

@@ -76,6 +76,11 @@ def test_what_is_logged_has_flags():
     assert record.getMessage() == "no --model.backbone PATH: 3"
 
 
+def test_a_wrong_call_of_a_logger_does_not_stop_the_run():
+    record = logging.LogRecord("x", logging.WARNING, "x.py", 1, "%d items of `lr`", ("no number",), None)
+    assert FlagFilter(Flags("--module", ["lr"])).filter(record) and record.msg == "%d items of `lr`"
+
+
 def test_arguments_of_a_class_and_its_parents():
     class Mine(PCAModule):
         def __init__(self, own: int = 3, **options):

@@ -111,3 +111,12 @@ def test_both_files_repeat_the_run_to_the_bit(train, tmp_path):
     assert set(config) == {"seed_everything", "trainer", "model", "data", "checkpoint"}
     full = yaml.safe_load(files[1][0])
     assert not set(full) & {name for entry in MODULES.values() for name in entry.callbacks}
+
+
+def test_a_config_of_the_users_own_is_not_overwritten(train, tmp_path):
+    text = "# mine\nmodel: zoo.modules.autoencoder.AutoencoderModule\ndata: datamodules.images.Digits\n"
+    (tmp_path / "config.yaml").write_text(text)
+    quick = ("--trainer.logger=false", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
+    done = train("fit", "--config", "config.yaml", *quick)
+    assert done.returncode == 1 and "config.yaml is there already" in done.stderr
+    assert (tmp_path / "config.yaml").read_text() == text

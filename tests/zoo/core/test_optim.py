@@ -94,3 +94,9 @@ def test_optimizers_by_name_and_options():
 def test_mistyped_names_and_options_are_named(specs, says):
     with pytest.raises(ValueError, match=says):
         check_specs(*specs)
+
+
+def test_a_constant_rate_needs_no_end():
+    assert isinstance(adamw(attached(epochs=-1), {"name": "constant"}), torch.optim.AdamW)
+    with pytest.raises(ValueError, match="max_epochs"):
+        adamw(attached(epochs=-1), {"name": "constant", "warmup": 0.1})
