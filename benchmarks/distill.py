@@ -25,18 +25,21 @@ import torch
 from timing import header, stopwatch
 from torch import nn
 
+from callbacks.predictions.distillation_comparison import profile_network
 from datamodules.images import FashionMNIST
 from zoo import DistillModule, FinetuneModule
-from zoo.modules.teacher_training import measured
 
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 LARGE = {"name": "conv", "width": 64, "norm": "batch"}
 SMALL = {"name": "conv", "width": 16, "norm": "batch"}
-VIEWS = 10
+PERIOD = 10
 RATES = (2e-3, 5e-3, 1e-2)
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "labels": [{"lr": lr, "epochs": epochs} for lr, epochs in itertools.product(RATES, (1, VIEWS))],
-    "KD": [{"lr": lr, "kd": 1.0, "dkd": 0.0, "temperature": t} for lr, t in itertools.product(RATES, (2.0, 4.0))],
+    "labels": [{"lr": lr, "epochs": epochs} for lr, epochs in itertools.product(RATES, (1, PERIOD))],
+    "KD": [
+        {"lr": lr, "kd_weight": 1.0, "dkd_weight": 0.0, "temperature": t}
+        for lr, t in itertools.product(RATES, (2.0, 4.0))
+    ],
     "DKD": [{"lr": lr, "dkd_beta": 8.0, "temperature": t} for lr, t in itertools.product(RATES, (2.0, 4.0))],
 }
 T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262}  # of Student's distribution, by degrees of freedom
@@ -44,13 +47,13 @@ T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262}  # of Student's distri
 
 def data_for(options: argparse.Namespace, **changes: Any) -> FashionMNIST:
     """Fashion-MNIST, shifted and mirrored, in augmentations that repeat."""
-    return FashionMNIST(options.root, **{"crop": 2, "flip": True, "views": VIEWS, **changes})
+    return FashionMNIST(options.root, **{"shift": 2, "flip": True, "augmentation_period": PERIOD, **changes})
 
 
 def teacher(options: argparse.Namespace) -> None:
     """Train the teacher, keep its checkpoint."""
     pl.seed_everything(0, verbose=False)
-    data, begin = data_for(options, views=None), time.perf_counter()
+    data, begin = data_for(options, augmentation_period=None), time.perf_counter()
     module = FinetuneModule(data.input_shape, 10, data.class_names, backbone=LARGE, mode="full", lr=2e-3)
     trainer = pl.Trainer(max_epochs=options.epochs, limit_val_batches=0, **QUIET)
     trainer.fit(module, data)
@@ -64,13 +67,13 @@ def student(options: argparse.Namespace, method: str, seed: int, setting: dict[s
     pl.seed_everything(seed, verbose=False)
     data = data_for(options, labels_per_class=100, label_seed=seed, labelled_only=method == "labels")
     shape, names, chosen = (1, 28, 28), FashionMNIST.class_names, {**setting}
-    steps = chosen.pop("epochs", VIEWS) * 422
+    steps = chosen.pop("epochs", PERIOD) * 422
     given: dict[str, Any] = {"backbone": SMALL, "mode": "full", **chosen}
     if method == "labels":
         module = FinetuneModule(shape, 10, names, **given)
     else:
         folder = Path(options.folder)
-        given |= {"teacher": str(folder / "teacher.ckpt"), "cache": str(folder / "cache"), "compare": False}
+        given |= {"teacher": str(folder / "teacher.ckpt"), "cache": str(folder / "cache")}
         module = DistillModule(shape, 10, names, **given)
     trainer = pl.Trainer(max_steps=steps, max_epochs=-1, limit_val_batches=0, **QUIET)
     trainer.fit(module, data)
@@ -115,7 +118,7 @@ def compare(options: argparse.Namespace) -> None:
     module, data, _ = runs[-1]
     images, labels = data.splits["test"]
     with torch.no_grad():
-        said = torch.cat([module._teacher(rows / 255)["logits"].argmax(1) for rows in images.split(1000)])
+        said = torch.cat([module.teacher(rows / 255)["logits"].argmax(1) for rows in images.split(1000)])
     top = 100 * float((said == labels).float().mean())
     for method in ("KD", "DKD"):
         share = [100 * (a - b) / (top - b) for a, b in zip(found[method], found["labels"], strict=True)]
@@ -123,11 +126,11 @@ def compare(options: argparse.Namespace) -> None:
         print(f"{method}: gain {interval(gain)}, closes {interval(share)} % of the gap to {top:.2f}")
     print(f"DKD - KD: {interval([a - b for a, b in zip(found['DKD'], found['KD'], strict=True)])}")
     for name, score, network in (
-        ("teacher", top, module._teacher),
+        ("teacher", top, module.teacher),
         ("student, labels alone", statistics.mean(found["labels"]), nn.Sequential(module.encoder, module.head)),
         ("student, DKD", statistics.mean(found["DKD"]), nn.Sequential(module.encoder, module.head)),
     ):
-        print(measured(name, score, network, (1, 28, 28), rounds=300))
+        print(profile_network(name, score, network, (1, 28, 28), rounds=300))
 
 
 class Curve(pl.Callback):
@@ -163,7 +166,13 @@ def speed(options: argparse.Namespace) -> None:
             pl.seed_everything(turn, verbose=False)
             data = FashionMNIST(options.root, labels_per_class=1000, labelled_only=True)
             module = DistillModule(
-                (1, 28, 28), 10, FashionMNIST.class_names, backbone=small, teacher=str(path), compare=False, **given
+                (1, 28, 28),
+                10,
+                FashionMNIST.class_names,
+                backbone=small,
+                teacher=str(path),
+                train_baseline=False,
+                **given,
             )
             curve = Curve()
             pl.Trainer(max_epochs=2, limit_val_batches=0, callbacks=[curve], **QUIET).fit(module, data)
@@ -172,7 +181,7 @@ def speed(options: argparse.Namespace) -> None:
     x = torch.rand(128, 1, 28, 28)
     module.train()
     for _ in range(60):
-        for name, network in (("teacher", module._teacher), ("student", module)):
+        for name, network in (("teacher", module.teacher), ("student", module)):
             with stopwatch(forward[name]), torch.set_grad_enabled(name == "student"):  # as in a step
                 network(x)
     ratio = statistics.median(forward["teacher"][9:]) / statistics.median(forward["student"][9:])

@@ -89,7 +89,7 @@ def data_for(options: argparse.Namespace, encoder: str, labels: int, seed: int) 
         options.root,
         batch_size=64,
         normalise=normalise,
-        crop=2,
+        shift=2,
         flip=True,
         labels_per_class=labels,
         labelled_only=True,

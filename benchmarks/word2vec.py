@@ -78,7 +78,14 @@ def ours(plain: str, options: argparse.Namespace) -> tuple[float, float, Any]:
 
     start = time.perf_counter()
     least = 5 * options.repeat  # the same words
-    data = Corpus(plain, tokeniser="whitespace", min_count=least, sample=SAMPLE, unit="file", val_fraction=0)
+    data = Corpus(
+        plain,
+        tokeniser="whitespace",
+        min_count=least,
+        subsample_threshold=SAMPLE,
+        sentence_boundary="file",
+        val_fraction=0,
+    )
     vocabulary = data.vocabulary
     middle = time.perf_counter()
     kind = "cbow" if options.cbow else "skipgram"
