@@ -98,8 +98,8 @@ def errors(units: np.ndarray, x: np.ndarray) -> tuple[float, float]:
 MNIST = {
     "ours, batch": lambda x, seed: ours(x, seed),
     "ours, batch, bf16-mixed": lambda x, seed: ours(x, seed, precision="bf16-mixed"),
-    "ours, bf16-mixed, 2 moves an epoch": lambda x, seed: ours(
-        x, seed, precision="bf16-mixed", moves=2, sigma=2.5, sigma_end=0.405
+    "ours, bf16-mixed, 2 updates an epoch": lambda x, seed: ours(
+        x, seed, precision="bf16-mixed", updates_per_epoch=2, sigma=2.5, sigma_end=0.405
     ),
     "ours, online, batches of 50": lambda x, seed: ours(x, seed, rule="online", batch_size=50, sigma_end=0.4),
     "fastersom": lambda x, seed: fastersom(x, seed),
