@@ -43,9 +43,8 @@ class SharedPackages(MetaPathFinder):
     def _places(self, name: str, theirs: Sequence[str]) -> list[str]:
         ours = str(self.root / name)
         others = [place for place in theirs if place != ours]
-        own = {path.name for path in Path(ours).iterdir() if path.name[0] not in "_."}
         for place in others:
-            if hidden := sorted(own & {path.name for path in Path(place).iterdir()} if Path(place).is_dir() else ()):
+            if hidden := sorted(_modules(Path(ours)) & _modules(Path(place))):
                 text = f"{', '.join(hidden)} in {place} hidden by files of pretraining-zoo: give other names"
                 warnings.warn(text, stacklevel=2)
         return [ours, *others]
@@ -57,3 +56,9 @@ class SharedPackages(MetaPathFinder):
         for name in self.names:
             if module := sys.modules.get(name):
                 module.__path__ = self._places(name, list(getattr(module, "__path__", ())))
+
+
+def _modules(folder: Path) -> set[str]:
+    """Files and packages in a folder that can be imported from it."""
+    inside = [path for path in folder.iterdir() if path.name[0] not in "_."] if folder.is_dir() else []
+    return {path.name for path in inside if path.suffix == ".py" or (path / "__init__.py").is_file()}

@@ -11,6 +11,7 @@ def folders(tmp_path, monkeypatch):
     """Ours and theirs, which hold a package of one name; theirs is on the path."""
     for side in ("ours", "theirs"):
         (tmp_path / side / "shared_x").mkdir(parents=True)
+        (tmp_path / side / "shared_x/plain_folder").mkdir()
         (tmp_path / side / f"shared_x/{side}.py").write_text(f"WHO = '{side}'\n")
         (tmp_path / side / "shared_x/both.py").write_text(f"WHO = '{side}'\n")
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
@@ -31,9 +32,10 @@ def test_modules_of_both_are_found_whoever_is_first(folders, package, early):
         (folders / "theirs/shared_x/__init__.py").touch()
     if early:
         importlib.import_module("shared_x")
-    for _ in range(2):  # a second one does no harm
-        SharedPackages(folders / "ours", ["shared_x"]).install()
-    assert [who(name) for name in ("ours", "theirs", "both")] == ["ours", "theirs", "ours"]
+    with pytest.warns(UserWarning, match=r"^both\.py in .*theirs.shared_x hidden by files of pretraining-zoo"):
+        for _ in range(2):  # a second one does no harm
+            SharedPackages(folders / "ours", ["shared_x"]).install()
+        assert [who(name) for name in ("ours", "theirs", "both")] == ["ours", "theirs", "ours"]
 
 
 def test_only_names_that_are_shared(folders):
