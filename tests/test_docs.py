@@ -163,8 +163,8 @@ def test_public_names_have_docstrings_of_more_than_a_word(folder):
 
 def undescribed(cls):
     """Constructor options that no docstring of the class and its parents describes in words that stand alone."""
-    text = "\n".join(vars(base).get("__doc__") or "" for base in cls.__mro__)
-    described = set(re.findall(r"^ {8}(\w+): [^a-z]", text, re.M))
+    text = "\n".join(inspect.cleandoc(vars(base).get("__doc__") or "") for base in cls.__mro__)
+    described = set(re.findall(r"^ {4}(\w+): [^a-z]", text, re.M))
     passed_on = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [n for n, p in options(cls).items() if n not in {*described, "self"} and p.kind not in passed_on]
 

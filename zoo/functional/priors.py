@@ -111,10 +111,9 @@ def prior(kind: str, **options: Any) -> Distribution:
     if kind not in PRIORS:
         raise ValueError(f"unknown prior {_listed(kind, PRIORS)}")
     if options:
-        known = inspect.signature(PRIORS[kind]).parameters
         for name in options:
-            if name not in known:
-                raise ValueError(f"prior {kind!r} has no option {_listed(name, known)}")
+            if name not in _OPTIONS[kind]:
+                raise ValueError(f"prior {kind!r} has no option {_listed(name, _OPTIONS[kind])}")
     try:
         return PRIORS[kind](**options)
     except ValueError as error:
@@ -138,6 +137,7 @@ PRIORS: dict[str, Callable[..., Distribution]] = {
     "discrete": Discrete,
     "truncated_normal": TruncatedNormal,
 }
+_OPTIONS = {kind: list(inspect.signature(make).parameters) for kind, make in PRIORS.items()}
 
 
 def interpolate_noise(start: Tensor, end: Tensor, steps: int, gaussian: bool) -> Tensor:
