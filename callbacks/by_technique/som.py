@@ -49,14 +49,14 @@ class SOMMap(FigureCallback):
         if not hasattr(module, "grid") or find is None or key not in batch:
             return
         units = outputs.get(_UNITS) if isinstance(outputs, dict) else None
-        self._units.append((find(batch[key]) if units is None else units).cpu())
-        self._labels.append(class_labels(batch, key).cpu())
+        self._units.append(find(batch[key]) if units is None else units)
+        self._labels.append(class_labels(batch, key))
 
     def draw(self, trainer: pl.Trainer, module: Any) -> None:
         """Draw both figures."""
         if not self._units:
             return
-        units, labels = torch.cat(self._units), torch.cat(self._labels)
+        units, labels = torch.cat(self._units).cpu(), torch.cat(self._labels).cpu()
         self._units, self._labels = [], []
         grid = module.grid.float().cpu()
         hexagonal, torus = module.hparams.topology == "hexagonal", bool(module.hparams.torus)

@@ -40,13 +40,13 @@ class LatentMap(FigureCallback):
         if missing <= 0 or key not in batch or not has_features(module):
             return
         self._features.append(features_of(module, outputs, batch)[:missing])
-        self._labels.append(class_labels(batch, key)[:missing].cpu())
+        self._labels.append(class_labels(batch, key)[:missing])
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Draw the map of what was collected."""
         if not self._features:
             return
-        features, labels = torch.cat(self._features).cpu(), torch.cat(self._labels)
+        features, labels = torch.cat(self._features).cpu(), torch.cat(self._labels).cpu()
         self._features, self._labels = [], []
         if len(features) < 3 or not features.isfinite().all():
             return

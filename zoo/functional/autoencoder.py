@@ -193,7 +193,7 @@ def random_window(x: Tensor, level: float, degrees: float = 0.0, generator: Gene
         (B, C, H, W)
     """
     if x.ndim != 4:
-        raise ValueError(f"corruptions 'crop' and 'view' need pictures (B, C, H, W), not {tuple(x.shape)}")
+        raise ValueError(f"corruptions 'crop' and 'view' need images (B, C, H, W), not {tuple(x.shape)}")
     chance = torch.rand(6, len(x), device=x.device, generator=generator)
     width, height = 1 - level * chance[:2]
     across, down = (1 - width) * (2 * chance[2] - 1), (1 - height) * (2 * chance[3] - 1)  # -1 to 1 is the image

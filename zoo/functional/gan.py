@@ -143,9 +143,9 @@ class GradientScale:
 
 class _ScaleGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pictures: Tensor, factor: GradientScale) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, images: Tensor, factor: GradientScale) -> Tensor:  # type: ignore[override]
         ctx.factor = factor
-        return pictures.view_as(pictures)
+        return images.view_as(images)
 
     @staticmethod
     @once_differentiable
@@ -154,9 +154,9 @@ class _ScaleGradient(torch.autograd.Function):
         return grad * factor.view(-1, *[1] * (grad.ndim - 1)), None
 
 
-def scale_gradient(pictures: Tensor, factor: GradientScale) -> Tensor:
+def scale_gradient(images: Tensor, factor: GradientScale) -> Tensor:
     """Identity on images (B, C, H, W) whose gradient is multiplied by ``factor`` in the backward pass."""
-    return _ScaleGradient.apply(pictures, factor)  # type: ignore[no-any-return]
+    return _ScaleGradient.apply(images, factor)  # type: ignore[no-any-return]
 
 
 def gradient_ratio(critic_loss: Tensor, generator_loss: Tensor, logits: Tensor) -> Tensor:
@@ -174,14 +174,14 @@ def gradient_ratio(critic_loss: Tensor, generator_loss: Tensor, logits: Tensor) 
 ONE_PASS = ("non_saturating", "minimax", "wasserstein", "relativistic")
 
 
-def inject_gradient(pictures: Tensor, pull: Tensor) -> Tensor:
-    """A zero whose gradient by ``pictures`` is ``pull``: the generator's gradient, computed elsewhere.
+def inject_gradient(images: Tensor, pull: Tensor) -> Tensor:
+    """A zero whose gradient by ``images`` is ``pull``: the generator's gradient, computed elsewhere.
 
     Args:
-        pictures: Images (B, C, H, W) from the generator.
+        images: Images (B, C, H, W) from the generator.
         pull: Gradient by them, (B, C, H, W), a constant.
     """
-    return ((pictures - pictures.detach()) * pull.detach()).sum()
+    return ((images - images.detach()) * pull.detach()).sum()
 
 
 def sliced_distance(x: Tensor, y: Tensor, directions: Tensor) -> Tensor:

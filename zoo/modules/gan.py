@@ -265,8 +265,8 @@ class GANModule(ZooModule):
         start, end = self._noise(2 * rows).chunk(2)
         z = interpolate_noise(start, end, steps, self.hparams.prior == "normal" and not self.hparams.prior_options)
         labels = torch.arange(rows, device=z.device) % self.hparams.num_classes if self.conditional else None
-        pictures = self.generate(z.flatten(0, 1), None if labels is None else labels.repeat_interleave(steps))
-        return pictures.unflatten(0, (rows, steps))
+        images = self.generate(z.flatten(0, 1), None if labels is None else labels.repeat_interleave(steps))
+        return images.unflatten(0, (rows, steps))
 
     # Optimisation
 
