@@ -113,16 +113,21 @@ def test_changes_of_low_rank_are_merged(tmp_path):
     assert load_file(save_state(encoder, tmp_path / "a.safetensors")).keys() == names
 
 
+def check_exported_resnet(module, folder):
+    """torchvision's own network gives what the module gives, with the weights that its checkpoint was exported to."""
+    trainer = quiet_trainer(folder)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(folder / "a.ckpt")
+    theirs = get_model("resnet18", num_classes=2).eval()
+    theirs.load_state_dict(load_file(export(str(folder / "a.ckpt"), "state")))
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(theirs(x), module(x))
+
+
 def test_a_fine_tuned_checkpoint_takes_its_head_along(tmp_path):
     torch.manual_seed(0)
     module = FinetuneModule((3, 32, 32), 2, ["ant", "bee"], backbone="resnet18", weights="none").eval()
-    trainer = quiet_trainer(tmp_path)
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(tmp_path / "a.ckpt")
-    theirs = get_model("resnet18", num_classes=2).eval()
-    theirs.load_state_dict(load_file(export(str(tmp_path / "a.ckpt"), "state")))
-    x = torch.rand(2, 3, 32, 32)
-    torch.testing.assert_close(theirs(x), module(x))
+    check_exported_resnet(module, tmp_path)
     assert (tmp_path / "state.safetensors").is_file()
 
 
@@ -159,13 +164,7 @@ def test_a_regressions_values_are_in_the_targets_units(tmp_path):
     module = FinetuneModule((3, 32, 32), 2, task="regression", backbone="resnet18", weights="none").eval()
     module.target_mean.copy_(torch.tensor([100.0, -5.0]))
     module.target_std.copy_(torch.tensor([30.0, 0.1]))
-    trainer = quiet_trainer(tmp_path)
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(tmp_path / "a.ckpt")
-    theirs = get_model("resnet18", num_classes=2).eval()
-    theirs.load_state_dict(load_file(export(str(tmp_path / "a.ckpt"), "state")))
-    x = torch.rand(2, 3, 32, 32)
-    torch.testing.assert_close(theirs(x), module(x))
+    check_exported_resnet(module, tmp_path)
 
 
 def test_mistakes_are_named(tmp_path):
