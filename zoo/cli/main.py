@@ -25,6 +25,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (UsageError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in ("torch", "lightning"):
+            raise
+        text = f"error: {package} is not installed for {sys.executable}: activate the environment that has it, or"
+        print(f"{text} run pip install -e . in the project's folder", file=sys.stderr)
+        sys.exit(1)
 
 
 def _lightning(argv: Sequence[str], prog: str) -> None:

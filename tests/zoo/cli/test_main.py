@@ -45,3 +45,12 @@ def test_no_file_imports_one_that_imports_it():
         names = [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
         graph[path.stem] = {name.split(".")[2] for name in names if name.startswith("zoo.cli.")}
     assert list(TopologicalSorter(graph).static_order())[-1] == "__init__"
+
+
+@pytest.mark.parametrize("package", ["torch", "lightning"])
+def test_what_is_not_installed_is_said_in_one_line(package):
+    """As with a Python that is not the project's environment."""
+    code = f"import sys; sys.modules[{package!r}] = None; from zoo.cli import main; main(['--module', 'som'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {package} is not installed for {sys.executable}: ")
