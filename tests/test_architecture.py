@@ -27,6 +27,7 @@ OUTSIDE = {
         *("torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"),
         *("timm", "onnx", "onnxruntime"),  # only if installed
         "yaml",  # jsonargparse's
+        "scipy",  # scikit-learn's
     },
     "datamodules": {"torch", "lightning", "torchvision", "numpy", "PIL", "sklearn", "gensim"},
     "callbacks": {

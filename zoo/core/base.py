@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zoo.core.batch import FEATURES, INPUT, PREDICTION, StepOutputs, as_mapping, require
 from zoo.core.checkpoint import CheckpointedModule
+from zoo.core.findings import Headline
 from zoo.functional.randomness import seed_generator
 
 # Methods that give what a step returns: it is kept if a subclass has none of its own.
@@ -25,6 +26,7 @@ class ZooModule(CheckpointedModule):
     monitor = "val/loss"
     monitor_mode = "min"
     input_key = INPUT  # key of the module's input in a batch
+    headline: ClassVar = Headline()  # the question that a run answers, and by which findings
     # For the tests of every technique.
     batch_independent: ClassVar[str] = ""  # why two half batches, or processes, differ from a whole; "" if they do not
     deterministic_options: ClassVar[dict[str, Any]] = {}  # with which training draws no noise, to compare such halves

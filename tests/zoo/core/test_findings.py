@@ -1,0 +1,88 @@
+import json
+
+import pytest
+
+from zoo.core.findings import (
+    COUNT,
+    NO,
+    NOT_SHOWN,
+    PERCENT,
+    UNKNOWN,
+    YES,
+    Finding,
+    Headline,
+    Reference,
+    answer_of,
+    from_plain,
+    to_plain,
+    write,
+    write_value,
+)
+
+
+def probe(value, pixels, chance=2 / 359, **rest):
+    references = (
+        Reference("raw pixels", pixels, (0.93, 0.98), chance, rival=True),
+        Reference("untrained network", 0.808, rival=True),
+        Reference("chance", 0.1),
+    )
+    return Finding("features", "linear probe", value, "right answers", PERCENT, 359, (0.92, 0.97), references, **rest)
+
+
+FID = Finding("samples", "FID", 7.9, "distance", samples=359, references=(Reference("real images", 0.4),),
+              higher_is_better=False)  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "pixels", "answer"), [
+    (342 / 359, 346 / 359, NO), (345 / 359, 346 / 359, NOT_SHOWN), (350 / 359, 346 / 359, YES),
+    (346 / 359, 346 / 359, NOT_SHOWN), (348 / 359, 346 / 359, NOT_SHOWN),
+])  # fmt: skip
+def test_a_difference_within_chance_is_no_answer(value, pixels, answer):
+    assert answer_of(Headline(), [probe(value, pixels)]).verdict.answer == answer
+
+
+def test_the_sentence_has_both_numbers_the_count_and_what_chance_is():
+    verdict = answer_of(Headline(), [FID, probe(342 / 359, 346 / 359)], "images").verdict
+    assert verdict == (NO, "linear probe 95.3 %, raw pixels 96.4 % (359 images: a difference of 2 is chance)")
+
+
+def test_the_best_rival_is_the_one_to_beat():
+    found = probe(0.80, 0.70)
+    assert [reference.title for reference in found.rivals] == ["untrained network", "raw pixels"]
+    assert answer_of(Headline(), [found]).verdict.answer == NO
+
+
+def test_less_is_better_where_it_is():
+    found = Finding("reconstruction", "MSE", 0.0095, "error", references=(Reference("PCA", 0.0113, rival=True),),
+                    higher_is_better=False)  # fmt: skip
+    assert answer_of(Headline(), [found]).verdict == (YES, "MSE 0.0095, PCA 0.0113")
+
+
+def test_the_headline_orders_findings_and_chooses_the_judge():
+    headline = Headline("Are the samples good?", ("samples", "features"))
+    answer = answer_of(headline, [probe(0.9, 0.8), FID], "images")
+    assert [finding.title for finding in answer.findings] == ["FID", "linear probe"]
+    assert answer.verdict.answer == YES, "FID has no rival, the probe has"
+
+
+def test_without_a_rival_the_first_number_stands_beside_its_reference():
+    verdict = answer_of(Headline(), [FID], "images").verdict
+    assert verdict == (UNKNOWN, "FID 7.9 (real images 0.4), of 359 images")
+    assert answer_of(Headline(), []).verdict == (UNKNOWN, "nothing was measured")
+
+
+def test_json_and_back():
+    answer = answer_of(Headline(), [FID, probe(0.9, 0.8, metric="probe")])
+    assert from_plain(json.loads(json.dumps(to_plain(answer)))) == answer
+
+
+@pytest.mark.parametrize(("value", "unit", "text"), [
+    (0.95265, PERCENT, "95.3 %"), (10.0, COUNT, "10"), (12345.0, COUNT, "12,345"), (0.0095123, "number", "0.00951"),
+    (1234.5, "number", "1,234"), (float("nan"), "number", "nan"),
+])  # fmt: skip
+def test_numbers_as_people_read_them(value, unit, text):
+    assert write_value(value, unit) == text
+
+
+def test_a_note_follows_the_value():
+    assert write(Finding("samples", "classes", 10, "", COUNT, note="of 10")) == "10 of 10"

@@ -1,0 +1,162 @@
+"""What a run found: numbers beside what each must be compared with, and the sentence that answers the run's question.
+
+A callback with ``findings(trainer, module)`` gives what it measured last; so does a module with ``findings(metrics)``.
+A module's ``headline`` names its question and which groups of findings matter most. Table and report show the same
+``Answer``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+Interval = tuple[float, float]
+
+PERCENT, NUMBER, COUNT = "percent", "number", "count"  # how a value is written
+
+
+class Reference(NamedTuple):
+    """What a finding is compared with.
+
+    ``chance`` is the largest difference from the finding that is chance, in the value's unit, where that is known. A
+    rival is what needs no pretraining (or no adaptation, no teacher ...): the verdict is against the best of them.
+    """
+
+    title: str  # "raw pixels"
+    value: float
+    interval: Interval | None = None
+    chance: float | None = None
+    rival: bool = False
+
+
+class Finding(NamedTuple):
+    """A number, how many samples it is of, and what it must be compared with."""
+
+    group: str  # row of the final table: "features"
+    title: str  # "linear probe"
+    value: float
+    meaning: str  # "right answers of a linear classifier on the features; more is better"
+    unit: str = NUMBER
+    samples: int = 0  # test samples
+    interval: Interval | None = None
+    references: tuple[Reference, ...] = ()
+    higher_is_better: bool = True
+    metric: str = ""  # name under which it is logged, without the stage: "probe"
+    note: str = ""  # "of 10", "in nats a pixel"
+
+    @property
+    def rivals(self) -> list[Reference]:
+        """References that need no pretraining, the best first."""
+        return sorted((r for r in self.references if r.rival), key=lambda r: r.value, reverse=self.higher_is_better)
+
+
+class Headline(NamedTuple):
+    """A technique's question, and the groups of findings that it shows first; the first with a rival answers it."""
+
+    question: str = "Did pretraining pay?"
+    groups: tuple[str, ...] = ("accuracy", "features", "reconstruction", "samples")
+
+
+YES, NO, NOT_SHOWN, UNKNOWN = "Yes", "No", "Not shown", ""
+
+
+class Verdict(NamedTuple):
+    """The answer to a run's question, and the sentence that gives the numbers."""
+
+    answer: str  # one of YES, NO, NOT_SHOWN, UNKNOWN
+    reason: str
+
+
+class Answer(NamedTuple):
+    """How a run ends."""
+
+    question: str
+    verdict: Verdict
+    findings: tuple[Finding, ...]  # the most important first
+
+
+def verdict_of(finding: Finding, noun: str = "samples") -> Verdict:
+    """Compare a finding with the best of its rivals.
+
+    Args:
+        finding: Finding with at least one rival.
+        noun: What the samples are: "images".
+    """
+    rival = finding.rivals[0]
+    gain = finding.value - rival.value if finding.higher_is_better else rival.value - finding.value
+    chance = (rival.chance or 0.0) + 1e-9  # shares are rounded
+    answer = YES if gain > chance else NO if gain < -chance else NOT_SHOWN
+    text = f"{finding.title} {write(finding)}, {rival.title} {write_value(rival.value, finding.unit)}"
+    return Verdict(answer, text + _chance(finding, rival, noun))
+
+
+def _chance(finding: Finding, rival: Reference, noun: str) -> str:
+    """In brackets: of how many samples, and which difference is chance."""
+    parts = [f"{finding.samples:,} {noun}"] if finding.samples else []
+    if rival.chance and finding.unit == PERCENT and finding.samples:
+        parts.append(f"a difference of {round(rival.chance * finding.samples):,} is chance")
+    elif rival.chance:
+        parts.append(f"a difference of {write_value(rival.chance, finding.unit)} is chance")
+    return f" ({': '.join(parts)})" if parts else ""
+
+
+def answer_of(headline: Headline, findings: Iterable[Finding], noun: str = "samples") -> Answer:
+    """Order findings by the headline's groups and take the verdict from the first that has a rival.
+
+    Args:
+        headline: The technique's question and groups.
+        findings: All findings of the run.
+        noun: What the samples are.
+    """
+    ranks = {group: rank for rank, group in enumerate(headline.groups)}
+    ordered = sorted(findings, key=lambda finding: ranks.get(finding.group, len(ranks)))
+    judged = next((finding for finding in ordered if finding.rivals and finding.group in ranks), None)
+    verdict = verdict_of(judged, noun) if judged else _unjudged(ordered, noun)
+    return Answer(headline.question, verdict, tuple(ordered))
+
+
+def _unjudged(findings: Sequence[Finding], noun: str) -> Verdict:
+    if not findings:
+        return Verdict(UNKNOWN, "nothing was measured")
+    first = findings[0]
+    beside = [f"{r.title} {write_value(r.value, first.unit)}" for r in first.references]
+    text = f"{first.title} {write(first)}" + (f" ({', '.join(beside)})" if beside else "")
+    return Verdict(UNKNOWN, f"{text}, of {first.samples:,} {noun}" if first.samples else text)
+
+
+def write(finding: Finding) -> str:
+    """A finding's value with its unit and note."""
+    return " ".join(filter(None, (write_value(finding.value, finding.unit), finding.note)))
+
+
+def write_value(value: float, unit: str) -> str:
+    """A value as people read it: per cent with one decimal, counts whole, other numbers with three digits."""
+    if unit == PERCENT:
+        return f"{100 * value:.1f} %"
+    if unit == COUNT:
+        return f"{value:,.0f}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def to_plain(answer: Answer) -> dict[str, Any]:
+    """An answer as mappings, lists and numbers, for JSON."""
+    findings = [
+        {**finding._asdict(), "references": [reference._asdict() for reference in finding.references]}
+        for finding in answer.findings
+    ]
+    return {"question": answer.question, **answer.verdict._asdict(), "findings": findings}
+
+
+def from_plain(plain: Mapping[str, Any]) -> Answer:
+    """The answer that ``to_plain`` wrote.
+
+    Raises:
+        KeyError, TypeError: it is not one.
+    """
+    findings = []
+    for found in plain["findings"]:
+        references = tuple(Reference(**_tupled(reference)) for reference in found["references"])
+        findings.append(Finding(**{**_tupled(found), "references": references}))
+    return Answer(plain["question"], Verdict(plain["answer"], plain["reason"]), tuple(findings))
+
+
+def _tupled(plain: Mapping[str, Any]) -> dict[str, Any]:
+    return {**plain, "interval": tuple(plain["interval"]) if plain["interval"] else None}
