@@ -234,18 +234,6 @@ def _same(first: Any, second: Any) -> bool:
     return math.isclose(first, second, rel_tol=1e-4, abs_tol=1e-6) if numbers else first == second
 
 
-def print_options(prog: str, model: str, data: str) -> None:
-    """The options of one module, its own callbacks, and one datamodule, as ``--module NAME --help`` shows them."""
-    parser = LightningArgumentParser(prog=prog, usage=f"{prog} --module NAME [--data NAME] [options]")
-    parser.add_class_arguments(load(model), "module")
-    parser.add_class_arguments(load(data), "data")
-    technique = technique_of(load(model))
-    for name, path in (technique.callbacks if technique else {}).items():
-        parser.add_class_arguments(load(path), name)
-    parser.epilog = f"More: {prog} fit --help (trainer, checkpoints, figures)."
-    parser.print_help()
-
-
 def _quiet() -> None:
     """Silence Lightning's tips and device lines, which are for developers."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "lightning.fabric"):

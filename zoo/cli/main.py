@@ -39,7 +39,7 @@ def _lightning(argv: Sequence[str], prog: str) -> None:
     _check_command(argv)
     if option_value(argv, "--module") and {"-h", "--help"} & set(argv):
         paths = options_of(argv)
-        from zoo.cli.lightning import print_options
+        from zoo.cli.help import print_options
 
         print_options(prog, *paths)
         return
