@@ -1,6 +1,8 @@
 """Readers of image files. None of them unpickles."""
 
 import gzip
+import math
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,38 +11,67 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+_RECORD = 3073  # bytes of a CIFAR-10 image with its label
+_DEFLATE = 1032  # bytes that one byte of gzip or PNG stands for at most
+
 
 def read_idx(path: Path) -> Tensor:
     """An IDX file of bytes, gzipped or not (MNIST's format), as the uint8 tensor it holds.
 
     Raises:
-        ValueError: not such a file, or cut short.
+        ValueError: not such a file, cut short, damaged, or of a shape that does not fit its size; names the file.
     """
+    size = path.stat().st_size
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, gzip.BadGzipFile) as error:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            head = file.read(4)
+            if len(head) < 4 or head[:3] != b"\x00\x00\x08" or not head[3]:
+                raise ValueError(f"{path} is not an IDX file of bytes")
+            lengths = file.read(4 * head[3])
+            shape = np.frombuffer(lengths[: len(lengths) // 4 * 4], dtype=">u4").tolist()
+            promised = math.prod(shape)
+            # Asked before anything is read, since a damaged header may promise terabytes.
+            held = size * _DEFLATE if path.suffix.lower() == ".gz" else size - 4 - 4 * head[3]
+            content = file.read(promised + 1) if len(shape) == head[3] and promised <= held else b""
+    except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise ValueError(f"{path} is not an IDX file of bytes")
-    start = 4 + 4 * content[3]
-    shape = np.frombuffer(content[4:start], dtype=">i4").tolist()
-    if len(content) - start != np.prod(shape):
-        raise ValueError(f"{path} is damaged: {shape} promised, {len(content) - start} bytes there")
-    return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).view(shape)
+    if len(shape) < head[3] or len(content) != promised:
+        there = "more" if len(content) > promised else f"{len(content)} bytes"
+        raise ValueError(f"{path} is damaged: {' x '.join(map(str, shape)) or 'nothing'} promised, {there} there")
+    return torch.from_numpy(np.frombuffer(bytearray(content), dtype=np.uint8)).view(shape)
 
 
 def read_cifar(paths: Sequence[Path]) -> tuple[Tensor, Tensor]:
     """CIFAR-10's binary records (1 byte label, 3,072 bytes of pixels): (N, 3, 32, 32) uint8 and (N,) long.
 
     Raises:
-        ValueError: a file that is not whole records.
+        ValueError: a file that is not whole records, is empty, or has a label beyond the ten classes; names the file.
     """
-    for path in paths:
-        if path.stat().st_size % 3073:
-            raise ValueError(f"{path} is damaged: its size is not a multiple of 3,073 bytes")
-    records = torch.cat([torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8) for path in paths])
-    records = records.view(-1, 3073)
+    records = torch.cat([_cifar_records(path) for path in paths])
     return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].long()
+
+
+def _cifar_records(path: Path) -> Tensor:
+    size = path.stat().st_size
+    if size % _RECORD or not size:
+        raise ValueError(f"{path} is damaged: its {size:,} bytes are no multiple of a record's {_RECORD:,}")
+    records = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8).view(-1, _RECORD)
+    check_labels(records[:, 0], 10, path)
+    return records
+
+
+def check_labels(labels: Tensor, classes: int, path: Path) -> None:
+    """Check labels (N,) that were read from a file.
+
+    Raises:
+        ValueError: one that is no class; names the file, and where it stands.
+    """
+    if (beyond := (labels >= classes).nonzero().flatten()).numel():
+        first = int(beyond[0])
+        raise ValueError(
+            f"{path} is damaged: label {int(labels[first])} of image {first}, and the classes are 0 to {classes - 1} "
+            f"({len(beyond)} of {len(labels)} labels are beyond them)"
+        )
 
 
 def read_image(path: Path, size: int, channels: int) -> Tensor:

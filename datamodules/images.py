@@ -5,9 +5,10 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
+from torch import Tensor
 
 from datamodules.image_base import ImageData, Split
-from datamodules.image_files import read_cifar, read_idx
+from datamodules.image_files import check_labels, read_cifar, read_idx
 from datamodules.label_budget import stratified_split
 
 _DIGITS = list("0123456789")
@@ -123,7 +124,19 @@ class MNIST(StoredImages):
     def _read_split(self, folder: Path, split: str) -> Split:
         images, labels = (self._file(folder, split, kind) for kind in ("images-idx3", "labels-idx1"))
         assert images and labels  # find() saw them
-        return Split(read_idx(images).unsqueeze(1), read_idx(labels).long())
+        return Split(*self._checked(images, labels))
+
+    def _checked(self, images: Path, labels: Path) -> tuple[Tensor, Tensor]:
+        pixels, classes = read_idx(images), read_idx(labels)
+        if pixels.shape[1:] != self.input_shape[1:] or not len(pixels):
+            wanted = " x ".join(map(str, self.input_shape[1:]))
+            raise ValueError(f"{images} holds {' x '.join(map(str, pixels.shape))}, not images of {wanted}")
+        if classes.ndim != 1 or len(classes) != len(pixels):
+            raise ValueError(
+                f"{labels} holds {' x '.join(map(str, classes.shape))} labels, {images} {len(pixels)} images"
+            )
+        check_labels(classes, len(self.class_names), labels)
+        return pixels.unsqueeze(1), classes.long()
 
 
 class FashionMNIST(MNIST):

@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -102,3 +103,57 @@ def test_a_truncated_image_is_named(tmp_path):
     (tmp_path / "bad.png").write_bytes((tmp_path / "bad.png").read_bytes()[:2000])
     with pytest.raises(ValueError, match=r"bad\.png"):
         read_image(tmp_path / "bad.png", 8, 3)
+
+
+def header(*shape):
+    return bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header(4_000_000_000, 4_000_000_000),  # 16 EB, more than 64 bits count
+        header(2**31, 28, 28),  # as a signed number: negative
+        header(2**32 - 1) + bytes(9),  # -1
+        header(9) + bytes(10),
+        header(9, 3)[:7],
+        bytes([0, 0, 8, 0]) + bytes(1),
+    ],
+)
+@pytest.mark.parametrize("ending", ["", ".gz", ".GZ"])
+def test_a_shape_that_does_not_fit_the_file_is_refused_before_anything_is_allocated(tmp_path, content, ending):
+    path = tmp_path / f"bad{ending}"
+    path.write_bytes(gzip.compress(content) if ending else content)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"bad{ending}"):
+        read_idx(path)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+
+
+def test_a_compressed_file_that_goes_on_is_not_unpacked_beyond_its_shape(tmp_path):
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(header(9) + bytes(10**8)))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"bomb\.gz is damaged: 9 promised, more there"):
+        read_idx(tmp_path / "bomb.gz")
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("position", range(0, 120, 7))
+def test_a_flipped_bit_in_a_compressed_file_never_ends_in_another_error(tmp_path, position):
+    array = np.random.default_rng(0).integers(0, 256, (5, 6, 7))
+    content = bytearray(gzip.compress(idx(array), mtime=0))
+    content[position] ^= 1 << (position % 8)
+    (tmp_path / "a.gz").write_bytes(content)
+    try:
+        assert read_idx(tmp_path / "a.gz").tolist() == array.tolist()  # a flag or a date of gzip's own
+    except ValueError as error:
+        assert "a.gz" in str(error)
+
+
+@pytest.mark.parametrize("content", [b"", bytes([10]) + bytes(3072), bytes(3073) + bytes([255]) + bytes(3072)])
+def test_damaged_cifar_records_are_named(tmp_path, content):
+    (tmp_path / "bad.bin").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.bin is damaged"):
+        read_cifar([tmp_path / "bad.bin"])

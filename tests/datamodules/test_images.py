@@ -85,3 +85,27 @@ def test_neither_there_nor_to_be_had(cls, tmp_path, monkeypatch):
 @pytest.mark.parametrize("source", [Digits, MNIST, FashionMNIST, CIFAR10])
 def test_classes_have_names(source):
     assert source.task == "classification" and len(set(source.class_names)) == 10 and source().num_classes == 10
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize(
+    "images, labels, said",
+    [
+        ((20, 28, 28), np.arange(19) % 10, "labels-idx1-ubyte holds 19 labels, .*images-idx3-ubyte 20 images"),
+        ((20, 28, 28), np.arange(20), "labels-idx1-ubyte is damaged: label 10 of image 10.*10 of 20"),
+        ((20, 28, 28), np.zeros((20, 1)), "labels-idx1-ubyte holds 20 x 1"),
+        ((20, 32, 32), np.arange(20) % 10, "images-idx3-ubyte holds 20 x 32 x 32, not images of 28 x 28"),
+        ((20, 784), np.arange(20) % 10, "images-idx3-ubyte holds 20 x 784"),
+        ((0, 28, 28), np.zeros(0), "images-idx3-ubyte holds 0 x 28 x 28"),
+    ],
+)
+def test_images_and_labels_that_do_not_fit_each_other_are_named(tmp_path, images, labels, said):
+    for part in ("train", "t10k"):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte", np.zeros(images))
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", labels)
+    with pytest.raises(ValueError, match=said):
+        loaded(MNIST(str(tmp_path)))
