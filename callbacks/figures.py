@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import lightning.pytorch as pl
+import numpy as np
+from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from zoo.core.arguments import at_least
@@ -15,11 +18,20 @@ from zoo.core.renamed import RenamedOptions
 from zoo.functional.normalisation import denormalise
 
 
+class FigureText(NamedTuple):
+    """What the report says of a figure: its title, what to look at, and its place (the smaller, the earlier)."""
+
+    title: str
+    look: str
+    rank: int
+
+
 class FigureCallback(pl.Callback, metaclass=RenamedOptions):
     """Draws after validation every few epochs and at the last, and after testing; on the first process only.
 
     A subclass defines ``collect(module, batch, batch_idx, outputs)``, called with what is evaluated when a figure is
-    due, and ``draw(trainer, module)``. Figures are for looking at: a module that lacks what a figure needs gets none.
+    due, and ``draw(trainer, module)``, which hands each figure to ``save``. Figures are for looking at: a module that
+    lacks what a figure needs gets none. What the report says of them stands in ``figures``, by file name.
 
     Args:
         every_n_epochs: Epochs between figures while training; 0 draws only at the end.
@@ -27,6 +39,8 @@ class FigureCallback(pl.Callback, metaclass=RenamedOptions):
     Raises:
         ValueError: ``every_n_epochs`` below 0.
     """
+
+    figures: ClassVar[Mapping[str, FigureText]] = {}
 
     def __init__(self, every_n_epochs: int = 25) -> None:
         at_least(0, every_n_epochs=every_n_epochs)
@@ -50,6 +64,20 @@ class FigureCallback(pl.Callback, metaclass=RenamedOptions):
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Make the figure, and forget what was collected."""
         raise NotImplementedError
+
+    def save(self, trainer: pl.Trainer, figure: Figure, name: str) -> None:
+        """Write ``name``.png into the run's folder, and give it to those of the trainer's loggers that show images.
+
+        Args:
+            trainer: Trainer at work.
+            figure: Figure.
+            name: Name of the file, without ``.png``.
+        """
+        save_figure(figure, self.folder, name)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                pixels = np.asarray(Image.open(self.folder / f"{name}.png").convert("RGB"))
+                logger.experiment.add_image(name, pixels, trainer.global_step, dataformats="HWC")
 
     def due(self, trainer: pl.Trainer) -> bool:
         """Whether this evaluation ends with a figure."""

@@ -1,14 +1,14 @@
 """What principal components look like, and how much of the variance they hold."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import FigureCallback, input_key_of, save_figure
+from callbacks.figures import FigureCallback, FigureText, input_key_of
 from zoo.core.arguments import at_least
 
 _MARKS = (0.9, 0.95, 0.99)  # shares of the variance that people ask for
@@ -29,6 +29,13 @@ class PrincipalComponents(FigureCallback):
         ValueError: an argument out of its range.
     """
 
+    figures: ClassVar = {
+        "components": FigureText(
+            "Mean and components", "The first show what differs most; late ones look like noise.", 5
+        ),
+        "scree": FigureText("Variance by component", "Where the curve bends, more components add little.", 8),
+    }
+
     def __init__(self, components: int = 23, every_n_epochs: int = 25) -> None:
         super().__init__(every_n_epochs)
         at_least(1, components=components)
@@ -46,11 +53,11 @@ class PrincipalComponents(FigureCallback):
             return
         ratio = module.explained_variance_ratio_.detach().cpu()
         total = (module.explained_variance_[0].cpu() / ratio[0]).item() if ratio[0] > 0 else 1.0
-        save_figure(scree(module.spectrum_.detach().cpu() / total, len(ratio)), self.folder, "scree")
+        self.save(trainer, scree(module.spectrum_.detach().cpu() / total, len(ratio)), "scree")
         if self._shape is not None and len(self._shape) == 3 and self._shape[0] in (1, 3):
             axes = module.components_[: self.components].detach().float().cpu().unflatten(1, tuple(self._shape))
             mean = module.mean_.detach().float().cpu().view(self._shape)
-            save_figure(component_grid(mean, axes, ratio), self.folder, "components")
+            self.save(trainer, component_grid(mean, axes, ratio), "components")
 
 
 def component_grid(mean: Tensor, components: Tensor, ratio: Tensor) -> Figure:

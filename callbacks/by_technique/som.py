@@ -1,7 +1,7 @@
 """Figures of a self-organising map: distances between its units, hits and labels, and the units themselves."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from callbacks.figures import FigureCallback, denormalised, input_key_of, save_figure
+from callbacks.figures import FigureCallback, FigureText, denormalised, input_key_of
 from zoo.core.arguments import at_least
 from zoo.core.batch import class_labels
 
@@ -35,6 +35,13 @@ class SOMMap(FigureCallback):
     Raises:
         ValueError: an argument out of its range.
     """
+
+    figures: ClassVar = {
+        "map": FigureText(
+            "The map", "Dark ridges on the left part regions of like samples; a class should keep to one.", 5
+        ),
+        "units": FigureText("The units", "Neighbours should look alike: the map is smooth where they do.", 8),
+    }
 
     def __init__(self, every_n_epochs: int = 0, planes: int = 16) -> None:
         super().__init__(every_n_epochs)
@@ -60,13 +67,13 @@ class SOMMap(FigureCallback):
         self._units, self._labels = [], []
         grid = module.grid.float().cpu()
         hexagonal, torus = module.hparams.topology == "hexagonal", bool(module.hparams.torus)
-        save_figure(_map_figure(grid, units, labels, hexagonal, torus), self.folder, "map")
+        self.save(trainer, _map_figure(grid, units, labels, hexagonal, torus), "map")
         if grid.ndim == 5 and grid.shape[2] in (1, 3):
             images = denormalised(grid.flatten(0, 1), trainer)
-            save_figure(_unit_figure(images, grid.shape[1]), self.folder, "units")
+            self.save(trainer, _unit_figure(images, grid.shape[1]), "units")
         else:
             names = getattr(getattr(trainer, "datamodule", None), "columns", None)
-            save_figure(_plane_figure(grid.flatten(2), names, self.planes, hexagonal), self.folder, "units")
+            self.save(trainer, _plane_figure(grid.flatten(2), names, self.planes, hexagonal), "units")
 
 
 def neighbour_distances(grid: Tensor, hexagonal: bool, torus: bool) -> Tensor:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import numpy as np
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from callbacks.figures import FigureCallback, save_figure
+from callbacks.figures import FigureCallback, FigureText
 from zoo.core.arguments import at_least
 from zoo.core.atomic import atomic_write
 
@@ -43,6 +43,10 @@ class WordVectors(FigureCallback):
         ValueError: an argument out of its range.
     """
 
+    figures: ClassVar = {
+        "word_map": FigureText("Map of frequent words", "Words of one topic should stand together.", 5),
+    }
+
     def __init__(
         self,
         every_n_epochs: int = 1,
@@ -69,7 +73,7 @@ class WordVectors(FigureCallback):
         _print_table(rows)
         _write(self.folder / "neighbours.tsv", "".join("\t".join(row) + "\n" for row in rows))
         if len(words := some_words(keyed, self.words)) >= 3:
-            save_figure(word_map(keyed, words), self.folder, "word_map")
+            self.save(trainer, word_map(keyed, words), "word_map")
         if self.projector:
             write_projector(keyed, self.folder / "projector", self.projector)
 

@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from callbacks.features.probes import feature_spread, knn_accuracy, pca_features, probe_accuracy, rank_me
-from callbacks.figures import FigureCallback, input_key_of, save_figure
+from callbacks.figures import FigureCallback, FigureText, input_key_of
 from callbacks.outputs import features_of, has_features
 from zoo.core.arguments import at_least
 from zoo.core.batch import LABEL, class_labels
@@ -41,6 +41,14 @@ class Representation(FigureCallback):
     Raises:
         ValueError: an argument out of its range.
     """
+
+    figures: ClassVar = {
+        "representation": FigureText(
+            "Features beside their rivals",
+            "Bars of the features should end right of raw pixels, PCA and untrained.",
+            60,
+        ),
+    }
 
     def __init__(self, k: int = 10, train_samples: int = 10_000, every_n_epochs: int = 5) -> None:
         super().__init__(every_n_epochs)
@@ -83,7 +91,7 @@ class Representation(FigureCallback):
         if found["feature_std"] < _COLLAPSED:
             self._warn(f"the features have collapsed: their spread is {found['feature_std']:.3g}, 1 would be even")
         if "probe" in found and trainer.is_global_zero:
-            save_figure(_accuracy_figure(found), self.folder, "representation")
+            self.save(trainer, _accuracy_figure(found), "representation")
 
     on_test_epoch_end = on_validation_epoch_end
 

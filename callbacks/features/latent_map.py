@@ -1,14 +1,14 @@
 """A map of the feature space."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import FigureCallback, input_key_of, save_figure
+from callbacks.figures import FigureCallback, FigureText, input_key_of
 from callbacks.outputs import features_of, has_features
 from zoo.core.arguments import at_least
 from zoo.core.batch import class_labels
@@ -26,6 +26,15 @@ class LatentMap(FigureCallback):
     Raises:
         ValueError: an argument out of its range.
     """
+
+    figures: ClassVar = {
+        "latent_map": FigureText(
+            "Map of the features",
+            "Each dot is an input. One colour in one place: the class can be told from the features. "
+            "Two dimensions show less than there is.",
+            30,
+        ),
+    }
 
     def __init__(self, points: int = 2000, every_n_epochs: int = 25) -> None:
         super().__init__(every_n_epochs)
@@ -51,7 +60,7 @@ class LatentMap(FigureCallback):
         if len(features) < 3 or not features.isfinite().all():
             return
         points, share = principal_plane(features)
-        save_figure(_map_figure(points, labels, share), self.folder, "latent_map")
+        self.save(trainer, _map_figure(points, labels, share), "latent_map")
 
 
 def _map_figure(points: Tensor, labels: Tensor, share: float) -> Figure:

@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from callbacks.figures import FigureCallback, denormalised, input_key_of, save_figure
+from callbacks.figures import FigureCallback, FigureText, denormalised, input_key_of
 from callbacks.outputs import predictions_of
 from callbacks.predictions.figures import (
     calibration,
@@ -38,6 +38,26 @@ class Classification(FigureCallback):
     """
 
     renamed: ClassVar = {"pictures": "images"}
+
+    figures: ClassVar = {
+        "confusion": FigureText(
+            "Confusion matrix",
+            "What lies off the diagonal is wrong: the true class by row, the predicted one by column.",
+            10,
+        ),
+        "wrong": FigureText(
+            "The surest mistakes",
+            "Wrong labels, odd images, or a rule that was not learned? Labels are worth a check.",
+            12,
+        ),
+        "calibration": FigureText(
+            "Accuracy by confidence", "Bars below the diagonal: surer than right. A calibrated model follows it.", 14
+        ),
+        "precision": FigureText("Average precision by class", "Short bars are the labels that are not found yet.", 10),
+        "predicted": FigureText(
+            "Predicted and true values", "Points should lie along the diagonal, at both ends too.", 10
+        ),
+    }
 
     def __init__(self, images: int = 24, every_n_epochs: int = 25) -> None:
         super().__init__(every_n_epochs)
@@ -87,16 +107,16 @@ class Classification(FigureCallback):
         names = list(module.hparams.get("class_names") or ()) or [str(i) for i in range(predictions.shape[1])]
         task = module.hparams.task
         if task == "regression":
-            save_figure(scatter(predictions, labels, names), self.folder, "predicted")
+            self.save(trainer, scatter(predictions, labels, names), "predicted")
         elif task == "multilabel":
-            save_figure(precision_bars(predictions, labels.long(), names), self.folder, "precision")
+            self.save(trainer, precision_bars(predictions, labels.long(), names), "precision")
         elif _of_classes(labels):
-            save_figure(confusion(predictions, labels, names), self.folder, "confusion")
-            save_figure(calibration(predictions, labels), self.folder, "calibration")
+            self.save(trainer, confusion(predictions, labels, names), "confusion")
+            self.save(trainer, calibration(predictions, labels), "calibration")
             if worst is not None and len(worst[0]):
                 order = worst[1].amax(1).argsort(descending=True)[: self.images]
                 x, probabilities, truth = (kept[order] for kept in worst)
-                save_figure(wrong_images(denormalised(x, trainer), probabilities, truth, names), self.folder, "wrong")
+                self.save(trainer, wrong_images(denormalised(x, trainer), probabilities, truth, names), "wrong")
 
 
 def _of_classes(labels: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """The same samples again and again while a generator learns: an animation and a strip of it."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from callbacks.figures import FigureCallback, save_figure
+from callbacks.figures import FigureCallback, FigureText
 from callbacks.samples.draw import first_samples, samples_images
 from zoo.core.arguments import at_least
 from zoo.core.atomic import atomic_write
@@ -44,6 +44,10 @@ class TrainingAnimation(FigureCallback):
         ValueError: an argument out of its range.
     """
 
+    figures: ClassVar = {
+        "training": FigureText("Samples through the training", "When rows stop changing, more epochs add little.", 58),
+    }
+
     def __init__(self, side: int = 6, frames: int = 60, every_n_epochs: int = 50) -> None:
         super().__init__(every_n_epochs)
         at_least(1, side=side)
@@ -71,7 +75,7 @@ class TrainingAnimation(FigureCallback):
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write what there is so far."""
         save_animation(self.frames, self.side, self.folder / "training.gif")
-        save_figure(strip(self.frames, 2 * self.side), self.folder, "training")
+        self.save(trainer, strip(self.frames, 2 * self.side), "training")
 
     def _take(self, trainer: pl.Trainer, module: Any) -> None:
         """A frame, in the place of the last one if that was not due."""

@@ -3,13 +3,13 @@
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from callbacks.figures import FigureCallback, input_key_of, save_figure
+from callbacks.figures import FigureCallback, FigureText, input_key_of
 from callbacks.samples.collapse import CollapseDetector
 from callbacks.samples.draw import draw_samples, samples_images, to_uint8
 from callbacks.samples.feature_extractor import InceptionFeatureExtractor, downscale
@@ -61,6 +61,18 @@ class Generation(FigureCallback):
     Raises:
         ValueError: an argument out of its range, a feature extractor that cannot be read.
     """
+
+    figures: ClassVar = {
+        "real_and_fake": FigureText(
+            "Samples beside real images", "Could you tell them apart? If you can, by what?", 20
+        ),
+        "nearest_training": FigureText(
+            "Copies of training images?",
+            "The blue curve should lie where the grey bars are. Left of them: copies. "
+            "Right of them: unlike any real image.",
+            40,
+        ),
+    }
 
     def __init__(
         self,
@@ -146,10 +158,10 @@ class Generation(FigureCallback):
         assert self._train is not None
         stage = _stage(trainer)
         when = f"epoch {trainer.current_epoch + 1}" if trainer.state.fn == "fit" else "best checkpoint"
-        save_figure(real_and_fake(self._shown[stage], first, when), self.folder, "real_and_fake")
+        self.save(trainer, real_and_fake(self._shown[stage], first, when), "real_and_fake")
         nearest_there = self._train.images[which]
         figure = nearest_training(samples, nearest_there, distance, self._reference_scores[stage][1], share)
-        save_figure(figure, self.folder, "nearest_training")
+        self.save(trainer, figure, "nearest_training")
 
     def _scores(self, stage: str, features: Tensor) -> tuple[dict[str, float], Tensor, Tensor]:
         """Of samples' features (M, D): the measures, and the distance (M,) to the nearest training image (M,)."""

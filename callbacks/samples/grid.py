@@ -1,7 +1,7 @@
 """Figures of what a generative module makes: reconstructions, samples and interpolations."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from callbacks.figures import FigureCallback, denormalised, input_key_of, save_figure
+from callbacks.figures import FigureCallback, FigureText, denormalised, input_key_of
 from zoo.core.arguments import at_least
 from zoo.functional.randomness import fixed_randomness
 
@@ -27,6 +27,16 @@ class SampleGrid(FigureCallback):
     Raises:
         ValueError: an argument out of its range.
     """
+
+    figures: ClassVar = {
+        "reconstructions": FigureText(
+            "Reconstructions", "Each lower row should be the image above it. What is blurred was not kept.", 15
+        ),
+        "samples": FigureText("Samples", "New images, none of them from the data: varied, and of all kinds?", 50),
+        "interpolations": FigureText(
+            "Interpolations", "From left to right in small steps: every image between should look real, too.", 55
+        ),
+    }
 
     def __init__(self, columns: int = 12, rows: int = 4, every_n_epochs: int = 25) -> None:
         super().__init__(every_n_epochs)
@@ -58,7 +68,7 @@ class SampleGrid(FigureCallback):
             with torch.no_grad(), fixed_randomness(0, module.device):
                 images = make(module, batch)
             if images is not None:
-                save_figure(self._figure(denormalised(images, trainer), f"{title} - {stage}"), self.folder, name)
+                self.save(trainer, self._figure(denormalised(images, trainer), f"{title} - {stage}"), name)
 
     def _reconstructions(self, module: Any, batch: dict[str, Tensor]) -> Tensor | None:
         if not hasattr(module, "reconstruct"):

@@ -1,16 +1,23 @@
+import io
+import re
+
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from conftest import quiet_trainer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 from sklearn.decomposition import PCA
 
 from callbacks.features.latent_map import LatentMap, principal_plane
+from callbacks.figures import FigureCallback
 from callbacks.samples.grid import SampleGrid
 from datamodules.images import Digits
 from zoo import AutoencoderModule
+from zoo.cli.shorthand import load
 from zoo.core.batch import class_labels
+from zoo.registry import CALLBACKS, MODULES
 
 FIGURES = ("reconstructions", "samples", "interpolations")
 
@@ -36,7 +43,7 @@ def test_all_grids_are_drawn_at_the_end_and_hold_images(tmp_path):
 def test_the_first_row_is_the_originals(tmp_path, monkeypatch):
     grid, seen = SampleGrid(columns=5), {}
     monkeypatch.setattr(grid, "_figure", lambda images, title: seen.setdefault(title.split(",")[0], images))
-    monkeypatch.setattr("callbacks.samples.grid.save_figure", lambda *_: None)
+    monkeypatch.setattr("callbacks.figures.save_figure", lambda *_: None)
     data = Digits(normalise="standard")
     module = AutoencoderModule((1, 8, 8))
     fit(tmp_path, module, [grid], data=data)
@@ -63,6 +70,32 @@ def test_drawing_does_not_change_the_training(tmp_path):
         fit(tmp_path, module, callbacks, epochs=2)
         states.append(module.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_tensorboard_gets_the_figures(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    loggers = [CSVLogger(tmp_path, "a", "1"), TensorBoardLogger(tmp_path, "b", "1")]
+    trainer = quiet_trainer(tmp_path, limit_train_batches=2, callbacks=[SampleGrid(), LatentMap()], logger=loggers)
+    trainer.fit(AutoencoderModule((1, 8, 8)), Digits())
+    events = reader.EventAccumulator(str(tmp_path / "b" / "1"), size_guidance={"images": 0})
+    events.Reload()
+    assert sorted(events.Tags()["images"]) == sorted((*FIGURES, "latent_map"))
+    shown = events.Images("reconstructions")[-1]
+    image = np.asarray(Image.open(io.BytesIO(shown.encoded_image_string)))
+    assert shown.step == 2 and np.array_equal(image, pixels(tmp_path / "a" / "1" / "reconstructions.png"))
+
+
+def test_every_figure_says_what_to_look_at():
+    """Of all callbacks that draw: those named by the files that they say they write."""
+    paths = [*CALLBACKS.values(), *(path for entry in MODULES.values() for path in entry.callbacks.values())]
+    drawing = [cls for cls in map(load, paths) if issubclass(cls, FigureCallback)]
+    assert len(drawing) >= 8
+    for cls in drawing:
+        named = set(re.findall(r"``(\w+)\.png``", cls.__doc__))
+        assert named == set(cls.figures), cls
+        assert all(
+            text.title and text.look.endswith((".", "?")) and len(text.look) < 160 for text in cls.figures.values()
+        )
 
 
 def test_modules_that_lack_what_is_needed_get_no_figures(tmp_path):
