@@ -7,7 +7,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from zoo.core.arguments import between
+from zoo.core.arguments import between, more_than
+
+_ASPECT = 4 / 3  # of a crop to its image, at most
 
 
 def random_shift(x: Tensor, pixels: int, generator: Generator | None = None) -> Tensor:
@@ -37,6 +39,26 @@ def random_flip(x: Tensor, generator: Generator | None = None) -> Tensor:
     """Mirror images (B, C, H, W) left to right, each with probability 1/2."""
     flipped = torch.rand(len(x), 1, 1, 1, device=x.device, generator=generator) < 0.5
     return torch.where(flipped, x.flip(3), x)
+
+
+def random_resized_crop(x: Tensor, scale: float, generator: Generator | None = None) -> Tensor:
+    """A window of each image at a random place, stretched to the whole size (Szegedy et al. 2015).
+
+    Args:
+        x: Images (B, C, H, W).
+        scale: Least share of the area that a window has, more than 0 to 1; sides are between 3:4 and 4:3 of what they
+            would be if nothing were distorted, as far as the image reaches.
+        generator: Source of the randomness, on ``x``'s device.
+    """
+    more_than(0, crop_scale=scale)
+    between(0, 1, crop_scale=scale)
+    area, aspect, right, down = torch.rand(4, len(x), device=x.device, generator=generator)
+    side, stretch = (scale + (1 - scale) * area).sqrt(), (_ASPECT ** (2 * aspect - 1)).sqrt()
+    width, height = (side * stretch).clamp(max=1), (side / stretch).clamp(max=1)  # 1 is the whole image
+    zero, across, along = torch.zeros_like(width), (1 - width) * (2 * right - 1), (1 - height) * (2 * down - 1)
+    window = torch.stack([width, zero, across, zero, height, along], 1).view(-1, 2, 3)
+    grid = F.affine_grid(window, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid.to(x.dtype), padding_mode="border", align_corners=False)
 
 
 def random_rotation(x: Tensor, degrees: float, generator: Generator | None = None) -> Tensor:

@@ -106,7 +106,7 @@ class Domains(SplitDataModule):
             "mnist_m": lambda: MNISTM(root, photographs, **options),
         }
         self.source, self.target = (
-            makers.get(name, lambda name=name: Folder(name, size, in_memory=True, **options))()
+            makers.get(name, lambda name=name: Folder(name, size, in_memory=True, crop_scale=1.0, **options))()
             for name in (source, target)
         )
         self.validate_on = validate_on
@@ -139,6 +139,16 @@ class Domains(SplitDataModule):
     def fingerprint(self) -> str:
         """Digests of both domains, one after the other."""
         return f"{self.source.fingerprint}{self.target.fingerprint}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """What each domain has to remember, see ``Folder.state_dict``."""
+        states = {"source": self.source.state_dict(), "target": self.target.state_dict()}
+        return {name: state for name, state in states.items() if state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Give each domain its own state back."""
+        for name, state in state_dict.items():
+            getattr(self, name).load_state_dict(state)
 
     def prepare_data(self) -> None:
         for domain in (self.source, self.target):

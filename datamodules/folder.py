@@ -1,8 +1,6 @@
 """Any folder of images: nested or flat, labelled by sub-folders or not at all, of any sizes and kinds."""
 
-import logging
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -10,96 +8,34 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from datamodules.folder_images import ImageFiles, Unreadable, look_into
+from datamodules.folder_labels import file_labels, folder_classes, folder_labels, label_file, with_training_names
+from datamodules.folder_parts import Part, find_all, find_parts
 from datamodules.image_base import ImageData, Split
-from datamodules.image_files import read_image
+from datamodules.image_listing import find_images, plain_text, shown
 from datamodules.label_budget import stratified_split
-from datamodules.label_file import LabelFile, read_labels
+from datamodules.label_file import LabelFile
+from datamodules.value_range import Ranges
 from zoo.core.arguments import at_least
-from zoo.core.batch import INDEX, INPUT, LABEL
+from zoo.core.batch import INPUT
+from zoo.core.gradient_free import GradientFreeModule
 from zoo.functional.finetune import Task
 
-log = logging.getLogger(__name__)
+__all__ = ["Folder", "ImageFiles", "find_images"]  # the latter two from where they were
 
-_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-
-
-def find_images(root: Path) -> list[Path]:
-    """All image files under ``root``, however deep, sorted; hidden ones are left out."""
-    files = (path for path in root.rglob("*") if path.suffix.lower() in _ENDINGS and path.is_file())
-    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
-
-
-class ImageFiles:
-    """Images that are read when asked for.
-
-    Args:
-        paths: Paths of the N files.
-        labels: Classes (N,) long, values (N, K), or None.
-        size: Height and width of the tensors.
-        channels: Number of channels of the tensors.
-        strict: Whether to stop at a file that cannot be read, instead of leaving it out.
-        may_be_empty: Whether a whole batch may be of files that cannot be read, as happens where they are taken in
-            order.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        labels: Tensor | None,
-        size: int,
-        channels: int,
-        strict: bool,
-        may_be_empty: bool = False,
-    ) -> None:
-        self.paths, self.labels, self.may_be_empty = list(paths), labels, may_be_empty
-        self.size, self.channels, self.strict = size, channels, strict
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, indices: Tensor) -> "ImageFiles":
-        labels = None if self.labels is None else self.labels[indices]
-        return ImageFiles([self.paths[i] for i in indices.tolist()], labels, self.size, self.channels, self.strict)
-
-    def identity(self) -> bytes:
-        """Names and sizes of the files, for a fingerprint: reading them all would take too long."""
-        return repr([(path.name, path.stat().st_size) for path in self.paths]).encode()
-
-    def try_read(self, index: int) -> Tensor | None:
-        """One image (C, size, size), or None where its file cannot be read.
-
-        Raises:
-            ValueError: it cannot be read, and ``strict``.
-        """
-        try:
-            return read_image(self.paths[index], self.size, self.channels)
-        except ValueError:
-            if self.strict:
-                raise
-            return None
-
-    def read(self, indices: Sequence[int]) -> dict[str, Any]:
-        """A batch of those that can be read, with the names of the others under ``unreadable``."""
-        images = [(i, self.try_read(i)) for i in indices]
-        good = [i for i, image in images if image is not None]
-        if not good and not self.may_be_empty:
-            raise ValueError(f"not one of {len(images)} images could be read, {self.paths[indices[0]]} among them")
-        none = torch.empty(0, self.channels, self.size, self.size, dtype=torch.uint8)
-        found = [image for _, image in images if image is not None]
-        batch: dict[str, Any] = {INPUT: torch.stack(found) if found else none}
-        batch[INDEX] = torch.tensor(good, dtype=torch.long)
-        if self.labels is not None:
-            batch[LABEL] = self.labels[good]
-        return {**batch, "unreadable": [str(self.paths[i]) for i, image in images if image is None]}
+_ORDER = ("train", "val", "test")  # training first: it decides what is black and what is white
+_PHOTOGRAPH = 64  # pixels: images in colour of this size and more are taken for photographs
+_CROP_SCALE = 0.6
 
 
 class Folder(ImageData):
     """Images under one folder.
 
-    Sub-folders ``train``, ``val`` and ``test`` are the splits where they exist (no ``test``: validation is used for
-    it); otherwise a tenth each is set aside for validation and testing. The first level of sub-folders names the
-    classes; images beside each other without sub-folders are unlabelled.
+    Sub-folders ``train``, ``val`` and ``test`` (also ``training``, ``valid``, ``validation``, ``testing``, in upper
+    case or lower) are the splits where they exist (no ``test``: validation is used for it, and
+    ``test_is_validation``); otherwise a tenth each is set aside for validation and testing. The first level of
+    sub-folders names the classes; images beside each other without sub-folders are unlabelled. Linked folders are
+    followed. What is left out is counted and said.
 
     Args:
         root: Path of the folder.
@@ -109,6 +45,14 @@ class Folder(ImageData):
             not name the classes. Images that are not in it are unlabelled.
         task: Task of those labels: "classification"; "multilabel", several classes an image, labels (B, C) of 0
             and 1; or "regression", numbers (B, K); in both NaN means unlabelled.
+        test_root: Path of another folder, all of whose images are for testing; classes are matched by name.
+        test_labels: File of labels of the images under ``test_root``, where its sub-folders do not name the classes.
+        value_range: Values that become black and white in images of more than 8 bits, [low, high]; None decides by
+            all training images, and takes those of the checkpoint when testing or predicting.
+        flip: Whether training images are mirrored left to right by chance; None does so to photographs, which is what
+            images in colour of 64 pixels and more are taken for.
+        crop_scale: Least share of the area that a random resized crop of training images keeps; 1 crops nothing; None
+            is 0.6 for photographs.
         strict: Whether to stop at a file that cannot be read; otherwise it is left out, counted and named.
         in_memory: Whether to decode once and keep all; "auto" does so up to 2 GiB of pixels. Otherwise workers decode
             every epoch.
@@ -129,26 +73,42 @@ class Folder(ImageData):
         channels: Literal[1, 3] = 3,
         labels: str = "",
         task: Task = "classification",
+        test_root: str = "",
+        test_labels: str = "",
+        value_range: list[float] | None = None,
+        flip: bool | None = None,
+        crop_scale: float | None = None,
         strict: bool = False,
         in_memory: bool | Literal["auto"] = "auto",
         num_workers: int = 2,
         **options: Any,
     ) -> None:
+        photographs = channels == 3 and size >= _PHOTOGRAPH
+        options["flip"] = photographs if flip is None else flip
+        options["crop_scale"] = (_CROP_SCALE if photographs else 1.0) if crop_scale is None else crop_scale
         super().__init__(**options)
+        self._by_default = {"flip": flip is None, "crop_scale": crop_scale is None}
         at_least(1, size=size)
-        if task != "classification" and not labels:
-            raise ValueError(f"`data.task` {task!r} needs a file of labels: `data.labels`")
-        if task != "classification" and self.labels_per_class is not None:
-            raise ValueError(f"`data.labels_per_class` is for classes; these labels are of a {task}")
-        self.labels, self.task = labels, task
-        self.root = Path(root).expanduser()
+        self.labels, self.task, self.test_labels = labels, task, test_labels
+        self.root, self.test_root = Path(root).expanduser(), Path(test_root).expanduser() if test_root else None
         self.size, self.channels, self.strict = size, channels, strict
-        self.in_memory, self.num_workers = in_memory, num_workers
+        self.in_memory, self.num_workers, self.value_range = in_memory, num_workers, value_range
         # ImageNet's, as is customary: the true ones would need every image decoded first.
         self.mean, self.std = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if channels == 3 else ((0.449,), (0.226,))
-        self._named: set[str] = set()
-        self._readable: list[Path] = []  # of the last that were decoded
+        self._check_options()
+        self.ranges: Ranges = {} if value_range is None else {kind: list(value_range) for kind in ("integer", "float")}
+        self._unreadable = Unreadable()
         self._predicted: list[Path] = []
+
+    def _check_options(self) -> None:
+        if self.task != "classification" and not self.labels:
+            raise ValueError(f"`data.task` {self.task!r} needs a file of labels: `data.labels`")
+        if self.task != "classification" and self.labels_per_class is not None:
+            raise ValueError(f"`data.labels_per_class` is for classes; these labels are of a {self.task}")
+        if self.test_labels and self.test_root is None:
+            raise ValueError("`data.test_labels` is of the images under `data.test_root`: give that, too")
+        if (pair := self.value_range) is not None and not (len(pair) == 2 and -math.inf < pair[0] < pair[1] < math.inf):
+            raise ValueError(f"`data.value_range` is [black, white], two numbers, the first the smaller; got {pair}")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
@@ -156,56 +116,47 @@ class Folder(ImageData):
         return (self.channels, self.size, self.size)
 
     @cached_property
+    def _parts(self) -> dict[str, Part]:
+        known = [Path(file).expanduser() for file in (self.labels, self.test_labels) if file]
+        return find_parts(self.root, self.test_root, known)
+
+    @property
     def files(self) -> dict[str, list[Path]]:
         """Paths of the images by split; one split, "train", where the folder is not divided."""
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"no folder {self.root}")
-        folders = {
-            split: next((self.root / n for n in names if (self.root / n).is_dir()), None)
-            for split, names in _FOLDERS.items()
-        }
-        if folders["train"] is None:
-            folders = {"train": self.root}
-        found = {split: find_images(folder) for split, folder in folders.items() if folder is not None}
-        if not found["train"]:
-            raise FileNotFoundError(f"no images under {self._top('train')} ({', '.join(sorted(_ENDINGS))})")
-        return {split: paths for split, paths in found.items() if paths}
+        return {split: part.paths for split, part in self._parts.items()}
 
     @property
     def parts(self) -> dict[str, list[Path]]:
         """The old name of ``files``, for one release."""
         return self.files
 
+    @property
+    def test_is_validation(self) -> bool:
+        """Whether there is no separate test part, and the images that choose the best checkpoint are the test, too."""
+        return "val" in self._parts and "test" not in self._parts
+
     @cached_property
     def _given(self) -> LabelFile | None:
         """What the file of labels says."""
-        if not self.labels:
-            return None
-        given = read_labels(Path(self.labels).expanduser(), self.task)
-        there = {str(path.relative_to(self.root)) for paths in self.files.values() for path in paths}
-        if missing := [path for path in given.by_path if path not in there]:
-            log.warning(
-                "%d of %d paths in %s are of no image under %s: %s",
-                *(len(missing), len(given.by_path), self.labels, self.root, ", ".join(missing[:3])),
-            )
-        if len(missing) == len(given.by_path):
-            raise ValueError(f"no path in {self.labels} is of an image under {self.root}: they are relative to it")
-        return given
+        inside = [path for part in self._parts.values() if part.top != self.test_root for path in part.paths]
+        return label_file(self.labels, self.task, self.root, inside) if self.labels else None
 
     @cached_property
     def class_names(self) -> list[str]:  # type: ignore[override]
         """Names of the classes in the order of their numbers; empty where there are none (a single sub-folder
         distinguishes nothing)."""
-        if self._given is not None:
-            return self._given.names
-        top = self._top("train")
-        names = sorted({path.relative_to(top).parts[0] for path in self.files["train"] if path.parent != top})
-        return names if len(names) > 1 else []
+        return folder_classes(self._parts["train"]) if self._given is None else self._given.names
+
+    def setup(self, stage: str | None = None) -> None:
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        if isinstance(module, GradientFreeModule):  # which sums over the images as they are, unless told otherwise
+            self.flip &= not self._by_default["flip"]
+            self.crop_scale = 1.0 if self._by_default["crop_scale"] else self.crop_scale
+        super().setup(stage)
 
     def read(self) -> dict[str, Split]:
-        found = {name: self._image_files(name) for name in self.files}
-        kept = self._keep_in_memory()
-        splits = {name: self._decode(files) if kept else Split(files, files.labels) for name, files in found.items()}
+        found = {name: self._image_files(name) for name in sorted(self.files, key=_ORDER.index)}
+        splits = {name: self._split(files) for name, files in found.items()}
         if "val" not in splits and "test" not in splits:
             splits["train"], splits["test"] = self._divide(splits["train"])
         if "val" not in splits:
@@ -214,65 +165,66 @@ class Folder(ImageData):
 
     def read_predict(self) -> Split:
         """All images under the root, whatever the folders they are in."""
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"no folder {self.root}")
-        paths = find_images(self.root)
-        if not paths:
-            raise FileNotFoundError(f"no images under {self.root} ({', '.join(sorted(_ENDINGS))})")
-        files = ImageFiles(paths, None, self.size, self.channels, self.strict, may_be_empty=True)
-        kept = self._fits(len(paths))
-        split = self._decode(files) if kept else Split(files, None)
-        self._predicted = self._readable if kept else paths
+        self._predicted = find_all(self.root)
+        look_into(self._predicted, self.ranges, self.num_workers)
+        files = ImageFiles(self._predicted, None, self.size, self.channels, self.strict, True, self.ranges)
+        if not self._fits(len(files)):
+            return Split(files, None)
+        split, self._predicted = files.decode(self.num_workers, self._unreadable)
         return split
 
     @property
     def names(self) -> list[str]:
         """Paths of the files that are predicted."""
-        return [str(path) for path in self._predicted]
+        return [plain_text(str(path)) for path in self._predicted]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The values of black and white in images of more than 8 bits, which go into checkpoints."""
+        return {"value_range": {kind: list(pair) for kind, pair in self.ranges.items()}} if self.ranges else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take black and white from a checkpoint, unless ``value_range`` was given; images are read again if they
+        were read by others."""
+        ranges = {**self.ranges, **(state_dict.get("value_range") or {})}
+        if self.value_range is None and ranges != self.ranges:
+            self.ranges, stages = ranges, ["predict"] if "predict" in self.splits else []
+            stages += [None] if "train" in self.splits else []  # type: ignore[list-item]
+            self.splits.clear()
+            for stage in stages:
+                self.setup(stage)
 
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Say once of each file that a worker could not read it."""
-        self._report(batch.get("unreadable", []), len(batch[INPUT]))
+        self._unreadable.report(batch.get("unreadable", []), len(batch[INPUT]))
         return {key: value for key, value in batch.items() if key != "unreadable"}
 
-    def _top(self, split: str) -> Path:
-        names = _FOLDERS[split]
-        return next((self.root / n for n in names if (self.root / n).is_dir()), self.root)
-
     def _image_files(self, split: str) -> ImageFiles:
-        paths, top = self.files[split], self._top(split)
-        labels = None
-        if self._given is not None:
-            labels = self._given.of([str(path.relative_to(self.root)) for path in paths])
-        elif self.class_names:
-            number = {name: i for i, name in enumerate(self.class_names)}
-            # An image outside all class folders is unlabelled.
-            labels = torch.tensor([number.get(path.relative_to(top).parts[0], -1) for path in paths])
-        return ImageFiles(paths, labels, self.size, self.channels, self.strict)
+        paths = self._parts[split].paths
+        look_into(paths, self.ranges, self.num_workers)
+        return ImageFiles(paths, self._labels_of(split), self.size, self.channels, self.strict, False, self.ranges)
 
-    def _keep_in_memory(self) -> bool:
-        return self._fits(sum(map(len, self.files.values())))
+    def _labels_of(self, split: str) -> Tensor | None:
+        part, names = self._parts[split], self.class_names
+        apart = part.top == self.test_root
+        if apart and self.test_labels:
+            given = label_file(self.test_labels, self.task, part.top, part.paths)
+            return with_training_names(file_labels(given, part.top, part.paths), given.names, names, self.test_labels)
+        if self._given is not None and not apart:
+            return file_labels(self._given, self.root, part.paths)
+        if not names:
+            return None
+        labels = folder_labels(part, names) if self.task == "classification" else torch.empty(0)
+        if apart and not (labels >= 0).any():
+            raise ValueError(f"{shown(part.top)} has no sub-folders that name classes: give `data.test_labels`")
+        return labels
+
+    def _split(self, files: ImageFiles) -> Split:
+        if self._fits(sum(map(len, self.files.values()))):
+            return files.decode(self.num_workers, self._unreadable)[0]
+        return Split(files, files.labels)
 
     def _fits(self, count: int) -> bool:
         return count * self.channels * self.size**2 <= 2 * 2**30 if self.in_memory == "auto" else self.in_memory
-
-    def _decode(self, files: ImageFiles) -> Split:
-        with ThreadPoolExecutor(max(1, self.num_workers)) as pool:  # PIL decodes outside the interpreter's lock
-            images = list(pool.map(files.try_read, range(len(files))))
-        good = [i for i, image in enumerate(images) if image is not None]
-        self._report([str(files.paths[i]) for i, image in enumerate(images) if image is None], len(good))
-        if not good:
-            raise ValueError(f"not one of the {len(files)} images under {self.root} could be read")
-        self._readable = [files.paths[i] for i in good]
-        labels = None if files.labels is None else files.labels[good]
-        return Split(torch.stack([image for image in images if image is not None]), labels)
-
-    def _report(self, unreadable: list[str], readable: int) -> None:
-        new = [name for name in unreadable if name not in self._named]
-        if new:
-            self._named.update(new)
-            total = len(unreadable) + readable
-            log.warning("left out %d of %d images that cannot be read: %s", len(new), total, ", ".join(new))
 
     def _divide(self, source: Split) -> tuple[Split, Split]:
         images, labels = source

@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from datamodules.augment import random_flip, random_jitter, random_rotation, random_shift
+from datamodules.augment import random_flip, random_jitter, random_resized_crop, random_rotation, random_shift
 from datamodules.base import SplitDataModule
 from datamodules.label_budget import check_options, subsample_labels
 from datamodules.loader import ShardedSampler, StreamLoader, TensorLoader
-from zoo.core.arguments import at_least, between
+from zoo.core.arguments import at_least, between, more_than
 from zoo.core.batch import INPUT, LABEL, SEED
 from zoo.functional.finetune import Task
 from zoo.functional.normalisation import normalise
@@ -56,6 +56,7 @@ class ImageData(SplitDataModule):
             2011).
         shift: Pixels by which training images are shifted at most, in both directions.
         flip: Whether training images are mirrored left to right by chance.
+        crop_scale: Least share of the area that a random resized crop of training images keeps; 1 crops nothing.
         rotate: Degrees by which training images are turned at most, to either side.
         jitter: Share by which training images' contrast and brightness vary at most, 0 to 1.
         labels_per_class: Training labels that are kept of each class, the others forgotten; None keeps all.
@@ -85,6 +86,7 @@ class ImageData(SplitDataModule):
         normalise: Literal["unit", "standard", "sample"] = "unit",
         shift: int = 0,
         flip: bool = False,
+        crop_scale: float = 1.0,
         rotate: float = 0.0,
         jitter: float = 0.0,
         labels_per_class: int | None = None,
@@ -97,11 +99,14 @@ class ImageData(SplitDataModule):
         super().__init__()
         between(0, 1, jitter=jitter)
         between(0, 180, rotate=rotate)
+        between(0, 1, crop_scale=crop_scale)
+        more_than(0, crop_scale=crop_scale)
         if augmentation_period is not None:
             at_least(1, augmentation_period=augmentation_period)
         check_options(batch_size, val_fraction, labels_per_class, labelled_only)
         self.batch_size, self.binarise, self.normalise = batch_size, binarise, normalise
         self.shift, self.flip, self.rotate, self.jitter = shift, flip, rotate, jitter
+        self.crop_scale = crop_scale
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
         self.val_fraction, self.augmentation_period, self.seed = val_fraction, augmentation_period, seed
         self.splits: dict[str, Split] = {}
@@ -109,6 +114,11 @@ class ImageData(SplitDataModule):
     def read(self) -> dict[str, Split]:
         """All splits of the source; a subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__} must define read() -> {{'train': Split, ...}}")
+
+    @property
+    def test_is_validation(self) -> bool:
+        """Whether the samples that choose the best checkpoint are the test's, too, since there are no others."""
+        return False
 
     @property
     def num_classes(self) -> int | None:
@@ -139,6 +149,7 @@ class ImageData(SplitDataModule):
         images, used = self.splits["train"].images, {"binarise": self.binarise, "normalise": self.normalise}
         # Their keys are those of folders of teachers' outputs, and stay as they were.
         changes = {"crop": self.shift, "flip": self.flip, "rotate": self.rotate, "jitter": self.jitter}
+        changes |= {"crop_scale": self.crop_scale} if self.crop_scale < 1 else {}
         moving = any(changes.values()) or self.binarise == "dynamic"
         order = {"seed": self.seed, "batch_size": self.batch_size, "views": self.augmentation_period}
         return {
@@ -215,10 +226,11 @@ class ImageData(SplitDataModule):
         return {INPUT: normalise(x, self.normalisation), **rest}
 
     def _augment(self, x: Tensor, seed: int) -> Tensor:
-        if not (self.shift or self.flip or self.rotate or self.jitter):
+        if not (self.shift or self.flip or self.rotate or self.jitter or self.crop_scale < 1):
             return x
         generator = Generator(x.device).manual_seed(seed)
         x = random_shift(x, self.shift, generator) if self.shift else x
         x = random_flip(x, generator) if self.flip else x
+        x = random_resized_crop(x, self.crop_scale, generator) if self.crop_scale < 1 else x
         x = random_rotation(x, self.rotate, generator) if self.rotate else x
         return random_jitter(x, self.jitter, generator) if self.jitter else x

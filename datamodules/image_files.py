@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from datamodules.image_formats import open_image
+from datamodules.value_range import Ranges, as_bytes, kind_of
+
 _RECORD = 3073  # bytes of a CIFAR-10 image with its label
+_ORIENTATION = 0x0112  # EXIF's tag
 _DEFLATE = 1032  # bytes that one byte of gzip or PNG stands for at most
 
 
@@ -74,28 +78,59 @@ def check_labels(labels: Tensor, classes: int, path: Path) -> None:
         )
 
 
-def read_image(path: Path, size: int, channels: int) -> Tensor:
+def read_image(path: Path, size: int, channels: int, ranges: Ranges | None = None) -> Tensor:
     """Any image as (channels, size, size) uint8: upright, shorter side to ``size``, the middle cropped.
 
-    Transparency is laid on white; 16-bit images keep their upper 8 bits.
+    Transparency is laid on white; of several pages or frames the first is read.
+
+    Args:
+        path: Path of the file.
+        size: Height and width of the tensor.
+        channels: Number of its channels, 1 or 3.
+        ranges: Values that are black and white in images of more than 8 bits (see ``datamodules.value_range``); a
+            kind of number that is not among them is taken by the file's own values.
 
     Raises:
         ValueError: no image, or a damaged one.
     """
     try:
-        with Image.open(path) as file:
-            file.draft("RGB", (size, size))  # lets JPEG decode at a fraction of its size
-            image = ImageOps.exif_transpose(file)
+        with open_image(path) as file:
+            image: Image.Image = file
+            if kind_of(file):
+                image = as_bytes(path, file, ranges or {})
+            else:
+                file.draft("RGB", (size, size))  # lets JPEG decode at a fraction of its size
+                file.load()
+            turned = _TURNS.get(_orientation(file))
+            image = image if turned is None else image.transpose(turned)
             image = ImageOps.fit(_to_mode(image, channels), (size, size), Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+    except Exception as error:  # damage raises errors of every kind
+        raise ValueError(f"{path} cannot be read as an image: {error or type(error).__name__}") from error
     return torch.from_numpy(np.array(image)).view(size, size, channels).permute(2, 0, 1)
 
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the camera was held, by EXIF's number; 1, upright, where that cannot be read. The other tags are nothing
+    to us, and many a camera writes odd ones."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        return 1
+
+
 def _to_mode(image: Image.Image, channels: int) -> Image.Image:
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from datamodules.folder import ImageFiles, find_images
+from datamodules.folder_images import ImageFiles, Unreadable, look_into
+from datamodules.folder_parts import find_all
 from datamodules.image_base import Split
 from datamodules.image_files import read_cifar
 from datamodules.images import MNIST, Digits
-from zoo.core.batch import INPUT
+from datamodules.value_range import Ranges
 
 _SIDE = 64  # of photographs from a folder
 _FEW = 10  # photographs: fewer are divided by columns, not by image
@@ -60,10 +61,14 @@ def read_photographs(source: str) -> tuple[Tensor, Tensor]:
     if records := sorted(folder.glob("data_batch_*.bin")):
         test = folder / "test_batch.bin"
         return read_cifar(records)[0], read_cifar([test] if test.is_file() else records)[0]
-    files = ImageFiles(find_images(folder), None, _SIDE, 3, strict=False)
-    if not len(files):
-        raise FileNotFoundError(f"no photographs under {folder}")
-    return _divided(files.read(range(len(files)))[INPUT])
+    ranges: Ranges = {}
+    try:
+        paths = find_all(folder)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no photographs under {folder}: {error}") from error
+    look_into(paths, ranges, 1)
+    files = ImageFiles(paths, None, _SIDE, 3, strict=False, ranges=ranges)
+    return _divided(files.decode(1, Unreadable())[0].images)
 
 
 def _divided(photographs: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
-from datamodules.augment import random_flip, random_jitter, random_rotation, random_shift
+from datamodules.augment import random_flip, random_jitter, random_resized_crop, random_rotation, random_shift
 
 
 def images(n=32):
@@ -33,6 +33,34 @@ def test_about_half_is_mirrored_and_the_rest_untouched():
     mirrored = (flipped == tv.horizontal_flip(x)).flatten(1).all(1)
     same = (flipped == x).flatten(1).all(1)
     assert (mirrored ^ same).all() and 150 < mirrored.sum() < 250
+
+
+def test_each_resized_crop_is_a_window_of_the_stated_area():
+    """Of images whose pixels say where they are: a window's values are evenly spaced, and their span is its side."""
+    down, right = torch.meshgrid(torch.arange(40.0), torch.arange(50.0), indexing="ij")
+    cropped = random_resized_crop(torch.stack([down, right]).expand(300, 2, 40, 50), 0.5, seeded())
+    rows, columns = cropped[:, 0, 1:-1, 25].diff(dim=1), cropped[:, 1, 20, 1:-1].diff(dim=1)
+    torch.testing.assert_close(rows, rows[:, :1].expand_as(rows), atol=1e-4, rtol=0)
+    torch.testing.assert_close(columns, columns[:, :1].expand_as(columns), atol=1e-4, rtol=0)
+    heights, widths = rows[:, 0], columns[:, 0]  # as shares of the sides
+    assert heights.max() <= 1.001 and widths.max() <= 1.001
+    whole = (heights < 0.999) & (widths < 0.999)  # not clipped at the image's edges
+    areas, aspects = (heights * widths)[whole], (widths / heights)[whole]
+    assert 0.5 <= areas.min() < 0.55 and areas.max() > 0.85 and aspects.min() > 0.74 and aspects.max() < 1.34
+    assert 0 <= cropped.min() < 0.5 and cropped[:, 0].max() <= 39 and cropped[:, 1].max() <= 49
+
+
+def test_a_crop_of_everything_changes_the_aspect_alone():
+    x = images(1)
+    torch.testing.assert_close(
+        random_resized_crop(x.expand(9, -1, -1, -1), 0.999, seeded()).mean(), x.mean(), atol=0.02, rtol=0
+    )
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 1.5, float("nan")])
+def test_a_crop_of_no_share(scale):
+    with pytest.raises(ValueError, match="crop_scale"):
+        random_resized_crop(images(), scale)
 
 
 def test_turned_images_are_torchvisions():

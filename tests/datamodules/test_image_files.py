@@ -1,10 +1,11 @@
 import gzip
+import struct
 import tracemalloc
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datamodules.image_files import read_cifar, read_idx, read_image
 
@@ -157,3 +158,87 @@ def test_damaged_cifar_records_are_named(tmp_path, content):
     (tmp_path / "bad.bin").write_bytes(content)
     with pytest.raises(ValueError, match=r"bad\.bin is damaged"):
         read_cifar([tmp_path / "bad.bin"])
+
+
+def modes():
+    """One grey, 128, in every mode that a file may have."""
+    image = Image.new("L", (8, 8), 128)
+    yield "L", "png", image
+    yield "P", "png", image.convert("P")
+    yield "P", "gif", image.convert("P")
+    yield "LA", "png", image.convert("LA")
+    yield "RGBA", "png", image.convert("RGBA")
+    yield "RGB", "png", image.convert("RGB")
+    yield "CMYK", "tif", Image.new("CMYK", (8, 8), (127, 127, 127, 0))
+    yield "CMYK", "jpg", Image.new("CMYK", (8, 8), (127, 127, 127, 0))
+    yield "YCbCr", "jpg", image.convert("YCbCr")
+
+
+@pytest.mark.parametrize(
+    "mode, ending, image", list(modes()), ids=lambda value: value if isinstance(value, str) else ""
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_modes_of_8_bits(tmp_path, mode, ending, image, channels):
+    image.save(tmp_path / f"a.{ending}")
+    assert (read_image(tmp_path / f"a.{ending}", 8, channels).int() - 128).abs().max() <= 1
+
+
+def test_black_and_white(tmp_path):
+    Image.fromarray(np.eye(8) > 0).save(tmp_path / "a.png")
+    Image.fromarray(np.eye(8) > 0).save(tmp_path / "b.tif", compression="group4")
+    for name in ("a.png", "b.tif"):
+        assert read_image(tmp_path / name, 8, 1)[0].tolist() == (np.eye(8) * 255).tolist()
+
+
+def exif(*entries):
+    """EXIF in the order of bytes of Motorola: tag, type, count, four bytes of value or of where it stands."""
+    body = b"".join(struct.pack(">HHI", tag, kind, count) + value for tag, kind, count, value in entries)
+    head = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, len(entries))
+    return head + body + bytes(4) + bytes(16)
+
+
+SIDEWAYS = (0x0112, 3, 1, struct.pack(">HH", 6, 0))
+ODD = {
+    "rational 0/0": (0x0100, 5, 1, struct.pack(">I", 38)),
+    "text that is none": (0x010F, 2, 400, struct.pack(">I", 60000)),
+    "unknown type": (0x0100, 77, 1, bytes(4)),
+    "beyond the end": (0x0100, 5, 100, struct.pack(">I", 2**32 - 1)),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_odd_exif_tags_keep_no_image_from_being_read_and_turned(tmp_path, odd, ending):
+    options = {"quality": 95} if ending == "jpg" else {"lossless": True} if ending == "webp" else {}
+    colours("red", "blue").save(tmp_path / f"a.{ending}", exif=exif(ODD[odd], SIDEWAYS), **options)
+    red, _, blue = read_image(tmp_path / f"a.{ending}", 10, 3)
+    assert (red[:3] > 200).all() and (blue[7:] > 200).all()  # the left is the top now
+
+
+@pytest.mark.parametrize(
+    "orientation",
+    [
+        (0x0112, 3, 1, struct.pack(">HH", 0, 0)),
+        (0x0112, 3, 1, struct.pack(">HH", 99, 0)),
+        (0x0112, 2, 2, b"x\0\0\0"),
+        (0x0112, 5, 1, struct.pack(">I", 26)),  # 0/0
+    ],
+)
+def test_a_broken_orientation_is_upright(tmp_path, orientation):
+    colours("red", "blue").save(tmp_path / "a.jpg", exif=exif(orientation), quality=95)
+    assert (read_image(tmp_path / "a.jpg", 10, 3)[0, :, :3] > 200).all()
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_orientations_are_pillows(tmp_path, number):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8))
+    tags = Image.Exif()
+    tags[0x0112] = number
+    noise.save(tmp_path / "a.png", exif=tags)
+    wanted = ImageOps.exif_transpose(Image.open(tmp_path / "a.png"))
+    assert np.array_equal(read_image(tmp_path / "a.png", 12, 3).permute(1, 2, 0).numpy(), np.asarray(wanted))
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.png cannot be read as an image"):
+        read_image(tmp_path / "gone.png", 8, 3)
