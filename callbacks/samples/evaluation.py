@@ -20,6 +20,7 @@ from callbacks.samples.feature_extractor_store import (
     extractor_from_state,
 )
 from callbacks.samples.figures import nearest_training, real_and_fake
+from callbacks.samples.judge import blindness, without_sight
 from callbacks.samples.metrics import memorised, nearest, scores
 from callbacks.samples.real_images import ImageFeatures, PartialBatch, extract, extraction_device, shuffled
 from zoo.core.arguments import at_least
@@ -46,8 +47,12 @@ class Generation(FigureCallback):
     ``recall_real`` and ``class_kl_real`` are those of held-out images in the samples' place, in equal number: what is
     to be reached.
 
-    Mode collapse is reported as soon as it starts. Draws ``real_and_fake.png`` and ``nearest_training.png``. For
-    checkpoints by one of these metrics use ``every_n_epochs`` 1, so that it is there at every validation.
+    All but ``diversity`` and ``memorised`` are withheld, and it is said why, where the feature extractor learned from
+    labels and is not clearly better than chance on held-out ones (``callbacks.samples.judge.blindness``).
+
+    Mode collapse is reported as soon as it starts, and withdrawn when it is over. Draws ``real_and_fake.png`` and
+    ``nearest_training.png``. For checkpoints by one of these metrics use ``every_n_epochs`` 1, so that it is there at
+    every validation.
 
     Args:
         features: Feature extractor. "auto" trains a small network on the data's labels, once for the same data, and
@@ -56,6 +61,8 @@ class Generation(FigureCallback):
         samples: Number of samples at most, and no more than there are held-out images.
         train_samples: Number of training images at most, without augmentation.
         every_n_epochs: Epochs between evaluations while training; 0 evaluates only at the end.
+        collapse_after: Optimiser steps before which mode collapse is not looked for: samples of a generator that has
+            hardly learned are neither good nor bad.
         cache: Folder for trained feature extractors; by default ``pretraining-zoo`` in the user's cache.
 
     Raises:
@@ -80,10 +87,13 @@ class Generation(FigureCallback):
         samples: int = 2000,
         train_samples: int = 50_000,
         every_n_epochs: int = 10,
+        collapse_after: int = 500,
         cache: str | None = None,
     ) -> None:
         super().__init__(every_n_epochs)
         at_least(_FEWEST, samples=samples, train_samples=train_samples)
+        at_least(0, collapse_after=collapse_after)
+        self.collapse_after, self._fitted = collapse_after, False
         self.features, self.samples, self.train_samples, self.cache = features, samples, train_samples, cache
         self.facts: dict[str, str] = {}  # for the report
         self._extractor: FeatureExtractor | None = None
@@ -95,11 +105,15 @@ class Generation(FigureCallback):
         self._shown: dict[str, Tensor] = {}
         self._collapse, self._evaluations = CollapseDetector(), 0
         self._warned: set[str] = set()
+        self._told_blind = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         if self._extractor is None:
             self._extractor = extractor_from_option(self.features)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._fitted = True  # so that the number of steps is known
 
     def due(self, trainer: pl.Trainer) -> bool:
         """On all ranks alike: each has its share of the images."""
@@ -140,7 +154,8 @@ class Generation(FigureCallback):
         pl_module.log_dict(logged, sync_dist=True)
         images = gather_rows(downscale(drawn).to(device), ranks)
         if trainer.is_global_zero:
-            if warning := self._collapse.update(found, patient=_early(trainer)):
+            learning = not self._fitted or trainer.global_step >= self.collapse_after
+            if warning := self._collapse.update(found, _early(trainer), learning):
                 log.warning(warning)
             self._evaluations += 1
             last = trainer.state.fn != "fit" or trainer.current_epoch + 1 == trainer.max_epochs
@@ -174,8 +189,23 @@ class Generation(FigureCallback):
             self._reference_scores[stage] = reference, nearest(train, held_out)[0]
         reference, held_out_distance = self._reference_scores[stage]
         distance, which = nearest(train, features)
-        found = {**scores(train, features, classify), "memorised": memorised(distance, held_out_distance)}
-        return {**found, **reference}, distance, which
+        found = {**scores(train, features, classify), "memorised": memorised(distance, held_out_distance), **reference}
+        return self._seen(stage, found), distance, which
+
+    def _seen(self, stage: str, found: dict[str, float]) -> dict[str, float]:
+        """Scores without those that the feature extractor cannot judge; untrained ones were never told any classes."""
+        assert self._extractor is not None
+        held_out = self._held_out[stage]
+        if not self._extractor.classes or not (reason := blindness(self._classes(held_out), held_out.labels)):
+            return found
+        if not self._told_blind:  # once: the numbers of validation and test differ
+            self._warn(f"samples are not scored but for diversity and copies: {reason}")
+        self._told_blind = True
+        return without_sight(found)
+
+    def _classes(self, held_out: ImageFeatures) -> Tensor:
+        assert self._extractor is not None
+        return self._extractor.classify(held_out.features)
 
     # Real images
 
@@ -236,7 +266,7 @@ class Generation(FigureCallback):
         assert self._train is not None and self._extractor is not None
         accuracy, known = "", held_out.labels >= 0
         if self._extractor.classes and known.any():
-            share = (self._extractor.classify(held_out.features) == held_out.labels)[known].float().mean()
+            share = (self._classes(held_out) == held_out.labels)[known].float().mean()
             accuracy = f", accuracy {share:.1%} on held-out images"
         n, all_training = len(held_out.images), len(self._train.images)
         about = f"{self._extractor.about}{accuracy}; sha256 {self._extractor.checksum()}"

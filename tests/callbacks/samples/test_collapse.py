@@ -31,8 +31,21 @@ def test_what_real_images_cannot_do_is_not_asked_of_samples():
 def test_told_once_when_it_begins_and_again_after_recovery():
     detector = CollapseDetector()
     bad = ill(diversity=0.0)
-    told = [detector.update(found) is not None for found in (WELL, bad, bad, bad, WELL, bad)]
-    assert told == [False, True, False, False, False, True]
+    told = [detector.update(found) for found in (WELL, bad, bad, bad, WELL, WELL, bad)]
+    warning = "mode collapse: hardly any variety (0.0% of the data's variance)"
+    over = "the mode collapse is over: samples are as varied as they should be"
+    assert told == [None, warning, None, None, over, None, warning]
+
+
+def test_noise_before_learning_is_not_taken_for_good_samples():
+    detector = CollapseDetector()
+    bad = ill(recall=0.0)
+    assert detector.update(WELL, learning=False) is None and detector.update(bad) is None
+    assert detector.update(bad, patient=False, learning=False) is None and detector.update(bad, patient=False)
+
+
+def test_scores_that_were_withheld_are_no_symptoms():
+    assert symptoms({"diversity": 0.8}) == [] and len(symptoms({"diversity": 0.0})) == 1
 
 
 def test_what_was_never_well_is_given_time():

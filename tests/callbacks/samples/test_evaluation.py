@@ -90,7 +90,10 @@ def test_held_out_images_as_samples_reach_what_they_reach(tmp_path, cache):
 
 def test_one_image_only_is_a_collapse_and_is_said_once(tmp_path, cache, caplog):
     trainer = quiet_trainer(
-        tmp_path, max_epochs=4, limit_train_batches=1, callbacks=[Generation(every_n_epochs=1, cache=cache)]
+        tmp_path,
+        max_epochs=4,
+        limit_train_batches=1,
+        callbacks=[Generation(every_n_epochs=1, cache=cache, collapse_after=0)],
     )
     trainer.fit(Gives(digits("train")[:1]), Digits())
     found = trainer.callback_metrics
@@ -108,10 +111,63 @@ def test_a_collapse_from_the_beginning_is_told_at_half_time(length, told_after, 
             told.append("mode collapse" in caplog.text)
 
     told = []
-    callbacks = [Generation(every_n_epochs=1, cache=cache)]
+    callbacks = [Generation(every_n_epochs=1, cache=cache, collapse_after=0)]
     trainer = quiet_trainer(tmp_path, limit_train_batches=1, callbacks=callbacks, **length)
     trainer.fit(Watch(digits("train")[:1]), Digits())
     assert told.index(True) == told_after - 1 and len(told) > told_after
+
+
+@pytest.mark.parametrize("collapse_after, told_after", [(5, 5), (500, None)])
+def test_no_collapse_is_reported_before_there_were_steps_enough(collapse_after, told_after, tmp_path, cache, caplog):
+    class Watch(Gives):
+        def on_train_epoch_end(self):
+            told.append("mode collapse" in caplog.text)
+
+    told = []
+    callbacks = [Generation(every_n_epochs=1, cache=cache, collapse_after=collapse_after)]
+    trainer = quiet_trainer(tmp_path, limit_train_batches=1, callbacks=callbacks, max_epochs=7)
+    trainer.fit(module := Watch(digits("train")[:1]), Digits())
+    trainer.test(module, Digits(), verbose=False)
+    assert told == [told_after is not None and step >= told_after for step in range(1, 8)]
+    assert ("mode collapse" in caplog.text) == (told_after is not None)
+
+
+def test_a_collapse_that_is_over_is_withdrawn(tmp_path, cache, caplog):
+    class Recovers(Gives):
+        def on_train_epoch_start(self):
+            self.images = digits("train")[:1] if self.current_epoch in (1, 2) else digits("train")
+
+    callbacks = [Generation(every_n_epochs=1, cache=cache, collapse_after=0)]
+    trainer = quiet_trainer(tmp_path, limit_train_batches=1, callbacks=callbacks, max_epochs=5)
+    trainer.fit(Recovers(digits("train")), Digits())
+    first, second = (r.message for r in caplog.records if "collapse" in r.message)
+    assert first.startswith("mode collapse: few classes") and second.startswith("the mode collapse is over")
+
+
+class RandomLabels(Digits):
+    """Labels that are not in the images, so that no network can see them."""
+
+    def read(self):
+        generator = torch.Generator().manual_seed(0)
+        splits = super().read()
+        return {
+            name: split._replace(labels=torch.randint(2, split.labels.shape, generator=generator))
+            for name, split in splits.items()
+        }
+
+
+def test_a_blind_extractor_judges_nothing_and_it_is_said_once(tmp_path, caplog):
+    callback = Generation(every_n_epochs=1, cache=str(tmp_path / "cache"))
+    trainer = quiet_trainer(tmp_path, limit_train_batches=1, callbacks=[callback])
+    data = RandomLabels()
+    trainer.fit(AutoencoderModule(SHAPE), data)
+    trainer.test(trainer.lightning_module, data, verbose=False)
+    found = {name for name in trainer.callback_metrics if name.startswith("test/")}
+    assert {"test/diversity", "test/memorised"} <= found
+    names = (METRICS | FLOORS) - {"diversity", "memorised"}
+    assert not {f"{stage}/{name}" for name in names for stage in ("val", "test")} & set(trainer.callback_metrics)
+    assert caplog.text.count("not clearly better than chance") == 1
+    assert "accuracy" in callback.facts["feature_extractor"]
 
 
 def test_samples_that_are_no_numbers_are_black_and_a_collapse(tmp_path, cache, caplog):
