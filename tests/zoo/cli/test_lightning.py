@@ -68,3 +68,24 @@ def test_a_checkpoints_options_of_before_are_told_their_new_names(train, tmp_pat
     done = train("fit", "--ckpt_path=runs/mine-digits/1/checkpoints/last.ckpt", *quick, "--print_config")
     assert done.returncode == 0 and "'speed' of Mine is now called 'tempo'" in done.stderr, done.stderr
     assert yaml.safe_load(done.stdout)["model"]["init_args"]["tempo"] == 7
+
+
+def test_a_file_may_name_the_class_of_a_network(train, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, width: int = 8):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(64, width))\n"
+        "        self.feature_dim = width\n"
+        "        print('built, width', width)\n"
+    )
+    network = "{class_path: mine.Net, init_args: {width: 12}}"
+    (tmp_path / "file.yaml").write_text(
+        f"model: {{class_path: {MODULES['autoencoder'].path}, init_args: {{network: {network}}}}}\n"
+        "data: {class_path: datamodules.images.Digits}\n"
+    )
+    done = train("fit", "--config", "file.yaml", "--trainer.fast_dev_run=1")
+    assert done.returncode == 0 and "built, width 12" in done.stdout, done.stderr
+    for spec in ("mlp", "{name: mlp, hidden: [12]}"):
+        done = train("--module", "autoencoder", "--module.network", spec, "--print_config")
+        assert yaml.safe_load(done.stdout)["model"]["init_args"]["network"] == yaml.safe_load(spec), done.stderr
