@@ -26,7 +26,7 @@ OUTSIDE = {
     "zoo": {
         *("torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"),
         *("timm", "onnx", "onnxruntime"),  # only if installed
-        "yaml",  # jsonargparse's
+        *("jsonargparse", "yaml"),  # the second is the first one's
         "scipy",  # scikit-learn's
     },
     "datamodules": {"torch", "lightning", "torchvision", "numpy", "PIL", "sklearn", "gensim"},

@@ -8,7 +8,10 @@ NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Technique(NamedTuple):
-    """A module's import path, the short name of its default data, a summary, and its own defaults and callbacks."""
+    """A module's import path, the short name of its default data, a summary, and its own defaults and callbacks.
+
+    ``--help`` lists its ``usual`` options first, and ``examples``: what may follow ``--module NAME``.
+    """
 
     path: str
     data: str
@@ -16,6 +19,8 @@ class Technique(NamedTuple):
     default_budget: str = ""  # where the data's (below) does not suit the technique
     default_data_args: tuple[str, ...] = ()  # of its default data
     callbacks: Mapping[str, str] = NONE  # of this technique alone: the name of their options, import path
+    usual: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ("",)
 
 
 class Source(NamedTuple):
@@ -31,29 +36,116 @@ MODULES = {
         "zoo.modules.autoencoder.AutoencoderModule",
         "digits",
         "plain, denoising, sparse, contractive, (beta-)variational and importance-weighted autoencoders",
+        usual=(
+            "variant",
+            "network",
+            "latent_dim",
+            "beta",
+            "std",
+            "corruption",
+            "lr",
+        ),
+        examples=(
+            "",
+            "--module.variant denoising --module.corruption masking",
+            "--module.beta 4 --module.latent_dim 8 --trainer.max_epochs 50",
+        ),
     ),
-    "vqvae": Technique("zoo.modules.vqvae.VQVAEModule", "digits", "autoencoder with a learned codebook (VQ-VAE)"),
+    "vqvae": Technique(
+        "zoo.modules.vqvae.VQVAEModule",
+        "digits",
+        "autoencoder with a learned codebook (VQ-VAE)",
+        usual=(
+            "network",
+            "codes",
+            "code_dim",
+            "commitment_weight",
+            "std",
+            "lr",
+        ),
+        examples=(
+            "",
+            "--module.codes 64 --module.code_dim 8",
+            "--data digits_m --trainer.max_epochs 50",
+        ),
+    ),
     "gan": Technique(
         "zoo.modules.gan.GANModule",
         "digits",
         "generative adversarial networks: six objectives, R1/R2/WGAN-GP, DiffAugment, conditional or not",
+        usual=(
+            "objective",
+            "network",
+            "latent_dim",
+            "prior",
+            "conditional",
+            "augment",
+            "r1",
+            "lr",
+        ),
+        examples=(
+            "",
+            "--module.conditional true",
+            "--module.objective hinge --module.r1 0.1",
+        ),
     ),
     "finetune": Technique(
         "zoo.modules.finetune.FinetuneModule",
         "digits",
         "transfer learning from any encoder: probe, full, LP-FT, gradual, LoRA, L2-SP; or from scratch",
         default_data_args=("--data.labels_per_class=10", "--data.labelled_only=true"),
+        usual=(
+            "backbone",
+            "weights",
+            "mode",
+            "lora_rank",
+            "mixup",
+            "label_smoothing",
+            "lr",
+        ),
+        examples=(
+            "",
+            "--module.backbone runs/autoencoder-digits/1/encoder",
+            "--module.mode full --data.labels_per_class 20",
+        ),
     ),
     "distill": Technique(
         "zoo.modules.distill.DistillModule",
         "digits",
         "knowledge distillation from one teacher or several: KD, DKD, hints, attention, RKD, CRD",
         callbacks={"distillation_comparison": "callbacks.predictions.distillation_comparison.DistillationComparison"},
+        usual=(
+            "teacher",
+            "backbone",
+            "kd_weight",
+            "dkd_weight",
+            "temperature",
+            "teacher_epochs",
+            "lr",
+        ),
+        examples=(
+            "",
+            "--module.teacher runs/finetune-digits/1/checkpoints/best.ckpt",
+            "--module.dkd_weight 0 --module.kd_weight 1 --module.temperature 4",
+        ),
     ),
     "adapt": Technique(
         "zoo.modules.adapt.AdaptModule",
         "domains",
         "domain adaptation, from a labelled source to an unlabelled target: AdaBN, CORAL, DANN, CDAN, AdaMatch",
+        usual=(
+            "method",
+            "backbone",
+            "strength",
+            "threshold",
+            "mode",
+            "lr",
+        ),
+        examples=(
+            "",
+            "--module.method dann",
+            "--module.method none --data.source digits --data.target digits_m",
+        ),
     ),
     "som": Technique(
         "zoo.modules.som.SOMModule",
@@ -61,12 +153,38 @@ MODULES = {
         "self-organising map: batch or online rule, rectangular or hexagonal, plane or torus",
         default_budget="max_epochs=20",
         callbacks={"som_map": "callbacks.by_technique.som.SOMMap"},
+        usual=(
+            "rows",
+            "columns",
+            "topology",
+            "torus",
+            "rule",
+            "sigma",
+        ),
+        examples=(
+            "",
+            "--module.topology hexagonal --module.rows 8 --module.columns 8",
+            "--data vectors --data.source wine --module.rows 6 --module.columns 6",
+        ),
     ),
     "skipgram": Technique(
         "zoo.modules.skipgram.SkipGramModule",
         "corpus",
         "word vectors from text: skip-gram, CBOW, sub-words (word2vec, fastText)",
         callbacks={"word_vectors": "callbacks.by_technique.word_vectors.WordVectors"},
+        usual=(
+            "architecture",
+            "dim",
+            "window",
+            "negatives",
+            "ngrams",
+            "lr",
+        ),
+        examples=(
+            "",
+            "--module.architecture cbow --module.window 8",
+            "--module.ngrams [3,6] --module.dim 50",
+        ),
     ),
     "pca": Technique(
         "zoo.modules.pca.PCAModule",
@@ -74,6 +192,16 @@ MODULES = {
         "principal components in one pass over the data, exact, with the Gaussian that goes with them",
         default_budget="max_epochs=1",
         callbacks={"principal_components": "callbacks.by_technique.pca.PrincipalComponents"},
+        usual=(
+            "n_components",
+            "whiten",
+            "method",
+        ),
+        examples=(
+            "",
+            "--module.n_components 0.95",
+            "--data vectors --data.source wine --module.whiten true",
+        ),
     ),
 }
 

@@ -20,7 +20,8 @@ from lightning.pytorch.profilers import Profiler
 
 from zoo.cli import summary
 from zoo.cli.config_files import chosen_class, technique_of, with_present_names
-from zoo.cli.errors import Flags, arguments_of, explain, explain_usage, translate_warnings
+from zoo.cli.errors import Flags, arguments_of, explain, translate_warnings
+from zoo.cli.parser import ShortHelp, ZooParser
 from zoo.cli.run_folder import RUN_DIR, SaveConfig, forget_run_folder, keep_traceback, run_folder
 from zoo.cli.shorthand import load
 from zoo.core.checkpoint import AtomicCheckpointIO, read_checkpoint
@@ -37,16 +38,6 @@ _NOT_FOR_USERS = (
     "Found .* in eval mode at the start of training",  # frozen modules are in eval mode on purpose
     "The dirpath has changed",  # a resumed run has a folder of its own
 )
-
-
-class ZooParser(LightningArgumentParser):
-    """Reports an error in one line, with the nearest known option."""
-
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Print the line and exit with status 2."""
-        options = [name for action in self._actions for name in (action.dest, *action.option_strings)]
-        print(f"error: {explain_usage(message, options)}", file=sys.stderr)
-        sys.exit(2)
 
 
 class ZooCLI(LightningCLI):
@@ -66,7 +57,7 @@ class ZooCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         kwargs.setdefault("dump_header", [f"lightning.pytorch=={pl.__version__}"])
-        parser = ZooParser(**{"allow_abbrev": False, **kwargs})
+        parser = ZooParser(**{"allow_abbrev": False, "formatter_class": ShortHelp, **kwargs})
         parser.add_argument("-c", "--config", action="config", help="A YAML file with any of these options.")
         return parser
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.cli.commands import COMMANDS, usage
+from zoo.cli.help import option_help
 from zoo.cli.shorthand import SUBCOMMANDS, UsageError, expand_argv, option_value, options_of
 from zoo.core.suggest import did_you_mean
 from zoo.registry import MODULES
@@ -38,10 +39,8 @@ def _lightning(argv: Sequence[str], prog: str) -> None:
     """A command of Lightning's CLI, or the options of a module."""
     _check_command(argv)
     if option_value(argv, "--module") and {"-h", "--help"} & set(argv):
-        paths = options_of(argv)
-        from zoo.cli.help import print_options
-
-        print_options(prog, *paths)
+        command = next((word for word in argv if word in SUBCOMMANDS), "fit")
+        print(option_help(prog, command, *options_of(argv)))
         return
     expand_argv(argv)  # usage errors are reported before any slow import
     arguments = expand_argv(argv, _checkpoint(option_value(argv, "--ckpt_path")))

@@ -75,7 +75,7 @@ class AdaptModule(SupervisedModule):
         self,
         input_shape: Sequence[int] = (3, 28, 28),
         num_classes: int | None = None,
-        backbone: nn.Module | Spec = "",
+        backbone: Spec | nn.Module = "",
         method: Method = "adamatch",
         strength: float | None = None,
         threshold: float = 0.9,

@@ -92,7 +92,7 @@ class AutoencoderModule(ZooModule):
         self,
         input_shape: Sequence[int] = (1, 28, 28),
         variant: Variant = "vae",
-        network: nn.Module | Spec = "conv",
+        network: Spec | nn.Module = "conv",
         latent_dim: int = 16,
         likelihood: Likelihood = "gaussian",
         std: float = 0.1,
@@ -124,7 +124,7 @@ class AutoencoderModule(ZooModule):
             self.log_std = nn.Parameter(torch.tensor(std).log())
         self._range_checked = False
 
-    def configure_networks(self, network: nn.Module | Spec) -> tuple[Encoder, nn.Module]:
+    def configure_networks(self, network: Spec | nn.Module) -> tuple[Encoder, nn.Module]:
         """The encoder (B, *input_shape) -> (B, D) and the decoder back; override to bring your own."""
         hp = self.hparams
         activation = {"l1": "relu", "kl": "sigmoid"}[hp.sparsity] if hp.variant == "sparse" else None

@@ -107,7 +107,7 @@ class DistillModule(SupervisedModule):
         num_classes: int | None = None,
         class_names: list[str] = [],  # noqa: B006  # as in SupervisedModule
         task: str = "classification",
-        backbone: nn.Module | Spec = "",
+        backbone: Spec | nn.Module = "",
         teacher: str | list[str] | dict[str, Any] = "",
         teacher_weights: str = "default",
         teacher_epochs: int = 30,

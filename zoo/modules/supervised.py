@@ -79,7 +79,7 @@ class SupervisedModule(ZooModule):
         num_classes: int | None = None,
         class_names: list[str] = [],  # noqa: B006  # never changed; None would not be a list in a YAML file
         task: str = "classification",
-        backbone: nn.Module | Spec = "",
+        backbone: Spec | nn.Module = "",
         weights: str = "default",
         drop_head: bool = True,
         mode: Mode = "lp_ft",
