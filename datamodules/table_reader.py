@@ -1,7 +1,7 @@
 """Reading tables of numbers: what cannot be used is named by row and column, and nothing is dropped in silence."""
 
-import csv
-import importlib
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,51 +10,70 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.delimited import is_missing, is_number
+from datamodules.table_files import Header, Sheet, read_sheet
 from zoo.functional.finetune import Task
 
+log = logging.getLogger(__name__)
 BUNDLED = ("iris", "wine", "breast_cancer", "diabetes")
 
 
 class Table(NamedTuple):
-    """Rows (N, D) float64, the columns' names, labels or None, and the classes' names.
+    """Rows (N, D) float64, the columns' names, labels or None, the classes' names, whether the file has names for its
+    columns, and the names of those of labels.
 
-    Labels are (N,) long; of several classes a row, or of numbers, (N, K) float32, and the names those of the columns.
+    Labels are (N,) long, -1 where one is missing; of several classes a row, or of numbers, (N, K) float32, a row of NaN
+    where one is missing, and the classes' names those of the columns.
     """
 
     rows: Tensor
     columns: list[str]
     labels: Tensor | None
     classes: list[str]
+    named: bool = True
+    label_columns: tuple[str, ...] = ()
 
 
-def read_table(
-    source: str, label: str | Sequence[str] = "", drop: Sequence[str] = (), task: Task = "classification"
-) -> Table:
+class Choice(NamedTuple):
+    """What is taken of a file.
+
+    Args:
+        label: Columns of labels, by name or number.
+        drop: Columns to leave out, by name or number.
+        task: Task of the labels: "multilabel" has a column of 0 and 1 for each class, "regression" columns of numbers.
+        known: Names of the columns in the order in which a module knows them, () where none does yet. The table's are
+            put in that order, and labels may be absent.
+        header: Whether the first line of a .csv or .tsv has names, or "auto".
+        encoding: Encoding of a .csv or .tsv.
+    """
+
+    label: Sequence[str] = ()
+    drop: Sequence[str] = ()
+    task: Task = "classification"
+    known: Sequence[str] = ()
+    header: Header = "auto"
+    encoding: str = ""
+
+
+def read_table(source: str, choice: Choice) -> Table:
     """A bundled table by name, or a file by its ending.
 
     Args:
         source: Name or path, see ``datamodules.tabular.Vectors``.
-        label: Column of classes, by name or number, or columns; "" is none.
-        drop: Columns to leave out, by name or number.
-        task: Task of the labels: "multilabel" has a column of 0 and 1 for each class, "regression" columns of numbers.
+        choice: What is taken of it.
 
     Raises:
-        ValueError: an ending or a column that there is not, text among the numbers, NaN or infinity, no rows.
+        ValueError: a file that cannot be read, a column that there is not or more than once, columns other than the
+            known ones, text among the numbers, NaN or infinity, no rows.
         FileNotFoundError: no such file.
     """
     if source in BUNDLED:
-        return _checked(_bundled(source), source, drop)
+        return _checked(_bundled(source), source, choice)
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no file {source!r}, and no table of that name; there are: {', '.join(BUNDLED)}")
-    readers = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet, ".npy": _arrays, ".npz": _arrays}
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"{source}: tables end in {', '.join(readers)}; got {path.suffix or 'nothing'!r}")
-    names, cells, given = readers[path.suffix.lower()](path)
-    if not len(cells) or not names:
-        raise ValueError(f"{source} has no rows")
-    labels = [label] if isinstance(label, str) and label else list(label)
-    return _checked(_table(names, cells, given, labels, source, task), source, drop)
+    sheet = read_sheet(path, choice.header, choice.encoding, (*choice.label, *choice.drop, *choice.known))
+    return _checked(_table(sheet, source, choice), source, choice)
 
 
 def _bundled(name: str) -> Table:
@@ -68,65 +87,6 @@ def _bundled(name: str) -> Table:
     return Table(rows, [str(n) for n in found.feature_names], labels, [str(n) for n in found.target_names])
 
 
-_Cells = tuple[list[str], Any, Any]  # names of columns, rows of cells, labels if the file has them apart
-
-
-def _csv(path: Path) -> _Cells:
-    """Cells between commas, semicolons, tabs, bars or else blanks; a first line without a number is names."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        marks = file.readline()
-        file.seek(0)
-        mark = max(",;\t|", key=marks.count)
-        if mark in marks:
-            reader = csv.reader(file, delimiter=mark, skipinitialspace=True)
-            lines = [(reader.line_num, cells) for cells in reader if any(cells)]
-        else:
-            lines = [(i, line.split()) for i, line in enumerate(file, 1) if line.strip()]
-    if not lines:
-        return [], [], None
-    first = lines[0][1]
-    named = not any(_is_number(cell) for cell in first)
-    width = len(first)
-    for line, cells in lines:
-        if len(cells) != width:
-            raise ValueError(f"{path}: line {line} has {len(cells)} cells, and the first has {width}")
-    names = [cell.strip() for cell in first] if named else [str(i) for i in range(width)]
-    return names, [cells for _, cells in lines[named:]], None
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _parquet(path: Path) -> _Cells:
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise ValueError(f"{path}: reading .parquet needs pyarrow: pip install pyarrow") from None
-    table = parquet.read_table(path)
-    columns = [column.to_pylist() for column in table.columns]
-    return [str(name) for name in table.column_names], list(zip(*columns, strict=True)), None
-
-
-def _arrays(path: Path) -> _Cells:
-    try:
-        found = np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"{path}: not an array of plain numbers ({error})") from error
-    x, y = (found, None) if isinstance(found, np.ndarray) else (found.get("x"), found.get("y"))
-    if x is None:
-        raise ValueError(f"{path} has no array 'x'; there are: {', '.join(found.files)}")
-    if x.ndim != 2 or x.dtype.kind not in "biuf":
-        raise ValueError(f"{path}: 'x' must be numbers (N, D); got {x.dtype} of shape {x.shape}")
-    if y is not None and (y.ndim not in (1, 2) or len(y) != len(x)):
-        raise ValueError(f"{path}: 'y' must be of shape ({len(x)},) or ({len(x)}, K); got {y.shape}")
-    return [str(i) for i in range(x.shape[1])], x, y
-
-
 def _column_index(names: list[str], wanted: str, option: str, source: str) -> int:
     """Of a column, by its name or its number."""
     if wanted in names:
@@ -136,77 +96,167 @@ def _column_index(names: list[str], wanted: str, option: str, source: str) -> in
     raise ValueError(f"{source} has no column {wanted!r} for {option}; there are: {', '.join(names)}")
 
 
-def _table(names: list[str], cells: Any, given: Any, wanted: list[str], source: str, task: Task) -> Table:
-    if wanted and given is not None:
+def _table(sheet: Sheet, source: str, choice: Choice) -> Table:
+    names, cells, given, _ = sheet
+    if choice.label and given is not None:
         raise ValueError(f"{source} has its own labels, 'y': leave `data.label` out")
-    columns = given.shape[1] if isinstance(given, np.ndarray) and given.ndim == 2 else len(wanted)
-    if columns > 1 and task == "classification":
+    columns = given.shape[1] if isinstance(given, np.ndarray) and given.ndim == 2 else len(choice.label)
+    if columns > 1 and choice.task == "classification":
         raise ValueError(f"{columns} columns of labels: say what they are of, `data.task` multilabel or regression")
-    indices = [_column_index(names, label, "label", source) for label in wanted]
+    indices = _label_indices(names, source, choice)
+    gone = {*indices, *_dropped(names, source, choice)}
     if indices:
         given = [[row[i] for i in indices] for row in cells]
-        cells = [[cell for i, cell in enumerate(row) if i not in indices] for row in cells]
+    kept = [i for i in range(len(names)) if i not in gone]
+    order = [kept[i] for i in _order([names[i] for i in kept], source, sheet.named, choice.known)]
     labelled = [names[i] for i in indices]
-    names = [name for i, name in enumerate(names) if i not in indices]
-    if task == "classification":
-        classes, labels = _classes([row[0] for row in given] if indices else given) if given is not None else ([], None)
-    else:
-        classes, labels = _columns(given, labelled, source, task)
-    return Table(_as_numbers(cells, names, source), names, labels, classes)
+    labels = _labels(given, labelled, source, choice)
+    if not order:
+        raise ValueError(f"{source} has no columns left")
+    chosen = cells[:, order] if isinstance(cells, np.ndarray) else [[row[i] for i in order] for row in cells]
+    columns_of = list(choice.known) or [names[i] for i in order]
+    return Table(_as_numbers(chosen, columns_of, source), columns_of, *labels, sheet.named, tuple(labelled))
 
 
-def _columns(given: Any, names: list[str], source: str, task: Task) -> tuple[list[str], Tensor]:
+def _label_indices(names: list[str], source: str, choice: Choice) -> list[int]:
+    """Places of the columns of labels; none where the columns are known and labels are absent."""
+    if choice.known and not any(name in names for name in choice.label):
+        by_number = all(name.isdigit() and int(name) < len(names) for name in choice.label)
+        if not by_number or len(names) == len(choice.known):
+            return []
+    return [_column_index(names, name, "label", source) for name in choice.label]
+
+
+def _dropped(names: list[str], source: str, choice: Choice) -> set[int]:
+    """Places of the columns to leave out; where the columns are known they may be absent."""
+    there = [n for n in choice.drop if n in names or not choice.known or (n.isdigit() and int(n) < len(names))]
+    return {_column_index(names, name, "drop", source) for name in there}
+
+
+def _order(names: list[str], source: str, named: bool, known: Sequence[str]) -> list[int]:
+    """Places of the columns in the known order, or in their own where none is known.
+
+    Raises:
+        ValueError: several of a name; missing and additional ones; all of them are named.
+    """
+    if named and (twice := [name for name, count in Counter(names).items() if count > 1]):
+        raise ValueError(
+            f"{source} has several columns of the same name, {_listed(twice)}: names must differ (`data.drop` takes "
+            "numbers, too)"
+        )
+    if not known:
+        return list(range(len(names)))
+    if not named:
+        if len(names) != len(known):
+            raise ValueError(f"{source} has {len(names)} columns, and the module knows {len(known)}: {_listed(known)}")
+        log.warning("%s has no names for its columns: they are taken for %s in this order", source, _listed(known))
+        return list(range(len(names)))
+    missing = [name for name in known if name not in names]
+    added = [name for name in names if name not in known]
+    if missing or added:
+        parts = [f"lacks {_listed(missing)}"] * bool(missing) + [f"has in addition {_listed(added)}"] * bool(added)
+        hint = " (leave them out with `data.drop`, or if they are labels name them in `data.label`)" if added else ""
+        raise ValueError(f"{source} has other columns than the module was trained on: it {' and '.join(parts)}{hint}")
+    return [names.index(name) for name in known]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:10])
+    return shown + (f" ... ({len(names)} in all)" if len(names) > 10 else "")
+
+
+def _labels(given: Any, names: list[str], source: str, choice: Choice) -> tuple[Tensor | None, list[str]]:
+    """Labels, and the names of their classes or columns."""
+    if choice.task == "classification":
+        if given is None:
+            return None, []
+        cells = given.tolist() if isinstance(given, np.ndarray) else [row[0] for row in given]
+        return class_labels([str(cell).strip() for cell in cells], source)
+    if given is None and choice.known:
+        return None, []
+    return _columns(given, names, source, choice.task)
+
+
+def _columns(given: Any, names: list[str], source: str, task: Task) -> tuple[Tensor, list[str]]:
     if given is None:
         raise ValueError(f"task {task!r} needs labels: say which columns of {source} they are, `data.label`")
+    missing = _is_no_class if task == "multilabel" else is_missing
+    if not isinstance(given, np.ndarray) or given.dtype.kind in "SU":
+        cells = given if not isinstance(given, np.ndarray) else given.reshape(len(given), -1).tolist()
+        given = [["nan" if missing(str(cell)) else cell for cell in row] for row in cells]
     values = _as_numbers(given, names, source, f"a {task} has numbers for labels")
     values = values.view(len(values), -1).float()
     if not names:  # an array's
         names = ["y"] if values.shape[1] == 1 else [str(i) for i in range(values.shape[1])]
-    if not values.isfinite().all():
-        row, column = (~values.isfinite()).nonzero().tolist()[0]
-        raise ValueError(f"{source}: column {names[column]!r} is NaN or infinite in row {row} (from 0)")
-    if task == "multilabel" and (odd := (values != 0) & (values != 1)).any():
-        row, column = odd.nonzero().tolist()[0]
-        value = values[row, column].item()
-        raise ValueError(f"{source}: column {names[column]!r} has {value:g} in row {row} (from 0), neither 0 nor 1")
-    return names, values
+    if values.isinf().any():
+        row, column = values.isinf().nonzero().tolist()[0]
+        raise ValueError(f"{source}: column {names[column]!r} is infinite in row {row} (from 0)")
+    if task == "multilabel":
+        values[values == -1] = torch.nan
+        if (odd := (values != 0) & (values != 1) & ~values.isnan()).any():
+            row, column = odd.nonzero().tolist()[0]
+            value = values[row, column].item()
+            raise ValueError(f"{source}: column {names[column]!r} has {value:g} in row {row} (from 0), neither 0 nor 1")
+    if count := int((unlabelled := values.isnan().any(1)).sum()):
+        values[unlabelled] = torch.nan
+        say_unlabelled(source, count, len(values))
+    return values, names
 
 
-def _classes(given: Any) -> tuple[list[str], Tensor]:
-    """Names in order, and each row's."""
-    texts = [str(value).strip() for value in (given.tolist() if isinstance(given, np.ndarray) else given)]
-    classes = class_order(set(texts))
+def class_labels(texts: Sequence[str], source: str | Path) -> tuple[Tensor, list[str]]:
+    """Classes of N rows (N,) long, -1 where the text says that there is none, and their names in order.
+
+    Blank, NA, nan, None, null and -1 are no classes, which is said. Where 1 is the only other, -1 is a class.
+    """
+    minus = {"-1", "-1.0"} if {*texts} <= {"-1", "1"} or {*texts} <= {"-1.0", "1.0"} else set()
+    none = {text for text in {*texts} if _is_no_class(text) and text not in minus}
+    if count := sum(text in none for text in texts):
+        say_unlabelled(source, count, len(texts), none)
+    classes = class_order({*texts} - none)
     number = {name: i for i, name in enumerate(classes)}
-    return classes, torch.tensor([number[text] for text in texts])
+    return torch.tensor([number.get(text, -1) for text in texts]), classes
+
+
+def _is_no_class(text: str) -> bool:
+    return is_missing(text) or text.strip() in ("-1", "-1.0")
+
+
+def say_unlabelled(source: str | Path, count: int, total: int, spelled: set[str] | None = None) -> None:
+    """Say how many labels are missing, and how they are written."""
+    how = f" ({', '.join(map(repr, sorted(spelled)))})" if spelled else ""
+    log.warning("%s: %d of %d labels are missing%s: these rows are unlabelled", source, count, total, how)
 
 
 def class_order(names: set[str]) -> list[str]:
     """Names by the alphabet, or, if all are numbers, by their size."""
-    return sorted(names, key=float) if all(map(_is_number, names)) else sorted(names)
+    return sorted(names, key=float) if all(map(is_number, names)) else sorted(names)
 
 
 def _as_numbers(
     cells: Any, names: list[str], source: str, hint: str = "name the column in `data.label`, or list it in `data.drop`"
 ) -> Tensor:
-    if isinstance(cells, np.ndarray):
+    if isinstance(cells, np.ndarray) and cells.dtype.kind != "U":
         return torch.from_numpy(cells.astype(np.float64))
     try:
-        return torch.from_numpy(np.array(cells, dtype=np.float64))
-    except (ValueError, TypeError):
+        if not any(isinstance(cell, str) and "_" in cell for row in cells for cell in row):  # 1_000 is 1000 in Python
+            return torch.from_numpy(np.array(cells, dtype=np.float64))
+    except (ValueError, TypeError, OverflowError):
         pass
     for row, values in enumerate(cells):
-        for name, cell in zip(names, values, strict=True):
-            if cell is None or not _is_number(str(cell)):
+        for name, cell in zip(names or map(str, range(len(values))), values, strict=False):
+            if cell is None or not is_number(str(cell)):
                 what = "nothing" if cell is None or not str(cell).strip() else f"{cell!r}, which is no number,"
                 raise ValueError(f"{source}: column {name!r} has {what} in row {row} (from 0): {hint}")
     raise ValueError(f"{source}: not a table of numbers")
 
 
-def _checked(table: Table, source: str, drop: Sequence[str]) -> Table:
-    if drop:
-        gone = {_column_index(table.columns, name, "drop", source) for name in drop}
+def _checked(table: Table, source: str, choice: Choice) -> Table:
+    if source in BUNDLED:
+        gone = _dropped(table.columns, source, choice)
         kept = [i for i in range(len(table.columns)) if i not in gone]
-        table = table._replace(rows=table.rows[:, kept], columns=[table.columns[i] for i in kept])
+        names = [table.columns[i] for i in kept]
+        order = [kept[i] for i in _order(names, source, True, choice.known)]
+        table = table._replace(rows=table.rows[:, order], columns=[table.columns[i] for i in order])
     if not table.columns:
         raise ValueError(f"{source} has no columns left")
     if not table.rows.isfinite().all():

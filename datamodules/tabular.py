@@ -10,11 +10,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from datamodules.base import SplitDataModule
+from datamodules.encodings import check_encoding
 from datamodules.label_budget import check_options, stratified_split, subsample_labels
 from datamodules.loader import ShardedSampler, TensorLoader
-from datamodules.table_reader import BUNDLED, Table, read_table
+from datamodules.table_files import Header
+from datamodules.table_reader import BUNDLED, Choice, Table, read_table
 from zoo.core.batch import INPUT, LABEL, SEED
-from zoo.functional.finetune import Task
+from zoo.functional.finetune import Task, is_labelled
+from zoo.functional.normalisation import column_names
 
 _TEST = 0.2
 _FEWEST = 5  # rows that can be divided in three
@@ -31,24 +34,32 @@ class Splits(NamedTuple):
 
 class Vectors(SplitDataModule):
     """Rows of a table in batches ``{"input": (B, D) float, "label": (B,) long}``; a label of -1 means unlabelled.
-    Labels of other tasks than classification are (B, K) floats.
+    Labels of other tasks than classification are (B, K) floats, a row of NaN where unlabelled.
+
+    A label that is blank, NA, nan, None, null or -1 is none, which is said with their number.
 
     A fifth of the rows, the same whatever the seed, is for testing; with labels each class in its proportion. What is
     predicted is every row, in the table's order.
 
     Args:
         source: Name of a table that comes with scikit-learn, "iris", "wine", "breast_cancer" or "diabetes" (a
-            regression); or path of a file: .csv or .tsv (with or without a line of names), .parquet, .npy (N, D), or
-            .npz with ``x`` (N, D) and maybe ``y`` (N,).
+            regression); or path of a file: .csv or .tsv, .parquet, .npy (N, D), or .npz with ``x`` (N, D) and maybe
+            ``y`` (N,).
         label: Column that holds classes, by name or by number from 0, or several columns; "" is none. The bundled
             ones and .npz have their own.
         task: Task of the labels: "classification"; "multilabel", a column of 0 and 1 for each class; "regression",
             numbers.
         drop: Columns to leave out, by name or number.
+        columns: Names of the columns in the order in which a module was trained on them: the table's are put in it, and
+            must be the same ones; their label may be absent. None takes the table's order.
+        header: Whether the first line of a .csv or .tsv has the columns' names; "auto" decides, and says what it
+            decided where that is not plain.
+        encoding: Encoding of a .csv or .tsv; "" is UTF-8, or UTF-16 where a mark at the beginning says so.
         standardise: Whether to subtract each column's mean and divide by its standard deviation, both of the training
             rows; a column without variance becomes 0.
         scale: {"mean": [...], "std": [...]} of the columns to standardise by, those of the table that a module was
-            trained on, say; None takes this table's own.
+            trained on, say; None takes this table's own. With "columns" among them it says ``columns``, too: what
+            ``normalisation`` of one table gives another.
         batch_size: Rows in a batch on each rank, B.
         labels_per_class: Training labels that are kept of each class, the others forgotten; None keeps all.
         label_seed: Seed of the choice of labels.
@@ -69,8 +80,11 @@ class Vectors(SplitDataModule):
         label: str | list[str] = "",
         task: Task = "classification",
         drop: Sequence[str] = (),
+        columns: list[str] | None = None,
+        header: Header = "auto",
+        encoding: str = "",
         standardise: bool = True,
-        scale: dict[str, list[float]] | None = None,
+        scale: dict[str, Any] | None = None,
         batch_size: int = 32,
         labels_per_class: int | None = None,
         label_seed: int = 0,
@@ -79,6 +93,7 @@ class Vectors(SplitDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_encoding(encoding)
         check_options(batch_size, val_fraction, labels_per_class, labelled_only)
         if source in BUNDLED and label:
             raise ValueError(f"{source} has its own labels: leave `data.label` out")
@@ -88,11 +103,12 @@ class Vectors(SplitDataModule):
         self.task: Task = own if source in BUNDLED else task
         if labels_per_class is not None and self.task != "classification":
             raise ValueError(f"`data.labels_per_class` is for classes; these labels are of a {self.task}")
-        if scale is not None and not (standardise and {*scale} == {"mean", "std"}):
+        if scale is not None and not (standardise and {*scale} - {"columns"} == {"mean", "std"}):
             raise ValueError(
                 "`data.scale` is {mean: [...], std: [...]} to standardise by, and needs `data.standardise`"
             )
         self.source, self.label, self.drop = source, label, list(drop)
+        self.known, self.header, self.encoding = columns or column_names(scale) or [], header, encoding
         self.standardise, self.scale = standardise, scale
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
@@ -100,7 +116,9 @@ class Vectors(SplitDataModule):
     @cached_property
     def table(self) -> Table:
         """The table as the file holds it."""
-        return read_table(self.source, self.label, self.drop, self.task)
+        labels = [self.label] if isinstance(self.label, str) and self.label else list(self.label)
+        choice = Choice(labels, self.drop, self.task, self.known, self.header, self.encoding)
+        return read_table(self.source, choice)
 
     @cached_property
     def splits(self) -> Splits:
@@ -120,10 +138,14 @@ class Vectors(SplitDataModule):
         table = self.table
         if (count := len(table.rows)) < _FEWEST:
             raise ValueError(f"{self.source} has {count} rows: training, validation and test need {_FEWEST} or more")
-        if table.labels is not None and len(table.classes) < 2 and self.task == "classification":
+        if table.labels is None or self.known:  # a module that knows the columns knows the classes
+            return
+        if not is_labelled(table.labels).any():
+            raise ValueError(f"{self.source}: every label is missing; leave `data.label` out")
+        if len(table.classes) < 2 and self.task == "classification":
             raise ValueError(f"{self.source} has a single class, {table.classes[0]!r}: leave `data.label` out")
 
-    def _given(self, scale: dict[str, list[float]]) -> tuple[Tensor, Tensor]:
+    def _given(self, scale: dict[str, Any]) -> tuple[Tensor, Tensor]:
         mean, std = (torch.tensor(scale[name], dtype=torch.float64) for name in ("mean", "std"))
         if not len(mean) == len(std) == len(self.columns):
             raise ValueError(f"{self.source} has {len(self.columns)} columns, and `data.scale` is of {len(mean)}")
@@ -184,10 +206,12 @@ class Vectors(SplitDataModule):
 
     @property
     def normalisation(self) -> dict[str, Any] | None:
-        """Mean and standard deviation that each column was standardised by; None where nothing is done."""
+        """Mean and standard deviation that each column was standardised by, and the columns' names where the file has
+        them; None where there is neither."""
+        names = {"columns": self.columns} if self.table.named else {}
         if not self.standardise:
-            return None
-        return self.scale or {"mean": self.splits.mean.tolist(), "std": self.splits.std.tolist()}
+            return names or None
+        return self.scale or {"mean": self.splits.mean.tolist(), "std": self.splits.std.tolist(), **names}
 
     @property
     def fingerprint(self) -> str:
@@ -206,7 +230,28 @@ class Vectors(SplitDataModule):
         digest = hashlib.sha256(f"{tuple(rows.shape)}".encode() + rows.numpy().tobytes()).hexdigest()[:16]
         return {"samples": len(rows), "augmentation_period": 1, "data": {"rows": digest}, "augmentation": {}}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Names of the columns of labels and of those left out, for a checkpoint: other tables have them too."""
+        if not self.table.named or self.source in BUNDLED:
+            return {}
+        return {"label": list(self.table.label_columns), "drop": [n for n in self.drop if not n.isdigit()]}
+
+    def _check_order(self) -> None:
+        """Refuse to serve a module that knows the columns in another order.
+
+        Raises:
+            ValueError: it does.
+        """
+        module = self.trainer and self.trainer.lightning_module
+        known = column_names(getattr(module, "hparams", {}).get("normalisation"))
+        if known and self.table.named and known != self.columns:
+            raise ValueError(
+                f"the module was trained on columns {', '.join(known)}, {self.source} has {', '.join(self.columns)}: "
+                "give the data the module's (scale=module.hparams.normalisation), and they are matched by name"
+            )
+
     def _loader(self, split: str, shuffle: bool = False) -> TensorLoader:
+        self._check_order()
         if split == "predict":
             rows, labels = self.everything, self.table.labels
         else:

@@ -95,7 +95,8 @@ def test_rows_without_an_image_are_counted_and_named(tmp_path, caplog):
         ("path,kind\nx,a\n./x,b\n", "classification", "'x' stands in line 2 and again in line 3"),
         ("path,kind\nx,a\ny,a\n", "classification", r"1 class\(es\): nothing to tell apart"),
         ("path,size\nx,1\ny,big\n", "regression", r"line 3 has \['big'\], not all of them numbers"),
-        ("path,size\nx,nan\n", "regression", "line 2 has NaN or infinity"),
+        ("path,size\nx,inf\n", "regression", "line 2 has infinity"),
+        ("path,size\nx,nan\n", "regression", "every label is missing"),
     ],
 )
 def test_mistakes_are_named_by_line(text, task, message, tmp_path):
@@ -111,3 +112,57 @@ def test_what_goes_together(tmp_path):
     with pytest.raises(ValueError, match=r"`data\.labels_per_class` is for classes"):
         Folder(str(tmp_path), task="regression", labels="a.csv", labels_per_class=3)
     assert torch.is_tensor(read_labels(written(tmp_path, "p,k\nx,a\ny,b\n"), "classification").of(["x"]))
+
+
+def read(tmp_path, text, task="classification", encoding="utf-8"):
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    return read_labels(tmp_path / "labels.csv", task)
+
+
+@pytest.mark.parametrize("missing", ["", " ", "NA", "nan", "NaN", "None", "null", "NULL", "N/A", "-1", "?"])
+def test_missing_labels_are_no_class(tmp_path, missing, caplog):
+    found = read(tmp_path, f"path,kind\na.png,x\nb.png,{missing}\nc.png,y\n")
+    assert found.names == ["x", "y"] and found.of(["a.png", "b.png", "c.png"]).tolist() == [0, -1, 1]
+    assert "1 of 3 labels are missing" in caplog.text and "labels.csv" in caplog.text
+
+
+def test_minus_one_beside_one_is_a_class(tmp_path):
+    found = read(tmp_path, "path,kind\na.png,1\nb.png,-1\n")
+    assert found.names == ["-1", "1"] and found.of(["a.png", "b.png"]).tolist() == [1, 0]
+
+
+def test_missing_values_and_sets_of_classes(tmp_path, caplog):
+    found = read(tmp_path, "path,u,v\na.png,1,2\nb.png,NA,3\nc.png,-1,0\n", "regression")
+    values = found.of(["a.png", "b.png", "c.png"])
+    assert values[1].isnan().all() and values[[0, 2]].tolist() == [[1, 2], [-1, 0]]
+    assert "1 of 3 labels are missing" in caplog.text
+    found = read(tmp_path, "path,kinds\na.png,x;y\nb.png,NA\nc.png,\n", "multilabel")
+    sets = found.of(["a.png", "b.png", "c.png"])
+    assert found.names == ["x", "y"] and sets[1].isnan().all() and sets[[0, 2]].tolist() == [[1, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", ","])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_separators_and_marks(tmp_path, separator, encoding):
+    text = "".join(f"{name}{separator}{kind}\n" for name, kind in [("path", "kind"), ("a.png", "Bär"), ("b.png", "b")])
+    assert read(tmp_path, text, encoding=encoding).names == ["Bär", "b"]
+
+
+def test_decimal_commas(tmp_path):
+    found = read(tmp_path, "path;size\na.png;0,5\nb.png;1,25\n", "regression")
+    assert found.of(["a.png", "b.png"]).tolist() == [[0.5], [1.25]]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"path,kind\na.png,x\nb.png,B\xe4r\n", r"labels\.csv: line 3 is not utf-8: save it as UTF-8"),
+        (b'path,kind\na.png,x\nb.png,"y\n', r"labels\.csv: a quotation mark is never closed, that in line 3"),
+        (b"path,kind\na.png,x\n,y\n", "line 3 has no path"),
+        (b"path,kind\na.png,NA\nb.png,\n", r"names 0 class\(es\)"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path, text, says):
+    (tmp_path / "labels.csv").write_bytes(text)
+    with pytest.raises(ValueError, match=says):
+        read_labels(tmp_path / "labels.csv", "classification")

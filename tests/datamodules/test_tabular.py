@@ -49,7 +49,8 @@ def test_every_row_is_in_one_part_and_training_rows_are_standard():
 
 def test_csv_with_names_and_labels(tmp_path):
     data = Vectors(written(tmp_path, TABLE), label="kind", standardise=False)
-    assert data.columns == ["length", "width"] and data.class_names == ["a", "b"] and data.normalisation is None
+    assert data.columns == ["length", "width"] and data.class_names == ["a", "b"]
+    assert data.normalisation == {"columns": ["length", "width"]}  # nothing is done, but the order is known
     rows = torch.cat([*data.splits.rows.values()])
     assert sorted(rows.tolist()) == [[i, i * i] for i in range(20)]
     labels = torch.cat([*data.splits.labels.values()])
@@ -281,3 +282,221 @@ def test_several_classes_a_row(tmp_path):
         Vectors(path, task="regression").table  # noqa: B018
     with pytest.raises(ValueError, match=r"`data\.labels_per_class` is for classes; these labels are of a regression"):
         Vectors("diabetes", labels_per_class=3)
+
+
+def numbers(columns, count=40, mark=",", kind=True):
+    """A table of the named columns, of which "size" alone decides the kind."""
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(i, 1 + i, count) for i, name in enumerate(["size", "noise", "third"])}
+    values["y"] = np.where(values["size"] > 0, "a", "b")
+    names = [*columns, "y"] if kind is True else list(columns)
+    return "".join(mark.join(map(str, row)) + "\n" for row in [names, *zip(*(values[n] for n in names), strict=True)])
+
+
+def test_columns_are_matched_by_name(tmp_path):
+    known = Vectors(written(tmp_path, numbers(["size", "noise", "third"]), "a.csv"), label="y")
+    scale = known.normalisation
+    assert scale["columns"] == ["size", "noise", "third"]
+    for number, columns in enumerate((["third", "size", "noise"], ["noise", "y", "third", "size"])):
+        path = written(tmp_path, numbers(columns, kind=False), f"{number}.csv")
+        data = Vectors(path, label="y", scale=scale)
+        assert data.columns == scale["columns"] and (data.table.labels is None) == ("y" not in columns)
+        torch.testing.assert_close(data.everything, known.everything)
+    raw = Vectors(path, label="y", columns=scale["columns"], standardise=False)
+    torch.testing.assert_close(raw.everything, known.table.rows.float())
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        (["size", "noise"], "lacks 'third'$"),
+        (["size", "noise", "third", "y"], r"has in addition 'y' \(leave them out with `data\.drop`, or if"),
+        (["noise", "third", "y"], "lacks 'size' and has in addition 'y'"),
+        (["size", "noise", "noise", "third"], "several columns of the same name, 'noise'"),
+    ],
+)
+def test_other_columns_are_named(tmp_path, columns, says):
+    scale = {"mean": [0.0] * 3, "std": [1.0] * 3, "columns": ["size", "noise", "third"]}
+    with pytest.raises(ValueError, match=says):
+        _ = Vectors(written(tmp_path, numbers(columns, kind=False)), scale=scale).table
+
+
+def test_tables_without_names_are_matched_by_their_number_of_columns(tmp_path, caplog):
+    scale = {"mean": [0.0] * 3, "std": [1.0] * 3, "columns": ["size", "noise", "third"]}
+    path = written(tmp_path, numbers(["size", "noise", "third"], kind=False).partition("\n")[2])
+    assert Vectors(path, scale=scale).columns == scale["columns"] and "in this order" in caplog.text
+    with pytest.raises(ValueError, match="has 2 columns, and the module knows 3: 'size', 'noise', 'third'"):
+        _ = Vectors(path, scale=scale, drop=["0"]).table
+
+
+def test_a_module_is_not_served_columns_in_another_order(tmp_path):
+    from conftest import quiet_trainer
+
+    from zoo import PCAModule
+
+    data = Vectors(written(tmp_path, numbers(["size", "noise", "third"]), "a.csv"), label="y")
+    module = PCAModule(data.input_shape, 2, normalisation=data.normalisation)
+    quiet_trainer().fit(module, data)
+    other = written(tmp_path, numbers(["noise", "third", "size"]), "b.csv")
+    with pytest.raises(ValueError, match=r"trained on columns size, noise, third, .* has noise, third, size"):
+        quiet_trainer().predict(module, Vectors(other, label="y"))
+    found = quiet_trainer().predict(module, Vectors(other, label="y", scale=module.hparams.normalisation))
+    expected = quiet_trainer().predict(module, data)
+    torch.testing.assert_close(torch.cat(found), torch.cat(expected))
+
+
+def test_a_backbone_is_not_given_columns_in_another_order(tmp_path):
+    from zoo import FinetuneModule
+    from zoo.networks.encoder import Encoder
+
+    encoder = Encoder("mlp", (3,), normalisation={"mean": [0.0] * 3, "std": [1.0] * 3, "columns": ["a", "b", "c"]})
+    options = {"input_shape": (3,), "num_classes": 2, "backbone": encoder}
+    FinetuneModule(**options, normalisation={"columns": ["a", "b", "c"]})
+    with pytest.raises(
+        ValueError, match=r"""columns a, b, c, the data have b, a, c: `data\.columns` '\["a", "b", "c"\]'"""
+    ):
+        FinetuneModule(**options, normalisation={"columns": ["b", "a", "c"]})
+
+
+def test_another_order_of_columns_on_the_command_line(train, tmp_path):
+    known = written(tmp_path, numbers(["size", "noise", "third"]), "known.csv")
+    other = written(tmp_path, numbers(["noise", "y", "third", "size"], kind=False), "other.csv")
+    bare = written(tmp_path, numbers(["third", "noise", "size"], kind=False), "bare.csv")
+    short = ("--module=finetune", "--data=vectors")
+    quick = (
+        "--trainer.max_epochs=3",
+        "--representation.every_n_epochs=0",
+        "--data.label=y",
+        "--data.standardise=false",
+    )
+    done = train(*short, f"--data.source={known}", *quick)
+    assert done.returncode == 0, done.stderr
+    checkpoint = "--ckpt_path=runs/finetune-vectors/1/checkpoints/best.ckpt"
+    for source in (known, other, bare):
+        done = train("predict", *short, f"--data.source={source}", checkpoint)
+        assert done.returncode == 0, done.stderr
+    first, *others = ((tmp_path / f"runs/finetune-vectors/{i}/predictions.csv").read_text() for i in (2, 3, 4))
+    assert len(first.splitlines()) == 41 and all(found == first for found in others)
+    wrong = written(tmp_path, numbers(["size", "noise"], kind=False), "wrong.csv")
+    done = train("predict", *short, f"--data.source={wrong}", checkpoint)
+    assert done.returncode == 1 and "lacks 'third'" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["", " ", "NA", "nan", "NaN", "None", "null", "N/A", "<NA>", "-1", "?"])
+def test_missing_labels_are_unlabelled(tmp_path, missing, caplog):
+    text = "u,v,y\n" + "".join(f"{i}.5,{-i},{[missing, 'a', 'b'][i % 3]}\n" for i in range(30))
+    data = Vectors(written(tmp_path, text), label="y")
+    assert data.class_names == ["a", "b"] and data.num_classes == 2
+    assert data.table.labels.tolist() == [i % 3 - 1 for i in range(30)]
+    assert f"10 of 30 labels are missing ({missing.strip()!r})" in caplog.text
+
+
+def test_missing_labels_of_arrays_and_other_tasks(tmp_path, caplog):
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    y = np.arange(30) % 3 - 1.0
+    np.savez(tmp_path / "a.npz", x=x, y=y.astype(int))
+    assert Vectors(str(tmp_path / "a.npz")).table.labels.tolist() == y.tolist()
+    np.savez(tmp_path / "b.npz", x=x, y=np.where(y < 0, np.nan, y))
+    assert Vectors(str(tmp_path / "b.npz")).table.labels.tolist() == y.tolist()
+    values = Vectors(str(tmp_path / "b.npz"), task="regression").table.labels[:, 0]
+    assert values.isnan().tolist() == (y < 0).tolist() and values[1:3].tolist() == [0, 1]
+    text = "u,v,y,z\n" + "".join(f"{i}.5,{-i},{['NA', 1, 0][i % 3]},{['-1', 1][i % 2]}\n" for i in range(30))
+    path = written(tmp_path, text)
+    data = Vectors(path, label=["y", "z"], task="multilabel").table.labels
+    assert data.isnan().any(1).tolist() == [i % 3 == 0 or i % 2 == 0 for i in range(30)]
+    found = Vectors(path, label="z", drop=["y"], task="regression").table.labels[:, 0]
+    assert found.tolist() == [[-1, 1][i % 2] for i in range(30)]  # a number like any other
+    signs = Vectors(path, label="z", drop=["y"])
+    assert signs.class_names == ["-1", "1"] and signs.table.labels.tolist() == [i % 2 for i in range(30)]
+    with pytest.raises(ValueError, match="every label is missing"):
+        Vectors(written(tmp_path, "u,v,y\n" + "1,2,\n" * 9), label="y").splits  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "columns", "said"),
+    [
+        ("0,1,2\n" + "0.5,1.5,2.5\n" * 30, 30, ["0", "1", "2"], "taken for names of columns"),
+        (",0,1\n" + "".join(f"{i},1.5,2.5\n" for i in range(30)), 30, ["", "0", "1"], "counts the rows"),
+        ("year,2001,2002\n" + "7,1.5,2.5\n" * 30, 30, ["year", "2001", "2002"], "taken for names of columns"),
+        ("0.5,1,2\n" + "0.5,1.5,2.5\n" * 30, 31, ["0", "1", "2"], "taken for a row"),
+        ("1,2,3\n" + "0.5,1.5,2.5\n" * 30, 31, ["0", "1", "2"], "taken for a row"),
+    ],
+)
+def test_what_a_first_line_is_taken_for(tmp_path, text, rows, columns, said, caplog):
+    path = written(tmp_path, text)
+    table = Vectors(path).table
+    assert (len(table.rows), table.columns) == (rows, columns) and said in caplog.text
+    if "year" not in text:
+        assert len(Vectors(path, header=True).table.rows) == 30
+    if columns[0] == "0":
+        assert len(Vectors(path, header=False).table.rows) == 31
+
+
+def test_a_line_with_the_name_of_the_label_has_names(tmp_path, caplog):
+    path = written(tmp_path, "1,2,kind\n" + "0.5,1.5,a\n0.1,0.2,b\n" * 9)
+    assert Vectors(path, label="kind").columns == ["1", "2"] and not caplog.text
+
+
+def test_whole_numbers_that_floats_round_are_said(tmp_path, caplog):
+    text = "id,v,y\n" + "".join(f"{2**53 + i},{i},{'ab'[i % 2]}\n" for i in range(8))
+    _ = Vectors(written(tmp_path, text), label="y").table
+    assert "column 'id' has whole numbers beyond 2^53" in caplog.text and "'v'" not in caplog.text
+    caplog.clear()
+    np.save(tmp_path / "x.npy", np.array([[2**53 + i, i] for i in range(8)]))
+    _ = Vectors(str(tmp_path / "x.npy")).table
+    assert "column '0' has whole numbers beyond 2^53" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "columns"),
+    [
+        ('"size, in cm";"weight, in kg";y\n0.1;-0.2;a\n', "utf-8", ["size, in cm", "weight, in kg"]),
+        ("größe,v,y\n0.1,-0.2,a\n", "utf-16", ["größe", "v"]),
+        ("größe,v,y\n0.1,-0.2,a\n", "utf-8-sig", ["größe", "v"]),
+        ("u;v;y\n0,1;-0,2;a\n", "utf-8", ["u", "v"]),
+        ('u,v,y\n"0,1","-0,2",a\n', "utf-8", ["u", "v"]),
+        ("u|v|y\n0.1|-0.2|a;b,c\n", "utf-8", ["u", "v"]),
+        ("u v y\n0.1 -0.2 a\n", "utf-8", ["u", "v"]),
+        ("u,v,y\r0.1,-0.2,a\r", "utf-8", ["u", "v"]),
+    ],
+)
+def test_separators_encodings_and_decimal_commas(tmp_path, text, encoding, columns):
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    table = Vectors(str(tmp_path / "t.csv"), label="y").table
+    assert table.columns == columns and table.rows.tolist() == [[0.1, -0.2]]
+
+
+def test_thousands_and_an_encoding_that_is_told(tmp_path):
+    table = Vectors(written(tmp_path, 'u;v\n1.234,5;7\n"0,25";8\n')).table
+    assert table.rows.tolist() == [[1234.5, 7], [0.25, 8]]
+    assert Vectors(written(tmp_path, "u;v\n1,234,567;7\n1,234;8\n")).table.rows[:, 0].tolist() == [1234567, 1234]
+    (tmp_path / "t.csv").write_bytes("größe,v\n1,2\n".encode("latin-1"))
+    assert Vectors(str(tmp_path / "t.csv"), encoding="latin-1").columns == ["größe", "v"]
+    with pytest.raises(ValueError, match=r"`data\.encoding` 'klingon' is not known"):
+        Vectors("iris", encoding="klingon")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            "u,v\n0.1,2\ngröße,2\n".encode("latin-1"),
+            r"line 3 is not utf-8: say which encoding it has, `data\.encoding`",
+        ),
+        ("u,v\n0.1,2\n".encode("utf-16-le"), r"line 1 has zero bytes: it seems UTF-16 .*`data\.encoding` utf-16-le"),
+        (b"u,v\n1,2\n\0\0\0", "line 3 has zero bytes: this is not a file of text"),
+        (b"u;v\n1,234;2\n", "line 2 has '1,234': it cannot be told"),
+        (b"u;v\n0,5;2\n0.5;2\n", "line 2 has '0,5' and line 3 has '0.5': it cannot be told"),
+        (b'u,v\n1,2\n3,"4\n5,6\n', "a quotation mark is never closed, that in line 3 maybe"),
+        (b"u,v\n1,2\n1_000,2\n", "column 'u' has '1_000', which is no number, in row 1"),
+        (b"u,v\n1,2\n3\n", "line 3 has 1 cells, and the first has 2"),
+        (b"u,u,v\n1,2,3\n", "several columns of the same name, 'u'"),
+        (b"", "has no rows"),
+        (b"u,v\n", "has no rows"),
+    ],
+)
+def test_damaged_tables_are_one_line(tmp_path, content, says):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=says) as error:
+        _ = Vectors(str(tmp_path / "t.csv")).table
+    assert "t.csv" in str(error.value) and "\n" not in str(error.value)

@@ -89,22 +89,15 @@ class ZooCLI(LightningCLI):
         paths = (config.model.class_path, config.data.class_path if config.get("data") else "none")
         self.names = short_name(paths[0], MODULES), short_name(paths[1], DATA)
         self.remembered: dict[str, Any] = {}
-        if self.subcommand != "fit" and Path(config.ckpt_path or "").is_file():
-            said = read_checkpoint(config.ckpt_path).get("hyper_parameters", {})
-            self._scale_alike(config.get("data") or {}, said.get("normalisation"))
+        if Path(config.ckpt_path or "").is_file():
+            checkpoint = read_checkpoint(config.ckpt_path)
+            said = checkpoint.get("hyper_parameters", {})
+            read_alike(config.get("data") or {}, said.get("normalisation") or {}, checkpoint)
             self.remembered = said if self.subcommand == "predict" else {}
         model_class = load(paths[0])
         if config.checkpoint.monitor is None and hasattr(model_class, "monitor"):
             config.checkpoint.monitor = model_class.monitor
             config.checkpoint.mode = model_class.monitor_mode
-
-    @staticmethod
-    def _scale_alike(data: Any, normalisation: dict[str, Any] | None) -> None:
-        """Data that standardise by their own statistics take those of the module's training data, unless told."""
-        options = data.get("init_args") or {}
-        by_column = "std" in (normalisation or {})
-        if by_column and "scale" in options and options["scale"] is None and options["standardise"]:
-            options["scale"] = normalisation
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer", default={})
@@ -209,6 +202,29 @@ class NoProfiler(Profiler):
     def profile(self, action_name: str) -> Any:
         """A context that does nothing."""
         return self._nothing
+
+
+def read_alike(data: Any, normalisation: dict[str, Any], checkpoint: dict[str, Any]) -> None:
+    """Options of a table, unless told, from the checkpoint of a module that was trained on one: names of the columns,
+    by which they are matched, statistics to standardise by, and what its datamodule kept in ``state_dict``.
+
+    Args:
+        data: Configuration of the data, which is changed in place.
+        normalisation: What was done to the module's training data.
+        checkpoint: Contents of the file.
+    """
+    options = data.get("init_args") or {}
+    if "scale" not in options or "columns" not in options:
+        return
+    kept = checkpoint.get(data.get("class_path", "").rpartition(".")[2]) or {}
+    for name in kept:
+        options[name] = options.get(name) or kept[name]
+    if options["columns"] is None:
+        options["columns"] = normalisation.get("columns")
+    if {*normalisation} == {"columns"}:
+        options["standardise"] = False
+    elif "std" in normalisation and options["scale"] is None and options["standardise"]:
+        options["scale"] = normalisation
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core.checkpoint import head_config, read_checkpoint
+from zoo.functional.normalisation import left_to_encoder
 from zoo.io.backbone import check_input, resolve_backbone, without_head
 from zoo.io.encoder import load_encoder, load_state_dict_strict, submodule_state_dict
 from zoo.networks.encoder import Encoder
@@ -214,7 +215,7 @@ def read_head(
 
 def _needs_preprocessing(encoder: Encoder, normalisation: dict[str, Any] | None) -> bool:
     """Whether inputs come in [0, 1] to an encoder that needs them normalised."""
-    return normalisation is None and encoder.normalisation is not None
+    return left_to_encoder(normalisation, encoder.normalisation)
 
 
 def align_labels(classifier: Classifier, theirs: LabelSpace, ours: LabelSpace) -> None:

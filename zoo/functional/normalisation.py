@@ -3,6 +3,8 @@
 ``{"mean": [...], "std": [...]}`` has a value for each channel (or for each number of a vector): x becomes
 (x - mean) / std. ``{"sample_offset": a}`` normalises each image by itself (contrast normalisation, Coates et al. 2011):
 its own mean is subtracted, and it is divided by its own standard deviation + a. None leaves inputs as they are.
+``{"columns": [...]}``, alone or beside mean and std, names the numbers of a vector, which are known by their order; it
+does nothing to them.
 """
 
 from typing import Any
@@ -13,13 +15,37 @@ from torch import Tensor
 Normalisation = dict[str, Any]
 
 
+def column_names(normalisation: Normalisation | None) -> list[str] | None:
+    """Names of a vector's numbers in their order; None where they are not known."""
+    return (normalisation or {}).get("columns")
+
+
+def changes_values(normalisation: Normalisation | None) -> bool:
+    """Whether anything is done to inputs: not where there is no mapping, or one that names columns alone."""
+    return bool({*(normalisation or {})} - {"columns"})
+
+
+def left_to_encoder(normalisation: Normalisation | None, encoders: Normalisation | None) -> bool:
+    """Whether the data (the first) leave inputs as they are for an encoder (the second) that needs them normalised."""
+    return changes_values(encoders) and not changes_values(normalisation)
+
+
+def same_normalisation(first: Normalisation | None, second: Normalisation | None) -> bool:
+    """Whether the same is done to inputs, whatever the names of their columns."""
+    return _without_names(first) == _without_names(second)
+
+
+def _without_names(normalisation: Normalisation | None) -> Normalisation:
+    return {key: value for key, value in (normalisation or {}).items() if key != "columns"}
+
+
 def normalise(x: Tensor, normalisation: Normalisation | None) -> Tensor:
     """Images (B, C, H, W) in [0, 1], or vectors (B, D), as the mapping says.
 
     >>> normalise(torch.tensor([[1.0, 0.0]]), {"mean": [0.5, 0.5], "std": [0.25, 0.5]})
     tensor([[ 2., -1.]])
     """
-    if normalisation is None:
+    if normalisation is None or not changes_values(normalisation):
         return x
     if "sample_offset" in normalisation:
         std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
@@ -36,7 +62,7 @@ def denormalise(x: Tensor, normalisation: Normalisation | None) -> Tensor:
     if normalisation and "sample_offset" in normalisation:
         low, high = x.amin((-3, -2, -1), keepdim=True), x.amax((-3, -2, -1), keepdim=True)
         x = (x - low) / (high - low).clamp_min(1e-6)
-    elif normalisation:
+    elif normalisation and changes_values(normalisation):
         mean, std = _per_channel(normalisation, 2, x.device)
         x = x * std + mean
     return x.clamp(0, 1)
@@ -48,7 +74,7 @@ def value_range(normalisation: Normalisation | None) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: every image has its own.
     """
-    if normalisation is None:
+    if normalisation is None or not changes_values(normalisation):
         return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
     if "mean" not in normalisation:
         raise ValueError("images that are normalised one by one have no common black and white to generate between")

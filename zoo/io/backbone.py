@@ -1,12 +1,14 @@
 """Encoders to build on: trained here, trained elsewhere, or a network from scratch."""
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from zoo.functional.normalisation import changes_values, column_names, same_normalisation
 from zoo.io.encoder import load_encoder
 from zoo.io.library_weights import load_weights
 from zoo.networks.encoder import Encoder, checked_shape
@@ -127,19 +129,25 @@ def _fitting_options(wanted: tuple[int, ...], shape: tuple[int, ...]) -> str:
 def check_input(
     encoder: Encoder, shape: tuple[int, ...], normalisation: dict[str, Any] | None, owner: str = "backbone"
 ) -> None:
-    """Refuse data of another shape or normalisation than the encoder was trained on.
+    """Refuse data of another shape, normalisation or order of columns than the encoder was trained on.
 
     Values in [0, 1] that are not normalised (``normalisation`` None) fit any encoder, which then applies its own.
 
     Raises:
-        ValueError: another shape, or another normalisation; names both.
+        ValueError: another shape, other columns, or another normalisation; names both.
     """
     if tuple(encoder.input_shape) != shape:
         raise ValueError(
             f"the {owner} takes inputs of shape {tuple(encoder.input_shape)}, the data have {shape}"
             + _fitting_options(tuple(encoder.input_shape), shape)
         )
-    if normalisation not in (None, encoder.normalisation):
+    theirs, ours = column_names(encoder.normalisation), column_names(normalisation)
+    if theirs and ours and theirs != ours:
+        raise ValueError(
+            f"the {owner} was trained on columns {', '.join(theirs)}, the data have {', '.join(ours)}: "
+            f"`data.columns` '{json.dumps(theirs)}' puts them in its order"
+        )
+    if changes_values(normalisation) and not same_normalisation(normalisation, encoder.normalisation):
         raise ValueError(
             f"the {owner} was trained on inputs normalised by {encoder.normalisation or 'nothing'}, the data are "
             f"normalised by {normalisation}: leave them as they are (`data.normalise` unit, or of tables "

@@ -18,6 +18,7 @@ from zoo.core.checkpoint import read_checkpoint
 from zoo.core.distributed import gather_rows, training_batches
 from zoo.core.optim import OptimSpec, check_specs, configure, layered_groups
 from zoo.functional.finetune import mixup
+from zoo.functional.normalisation import left_to_encoder
 from zoo.io.backbone import resolve_backbone
 from zoo.networks.freezing import StartWeights, configure_trainable, drop_gradients, frozen_stages
 from zoo.networks.spec import Spec
@@ -143,7 +144,7 @@ class SupervisedModule(ZooModule):
 
     def _prepared(self, x: Tensor) -> Tensor:
         """Data that are not normalised get the normalisation that the encoder needs."""
-        as_they_came = self.hparams.normalisation is None and self.encoder.normalisation is not None
+        as_they_came = left_to_encoder(self.hparams.normalisation, self.encoder.normalisation)
         return self.encoder.preprocess(x) if as_they_came else x
 
     def compute(self, x: Tensor) -> tuple[Tensor, Tensor]:

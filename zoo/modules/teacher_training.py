@@ -11,6 +11,7 @@ from zoo.core.batch import LABEL, require
 from zoo.core.distributed import gather_rows, training_batches
 from zoo.core.nested_fit import fit_nested
 from zoo.distillation.teacher import Classifier, Teacher
+from zoo.functional.normalisation import left_to_encoder
 from zoo.modules.finetune import FinetuneModule
 from zoo.modules.supervised import SupervisedModule
 
@@ -50,7 +51,7 @@ def train_teacher(module: SupervisedModule) -> Classifier:
     if path is not None:
         hp["teacher"] = {**hp.teacher, "sources": [str(path)], "weights": None}
     scale = (other.target_mean, other.target_std) if other.task.scaled else None
-    preprocess = hp.normalisation is None and other.encoder.normalisation is not None
+    preprocess = left_to_encoder(hp.normalisation, other.encoder.normalisation)
     return Classifier(other.encoder, other.head, preprocess, scale)  # type: ignore[arg-type]
 
 
