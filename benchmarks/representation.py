@@ -17,7 +17,7 @@ from timing import header, stopwatch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from callbacks.features.probes import probe_accuracy
+from callbacks.features.probes import probe_correct
 from datamodules.images import FashionMNIST
 from datamodules.loader import ShardedSampler, TensorLoader
 from zoo import AutoencoderModule, FinetuneModule
@@ -92,7 +92,7 @@ def main() -> None:
     fast: list[float] = []
     for _ in range(3):
         with stopwatch(fast):
-            accuracy = probe_accuracy(encoded(module, x), y, encoded(module, test), truth)
+            accuracy = probe_correct(encoded(module, x), y, encoded(module, test), truth).float().mean().item()
     whole: list[float] = []
     for _ in range(3):
         with stopwatch(whole):

@@ -12,6 +12,7 @@ from datamodules.label_budget import check_options, subsample_labels
 from datamodules.loader import ShardedSampler, StreamLoader, TensorLoader
 from zoo.core.arguments import at_least, between, more_than
 from zoo.core.batch import INPUT, LABEL, SEED
+from zoo.core.counts import count_labelled
 from zoo.functional.finetune import Task
 from zoo.functional.normalisation import normalise
 
@@ -124,6 +125,11 @@ class ImageData(SplitDataModule):
     def num_classes(self) -> int | None:
         """Number of classes; None without labels."""
         return len(self.class_names) or None
+
+    @property
+    def num_labelled(self) -> int:
+        """Number of training images with a label."""
+        return count_labelled(self.splits["train"].labels) if "train" in self.splits else 0
 
     @property
     def normalisation(self) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from datamodules.loader import ShardedSampler, TensorLoader
 from datamodules.table_files import Header
 from datamodules.table_reader import BUNDLED, Choice, Table, read_table
 from zoo.core.batch import INPUT, LABEL, SEED
+from zoo.core.counts import count_labelled
 from zoo.functional.finetune import Task, is_labelled
 from zoo.functional.normalisation import column_names
 
@@ -198,6 +199,11 @@ class Vectors(SplitDataModule):
     def num_classes(self) -> int | None:
         """Number of classes or, of a regression, of values; None without labels."""
         return len(self.table.classes) or None
+
+    @property
+    def num_labelled(self) -> int:
+        """Number of training rows with a label."""
+        return count_labelled(self.splits.labels.get("train"))
 
     @property
     def class_names(self) -> list[str]:

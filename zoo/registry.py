@@ -21,6 +21,7 @@ class Technique(NamedTuple):
     callbacks: Mapping[str, str] = NONE  # of this technique alone: the name of their options, import path
     usual: tuple[str, ...] = ()
     examples: tuple[str, ...] = ("",)
+    next_step: str = "--module finetune --module.backbone {run}/encoder"  # arguments of the command to type next
 
 
 class Source(NamedTuple):
@@ -108,6 +109,7 @@ MODULES = {
             "--module.backbone runs/autoencoder-digits/1/encoder",
             "--module.mode full --data.labels_per_class 20",
         ),
+        next_step="predict --module finetune --ckpt_path {run}/checkpoints/best.ckpt",
     ),
     "distill": Technique(
         "zoo.modules.distill.DistillModule",
@@ -128,6 +130,7 @@ MODULES = {
             "--module.teacher runs/finetune-digits/1/checkpoints/best.ckpt",
             "--module.dkd_weight 0 --module.kd_weight 1 --module.temperature 4",
         ),
+        next_step="predict --module distill --ckpt_path {run}/checkpoints/best.ckpt",
     ),
     "adapt": Technique(
         "zoo.modules.adapt.AdaptModule",
@@ -146,6 +149,7 @@ MODULES = {
             "--module.method dann",
             "--module.method none --data.source digits --data.target digits_m",
         ),
+        next_step="predict --module adapt --ckpt_path {run}/checkpoints/best.ckpt",
     ),
     "som": Technique(
         "zoo.modules.som.SOMModule",
@@ -185,6 +189,7 @@ MODULES = {
             "--module.architecture cbow --module.window 8",
             "--module.ngrams [3,6] --module.dim 50",
         ),
+        next_step="",
     ),
     "pca": Technique(
         "zoo.modules.pca.PCAModule",
@@ -250,6 +255,7 @@ CALLBACKS = {
     "training_animation": "callbacks.samples.animation.TrainingAnimation",
     "generation": "callbacks.samples.evaluation.Generation",
     "representation": "callbacks.features.evaluation.Representation",
+    "reconstruction": "callbacks.features.reconstruction.Reconstruction",
     "classification": "callbacks.predictions.evaluation.Classification",
     "predictions": "callbacks.predictions.writer.Predictions",
     "report": "callbacks.run.report.RunReport",

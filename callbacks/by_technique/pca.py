@@ -10,6 +10,7 @@ from torch import Tensor
 
 from callbacks.figures import FigureCallback, FigureText, input_key_of
 from zoo.core.arguments import at_least
+from zoo.core.findings import PERCENT, Finding, Reference
 
 _MARKS = (0.9, 0.95, 0.99)  # shares of the variance that people ask for
 
@@ -41,6 +42,16 @@ class PrincipalComponents(FigureCallback):
         at_least(1, components=components)
         self.components = components
         self._shape: torch.Size | None = None
+
+    def findings(self, trainer: pl.Trainer, module: Any) -> list[Finding]:
+        """How much of the variance the components keep, for the run's table and report."""
+        if not hasattr(module, "components_") or not getattr(module, "n_samples_", 0):
+            return []
+        count, dim = module.components_.shape
+        meaning = f"share of the training data's variance that {count} of {dim} dimensions keep; more is better"
+        random = Reference("as many random directions", count / dim)
+        share = module.explained_variance_ratio_.sum().item()
+        return [Finding("variance", "variance kept", share, meaning, PERCENT, references=(random,))]
 
     def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
         """Keep the shape of an input."""

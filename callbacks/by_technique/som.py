@@ -1,6 +1,6 @@
 """Figures of a self-organising map: distances between its units, hits and labels, and the units themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -9,14 +9,19 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from sklearn.cluster import KMeans
 from torch import Tensor
 from torchvision.utils import make_grid
 
 from callbacks.figures import FigureCallback, FigureText, denormalised, input_key_of
 from zoo.core.arguments import at_least
 from zoo.core.batch import class_labels
+from zoo.core.distributed import training_batches
+from zoo.core.findings import PERCENT, Finding, Reference
+from zoo.functional.intervals import independent_difference, wilson
 
 _HEXAGON = np.stack([np.sin(np.arange(6) * np.pi / 3), np.cos(np.arange(6) * np.pi / 3)], 1) / np.sqrt(3)
+_CENTRES_FROM = 5000  # training samples for k-means
 _UNITS = "best_matching_units"  # a method of the module, and what its steps return
 _SQUARE = np.array([[-0.5, -0.5], [-0.5, 0.5], [0.5, 0.5], [0.5, -0.5]])
 
@@ -49,6 +54,12 @@ class SOMMap(FigureCallback):
         self.planes = planes
         self._units: list[Tensor] = []
         self._labels: list[Tensor] = []
+        self._inputs: list[Tensor] = []  # of a test
+        self._findings: list[Finding] = []
+
+    def findings(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[Finding]:
+        """The map's two errors at the last test, for the run's table and report."""
+        return self._findings
 
     def collect(self, module: Any, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
         """Keep each sample's best matching unit and label."""
@@ -58,6 +69,8 @@ class SOMMap(FigureCallback):
         units = outputs.get(_UNITS) if isinstance(outputs, dict) else None
         self._units.append(find(batch[key]) if units is None else units)
         self._labels.append(class_labels(batch, key))
+        if module.trainer.testing:
+            self._inputs.append(batch[key].flatten(1).float())
 
     def draw(self, trainer: pl.Trainer, module: Any) -> None:
         """Draw both figures."""
@@ -65,6 +78,9 @@ class SOMMap(FigureCallback):
             return
         units, labels = torch.cat(self._units).cpu(), torch.cat(self._labels).cpu()
         self._units, self._labels = [], []
+        if self._inputs:
+            self._findings = map_findings(trainer, module, torch.cat(self._inputs))
+            self._inputs = []
         grid = module.grid.float().cpu()
         hexagonal, torus = module.hparams.topology == "hexagonal", bool(module.hparams.torus)
         self.save(trainer, _map_figure(grid, units, labels, hexagonal, torus), "map")
@@ -80,16 +96,65 @@ def neighbour_distances(grid: Tensor, hexagonal: bool, torus: bool) -> Tensor:
     """Each unit's mean distance from those that touch it: (rows, columns, D) to (rows, columns)."""
     rows, columns = grid.shape[:2]
     total, count = torch.zeros(rows, columns), torch.zeros(rows, columns)
+    for y, x, inside in _neighbours(rows, columns, hexagonal, torus):
+        distance = (grid - grid[y % rows, x % columns]).norm(dim=2)
+        total += distance * inside
+        count += inside
+    return total / count.clamp_min(1)
+
+
+def _neighbours(rows: int, columns: int, hexagonal: bool, torus: bool) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Row, column and existence of each unit's neighbours, (rows, columns) each, direction by direction."""
     down, right = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     for dy, dx in [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]:
         y, x = down + dy, right + dx
         inside = torch.ones_like(y, dtype=torch.bool) if torus else (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
         if hexagonal and dy:  # of the row above, or below, a unit touches two: its own column's and one beside it
             inside &= (dx == 0) | (dx == 2 * (down % 2) - 1)
-        distance = (grid - grid[y % rows, x % columns]).norm(dim=2)
-        total += distance * inside
-        count += inside
-    return total / count.clamp_min(1)
+        yield y, x, inside
+
+
+def map_findings(trainer: Any, module: Any, inputs: Tensor) -> list[Finding]:
+    """Topographic and quantisation error of a test, each beside what no map, and no order, would have.
+
+    Args:
+        trainer: Trainer that tested.
+        module: The map.
+        inputs: Test inputs (M, D).
+    """
+    metrics, (rows, columns) = trainer.callback_metrics, module.grid.shape[:2]
+    adjacent = sum(
+        int(inside.sum()) for *_, inside in _neighbours(rows, columns, module.hparams.topology == "hexagonal",
+                                                        bool(module.hparams.torus)))  # fmt: skip
+    unordered = 1 - adjacent / (rows * columns) / (rows * columns - 1)
+    n, apart = len(inputs), metrics["test/topographic_error"].item()
+    chance = independent_difference(apart, n, unordered, n)
+    order = Reference("a map without order", unordered, None, chance, rival=True)
+    topographic = "samples whose two nearest units are not adjacent; less is better"
+    quantisation = "mean distance of a sample from its unit, in the data's units; less is better"
+    mean = Reference("a single unit", (inputs - inputs.mean(0)).norm(dim=1).mean().item())
+    references = (mean, *_kmeans(trainer, module, inputs, rows * columns))
+    return [
+        Finding("map", "topographic error", apart, topographic, PERCENT, n, wilson(apart * n, n), (order,), False,
+                "topographic_error"),
+        Finding("map", "quantisation error", metrics["test/loss"].item(), quantisation, samples=n,
+                references=references, higher_is_better=False, metric="loss"),
+    ]  # fmt: skip
+
+
+def _kmeans(trainer: Any, module: Any, inputs: Tensor, units: int) -> list[Reference]:
+    """The error of as many centres that need keep no order, from this process's training samples."""
+    train: list[Tensor] = []
+    for batch in training_batches(trainer, input_key_of(module)):
+        train.append(batch[input_key_of(module)].flatten(1).float().cpu())
+        if sum(map(len, train)) >= _CENTRES_FROM:
+            break
+    rows = torch.cat(train)[:_CENTRES_FROM] if train else inputs[:0]
+    if len(rows) < units:
+        return []
+    centres = KMeans(units, n_init=1, max_iter=50, random_state=0).fit(rows.numpy()).cluster_centers_
+    distances = torch.cdist(inputs.cpu(), torch.from_numpy(centres).to(inputs.dtype))
+    return [Reference("as many centres of k-means", distances.amin(1).mean().item())]
 
 
 def majority(units: Tensor, labels: Tensor, count: int) -> Tensor:

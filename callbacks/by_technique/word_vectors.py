@@ -1,6 +1,7 @@
 """Evaluation of word vectors: scores on gensim's test files, nearest neighbours, a map, files for TensorBoard."""
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +11,12 @@ from typing import Any, ClassVar
 import lightning.pytorch as pl
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 from callbacks.figures import FigureCallback, FigureText
 from zoo.core.arguments import at_least
 from zoo.core.atomic import atomic_write
+from zoo.core.findings import COUNT, PERCENT, Finding, Reference
+from zoo.functional.intervals import wilson
 
 _PAIRS = {"wordsim353": "wordsim353.tsv", "simlex999": "simlex999.txt"}
 _ANALOGIES = "questions-words.txt"
@@ -29,7 +30,7 @@ class WordVectors(FigureCallback):
     At validation: ``wordsim353`` and ``simlex999``, Spearman's correlation of cosines with what people say, -1 to 1;
     at the end of training, and at test, ``analogies``, the accuracy on analogies, 0 to 1. Words that the vocabulary
     lacks are left out, as gensim does by default; a file of which it has less than half says nothing and is not
-    scored. At test: a table of nearest neighbours, printed and in ``neighbours.tsv``; ``word_map.png``; and
+    scored. At test: a table of nearest neighbours, in ``neighbours.tsv``; ``word_map.png``; and
     ``projector/``, which TensorBoard's projector opens.
 
     Args:
@@ -60,6 +61,16 @@ class WordVectors(FigureCallback):
         at_least(1, neighbours=neighbours)
         self.analogies_every_n_epochs, self.words = analogies_every_n_epochs, words
         self.neighbours, self.projector = neighbours, projector
+        self._scores: dict[str, tuple[float, int]] = {}
+        self._neighbours: list[list[str]] = []
+
+    def findings(self, trainer: pl.Trainer, module: Any) -> list[Finding]:
+        """Similarity, analogies and neighbours, for the run's table and report."""
+        if not hasattr(module, "to_keyed_vectors"):
+            return []
+        found = [_score_finding(name, *score) for name, score in self._scores.items()]
+        loss = trainer.callback_metrics.get("test/loss")
+        return found + _loss_findings(loss, module) + [_neighbour_finding(row) for row in self._neighbours[:4]]
 
     def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
         """Keep nothing: it is the module that is evaluated."""
@@ -70,7 +81,7 @@ class WordVectors(FigureCallback):
             return
         keyed = module.to_keyed_vectors()
         rows = neighbour_table(keyed, some_words(keyed, 12), self.neighbours)
-        _print_table(rows)
+        self._neighbours = rows
         _write(self.folder / "neighbours.tsv", "".join("\t".join(row) + "\n" for row in rows))
         if len(words := some_words(keyed, self.words)) >= 3:
             self.save(trainer, word_map(keyed, words), "word_map")
@@ -85,8 +96,8 @@ class WordVectors(FigureCallback):
         found = {name: word_pairs(keyed, file) for name, file in _PAIRS.items()}
         if trainer.testing or self._analogies_due(trainer):
             found["analogies"] = analogies(keyed)
-        known = {f"{stage}/{name}": value for name, value in found.items() if value is not None}
-        pl_module.log_dict(known, rank_zero_only=True)
+        self._scores = {name: score for name, score in found.items() if score is not None}
+        pl_module.log_dict({f"{stage}/{name}": score for name, (score, _) in self._scores.items()}, rank_zero_only=True)
 
     on_test_epoch_end = on_validation_epoch_end
 
@@ -95,8 +106,39 @@ class WordVectors(FigureCallback):
         return every > 0 and (trainer.current_epoch + 1) % every == 0
 
 
-def word_pairs(keyed: Any, file: str) -> float | None:
-    """Spearman's correlation on a file of word pairs that gensim has or a path; None if most words are unknown."""
+def _score_finding(name: str, score: float, count: int) -> Finding:
+    if name == "analogies":
+        meaning = "right answers to 'Athens is to Greece as Oslo is to ...'; more is better"
+        guess = Reference("guessing", 0.0, None, 3 / count, rival=True)  # the rule of three: of none right, 95 %
+        return Finding("similarity", name, score, meaning, PERCENT, count, wilson(score * count, count), (guess,),
+                       metric=name)  # fmt: skip
+    half = 1.96 / max(1, count - 3) ** 0.5
+    z = math.atanh(max(-0.9999, min(0.9999, score)))
+    interval = (math.tanh(z - half), math.tanh(z + half))
+    meaning = "rank correlation of words' cosines with what people say of their likeness, -1 to 1; more is better"
+    guess = Reference("untrained vectors", 0.0, None, math.tanh(half), rival=True)
+    return Finding("similarity", name, score, meaning, samples=count, interval=interval, references=(guess,),
+                   metric=name)  # fmt: skip
+
+
+def _loss_findings(loss: Any, module: Any) -> list[Finding]:
+    negatives = module.hparams.get("negatives")
+    if loss is None or not negatives:
+        return []
+    guess = Reference("guessing", math.log(2) * (1 + negatives), rival=True)
+    meaning = "how surprising a word's neighbours in held-out text are, in nats a pair; less is better"
+    return [Finding("words", "loss", float(loss), meaning, references=(guess,), higher_is_better=False, metric="loss")]
+
+
+def _neighbour_finding(row: list[str]) -> Finding:
+    word, *near = row
+    meaning = "its nearest words, the nearest first: do they mean something alike?"
+    return Finding("neighbours", word, float(len(near)), meaning, COUNT, text=", ".join(near))
+
+
+def word_pairs(keyed: Any, file: str) -> tuple[float, int] | None:
+    """Spearman's correlation on a file of word pairs that gensim has or a path, and how many pairs are known; None if
+    most words are unknown."""
     from gensim.test.utils import datapath
 
     try:
@@ -104,20 +146,24 @@ def word_pairs(keyed: Any, file: str) -> float | None:
             _, spearman, unknown = keyed.evaluate_word_pairs(datapath(file))
     except ValueError:  # not one pair is known
         return None
-    return None if unknown > 50 else float(spearman.statistic)
+    lines = Path(datapath(file)).read_text(encoding="utf-8").splitlines()
+    pairs = sum(1 for line in lines if line.strip() and line[0] != "#")
+    return None if unknown > 50 else (float(spearman.statistic), round(pairs * (1 - unknown / 100)))
 
 
-def analogies(keyed: Any) -> float | None:
-    """Share of right answers on gensim's file of analogies; None if most of its questions have an unknown word."""
+def analogies(keyed: Any) -> tuple[float, int] | None:
+    """Share of right answers on gensim's file of analogies, and how many questions have known words alone; None if
+    most have an unknown one."""
     from gensim.test.utils import datapath
 
     with Path(datapath(_ANALOGIES)).open(encoding="utf-8") as file:
         questions = [line.lower().split() for line in file if not line.startswith(":")]
     known = {word.lower() for word in keyed.index_to_key}
-    if 2 * sum(all(word in known for word in words) for words in questions) < len(questions):
+    asked = sum(all(word in known for word in words) for words in questions)
+    if 2 * asked < len(questions):
         return None
     with _silent():
-        return float(keyed.evaluate_word_analogies(datapath(_ANALOGIES))[0])
+        return float(keyed.evaluate_word_analogies(datapath(_ANALOGIES))[0]), asked
 
 
 @contextmanager
@@ -145,13 +191,6 @@ def neighbour_table(keyed: Any, words: list[str], k: int) -> list[list[str]]:
     """Rows of a word and its k nearest among the frequent ones; neighbours of rare words are mostly noise."""
     nearest = {word: keyed.most_similar(word, topn=k, restrict_vocab=_FREQUENT) for word in words}
     return [[word, *(near for near, _ in nearest[word])] for word in words]
-
-
-def _print_table(rows: list[list[str]]) -> None:
-    table = Table("word", "nearest", title="nearest neighbours")
-    for word, *near in rows:
-        table.add_row(word, ", ".join(near))
-    Console(soft_wrap=True).print(table)
 
 
 def word_map(keyed: Any, words: list[str]) -> Figure:

@@ -11,12 +11,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from callbacks.features.probes import feature_spread, knn_accuracy, pca_features, probe_accuracy, rank_me
+from callbacks.features.findings import feature_findings, plain_findings
+from callbacks.features.probes import feature_spread, knn_correct, pca_features, probe_correct, rank_me
 from callbacks.figures import FigureCallback, FigureText, input_key_of
 from callbacks.outputs import features_of, has_features
 from zoo.core.arguments import at_least
 from zoo.core.batch import LABEL, class_labels
 from zoo.core.distributed import gather_rows, training_batches
+from zoo.core.findings import Finding
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,8 @@ class Representation(FigureCallback):
         self._features: list[Tensor] = []
         self._inputs: list[Tensor] = []  # for the rivals, as long as those are not measured
         self._labels: list[Tensor] = []
-        self._rivals: dict[str, dict[str, float]] = {}  # by stage: they do not change
+        self._rivals: dict[str, dict[str, Tensor]] = {}  # what they have right, by stage: it does not change
+        self._findings: list[Finding] = []  # of the last evaluation
         self._warned: set[str] = set()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -111,6 +114,7 @@ class Representation(FigureCallback):
         truth = gather_rows(torch.cat(self._labels), trainer.world_size)
         found = {"rank_me": rank_me(features), "feature_std": feature_spread(features)}
         known = truth >= 0
+        self._findings = plain_findings(found, features)
         if not known.any():
             return found
         rivals = self._encoders(module) if stage not in self._rivals else {}
@@ -122,15 +126,22 @@ class Representation(FigureCallback):
             bank["_pca"], test["_pca"] = pca_features(bank["_pixels"], test["_pixels"], features.shape[1])
             scores = [self._scores(f"_{r}", bank, labels, test, truth[known]) for r in _RIVALS]
             self._rivals[stage] = {name: value for score in scores for name, value in score.items()}
-        return {**found, **self._scores("", bank, labels, test, truth[known]), **self._rivals[stage]}
+        correct = {**self._scores("", bank, labels, test, truth[known]), **self._rivals[stage]}
+        self._findings = feature_findings(correct, labels, truth[known], features.shape[1]) + self._findings
+        return {**found, **{name: right.float().mean().item() for name, right in correct.items()}}
 
     def _scores(
         self, which: str, bank: dict[str, Tensor], labels: Tensor, test: dict[str, Tensor], truth: Tensor
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
+        """Which test samples neighbours and probe have right, (M,) bool each."""
         if len(labels) < self.k:
             self._warn(f"k is {self.k} but there are only {len(labels)} labelled training samples: all of them vote")
-        knn = knn_accuracy(bank[which], labels, test[which], truth, self.k)
-        return {f"knn{which}": knn, f"probe{which}": probe_accuracy(bank[which], labels, test[which], truth)}
+        knn = knn_correct(bank[which], labels, test[which], truth, self.k)
+        return {f"knn{which}": knn, f"probe{which}": probe_correct(bank[which], labels, test[which], truth)}
+
+    def findings(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[Finding]:
+        """What the last evaluation found, for the run's table and report."""
+        return self._findings
 
     def _encoded(self, trainer: pl.Trainer, encode: Any) -> Tensor:
         """A rival's features (M, D) of all that was collected, on all ranks."""

@@ -12,10 +12,10 @@ from zoo.functional.probe import fit_logistic
 _ROWS = 4096  # test samples whose similarities are in memory at once
 
 
-def knn_accuracy(
+def knn_correct(
     train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, k: int = 10, temperature: float = 0.07
-) -> float:
-    """Share of test samples whose k nearest training samples vote for the right class (Wu et al. 2018).
+) -> Tensor:
+    """Whether a test sample's k nearest training samples vote for the right class, (M,) bool (Wu et al. 2018).
 
     Nearest by cosine; a neighbour's vote weighs e^(cosine / temperature).
 
@@ -28,19 +28,21 @@ def knn_accuracy(
         temperature: Temperature of the weights.
     """
     train, classes = F.normalize(train.float()), int(labels.max()) + 1
-    right = torch.zeros((), dtype=torch.long, device=test.device)
+    right = []
     for rows, truth in zip(test.split(_ROWS), test_labels.split(_ROWS), strict=True):
         similarity, nearest = (F.normalize(rows.float()) @ train.T).topk(min(k, len(train)))
         votes = similarity.new_zeros(len(rows), classes)
         votes.scatter_add_(1, labels[nearest], ((similarity - 1) / temperature).exp())
-        right += (votes.argmax(1) == truth).sum()
-    return right.item() / len(test)
+        right.append(votes.argmax(1) == truth)
+    return torch.cat(right)
 
 
-def probe_accuracy(
+def probe_correct(
     train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, l2: float = 1e-5, steps: int = 100
-) -> float:
-    """Accuracy of a logistic regression on standardised features, fitted to the end by L-BFGS: no rate to tune.
+) -> Tensor:
+    """Whether a logistic regression on standardised features has a test sample right, (M,) bool.
+
+    It is fitted to the end by L-BFGS: no rate to tune.
 
     Args:
         train: Features of the N samples that it is fitted to.
@@ -51,7 +53,7 @@ def probe_accuracy(
         steps: Number of steps of L-BFGS at most.
     """
     weight, bias = fit_logistic(train.float(), labels, l2=l2, steps=steps)
-    return (F.linear(test.float(), weight, bias).argmax(1) == test_labels).float().mean().item()
+    return F.linear(test.float(), weight, bias).argmax(1) == test_labels
 
 
 def rank_me(features: Tensor) -> float:
@@ -72,8 +74,13 @@ def feature_spread(features: Tensor) -> float:
 
 def pca_features(train: Tensor, test: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Both sets on the first ``dim`` principal components of the first (as many as there are)."""
+    mean, components = principal_components(train, dim)
+    return (train.float() - mean) @ components, (test.float() - mean) @ components
+
+
+def principal_components(train: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and the first ``dim`` principal components (D, K), as many as there are, of rows (N, D)."""
     mean = train.float().mean(0)
     centred = (train.float() - mean).double()
     _, vectors = torch.linalg.eigh(centred.T @ centred)
-    components = vectors.flip(1)[:, :dim].float()
-    return (train.float() - mean) @ components, (test.float() - mean) @ components
+    return mean, vectors.flip(1)[:, :dim].float()

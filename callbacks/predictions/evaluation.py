@@ -16,9 +16,11 @@ from callbacks.predictions.figures import (
     scatter,
     wrong_images,
 )
+from callbacks.predictions.findings import of_classes, prediction_findings
 from zoo.core.arguments import at_least
 from zoo.core.batch import LABEL
 from zoo.core.distributed import gather_rows
+from zoo.core.findings import Finding
 
 
 class Classification(FigureCallback):
@@ -66,6 +68,7 @@ class Classification(FigureCallback):
         self._predictions: list[Tensor] = []
         self._labels: list[Tensor] = []
         self._wrong: tuple[Tensor, Tensor, Tensor] | None = None  # images, probabilities and labels
+        self._findings: list[Finding] = []  # of the last evaluation
 
     def due(self, trainer: pl.Trainer) -> bool:
         """On all ranks alike: each classifies its share."""
@@ -83,7 +86,7 @@ class Classification(FigureCallback):
         x, predictions, labels = batch[input_key_of(module)][known], predictions[known], labels[known]
         self._predictions.append(predictions)
         self._labels.append(labels)
-        if _of_classes(labels) and x.ndim == 4 and x.shape[1] in (1, 3):
+        if of_classes(labels) and x.ndim == 4 and x.shape[1] in (1, 3):
             self._keep_wrong(x, predictions, labels)
 
     def _keep_wrong(self, x: Tensor, probabilities: Tensor, labels: Tensor) -> None:
@@ -93,6 +96,10 @@ class Classification(FigureCallback):
             found = tuple(torch.cat(pair) for pair in zip(self._wrong, found, strict=True))  # type: ignore[assignment]
         worst = found[1].amax(1).argsort(descending=True)[: self.images]
         self._wrong = found[0][worst], found[1][worst], found[2][worst]
+
+    def findings(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[Finding]:
+        """What the last evaluation found, for the run's table and report."""
+        return self._findings
 
     def draw(self, trainer: pl.Trainer, module: Any) -> None:
         """Draw all figures of the task."""
@@ -104,20 +111,17 @@ class Classification(FigureCallback):
         self._predictions, self._labels, self._wrong = [], [], None
         if not trainer.is_global_zero or not len(labels):
             return
+        self._findings = prediction_findings(predictions, labels, module.hparams.task)
         names = list(module.hparams.get("class_names") or ()) or [str(i) for i in range(predictions.shape[1])]
         task = module.hparams.task
         if task == "regression":
             self.save(trainer, scatter(predictions, labels, names), "predicted")
         elif task == "multilabel":
             self.save(trainer, precision_bars(predictions, labels.long(), names), "precision")
-        elif _of_classes(labels):
+        elif of_classes(labels):
             self.save(trainer, confusion(predictions, labels, names), "confusion")
             self.save(trainer, calibration(predictions, labels), "calibration")
             if worst is not None and len(worst[0]):
                 order = worst[1].amax(1).argsort(descending=True)[: self.images]
                 x, probabilities, truth = (kept[order] for kept in worst)
                 self.save(trainer, wrong_images(denormalised(x, trainer), probabilities, truth, names), "wrong")
-
-
-def _of_classes(labels: Tensor) -> bool:
-    return labels.ndim == 1 and not labels.is_floating_point()

@@ -16,6 +16,8 @@ import torch
 from callbacks.run.report_page import read_run, write_page
 from zoo.core.arguments import at_least
 from zoo.core.atomic import atomic_write
+from zoo.core.counts import noun_of, sample_counts, title_of
+from zoo.core.findings import collect, to_plain
 
 
 class RunReport(pl.Callback):
@@ -33,14 +35,22 @@ class RunReport(pl.Callback):
         self.interval = interval
         self._folder: Path | None = None
         self._facts: dict[str, Any] = {}
-        self._started = self._next = 0.0
+        self._next = 0.0
+        self.started = time.perf_counter()
+        self.counts: dict[str, int] = {}  # of samples: loaders are gone when training is over
+        self.next_command = ""  # what to type next, where the command line knows it
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         folder = trainer.log_dir  # asked for on all ranks: it is broadcast
         if self._facts or not trainer.is_global_zero or trainer.fast_dev_run or not folder:  # type: ignore[attr-defined]
             return
-        self._folder, self._started = Path(folder), time.perf_counter()
+        self._folder = Path(folder)
         self._facts = {"status": "running", **_facts(trainer, pl_module)}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.counts |= sample_counts(trainer)
+
+    on_test_start = on_train_start
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit" or (not trainer.sanity_checking and time.perf_counter() >= self._next):
@@ -67,12 +77,27 @@ class RunReport(pl.Callback):
             logger.save()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             self._facts.update(getattr(callback, "facts", {}))  # what else there is to say of the run
-        self._facts["time"] = f"{begin - self._started:.0f} s"
+        self._facts["time"] = f"{begin - self.started:.0f} s"
+        self._facts |= _ending(trainer, self.next_command, begin - self.started)
+        self._facts["counts"] = self.counts
         if (self._folder / "metrics.csv").is_file():
             _write_json(self._folder / "run.json", self._facts)
             write_page([read_run(self._folder)], self._folder / "report.html")
         took = time.perf_counter() - begin
         self._next = begin + max(self.interval, 30 * took)
+
+
+def _ending(trainer: pl.Trainer, next_command: str, seconds: float) -> dict[str, Any]:
+    """The run's answer as far as it is known, and what goes with it."""
+    module, data = trainer.lightning_module, getattr(trainer, "datamodule", None)
+    noun = noun_of(data)
+    return {
+        "title": title_of(module, data),
+        "noun": noun,
+        "answer": to_plain(collect(trainer, module, noun)),
+        "next": next_command,
+        "seconds": round(seconds, 1),
+    }
 
 
 def _facts(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:

@@ -201,7 +201,8 @@ def _figures(runs: Sequence[Run]) -> str:
 
 
 def _facts(runs: Sequence[Run]) -> str:
-    names = dict.fromkeys(name for run in runs for name in run.facts if name not in ("command",))
+    shown = [name for run in runs for name, fact in run.facts.items() if not isinstance(fact, dict | float)]
+    names = dict.fromkeys(name for name in shown if name != "command")
     rows = [[name.replace("_", " "), *(str(run.facts.get(name, "-")) for run in runs)] for name in names]
     return "<h2>The run</h2>" + _table(_heads(runs), rows) if rows else ""
 

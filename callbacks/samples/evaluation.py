@@ -20,11 +20,13 @@ from callbacks.samples.feature_extractor_store import (
     extractor_from_state,
 )
 from callbacks.samples.figures import nearest_training, real_and_fake
+from callbacks.samples.findings import sample_findings
 from callbacks.samples.judge import blindness, without_sight
-from callbacks.samples.metrics import memorised, nearest, scores
+from callbacks.samples.metrics import fid, gaussian_images, memorised, nearest, scores
 from callbacks.samples.real_images import ImageFeatures, PartialBatch, extract, extraction_device, shuffled
 from zoo.core.arguments import at_least
 from zoo.core.distributed import gather_rows, training_batches
+from zoo.core.findings import Finding
 from zoo.functional.randomness import fixed_randomness
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,8 @@ class Generation(FigureCallback):
     percentile of held-out images: 0.05 for new ones, 1 for copies). With labels ``modes`` (classes with a sample) and
     ``class_kl`` (of the samples' classes from the data's, in nats). ``fid_real``, ``kid_real``, ``precision_real``,
     ``recall_real`` and ``class_kl_real`` are those of held-out images in the samples' place, in equal number: what is
-    to be reached.
+    to be reached. ``fid_gaussian`` is that of a Gaussian with the mean and covariance of the training images' pixels:
+    what needs no training.
 
     All but ``diversity`` and ``memorised`` are withheld, and it is said why, where the feature extractor learned from
     labels and is not clearly better than chance on held-out ones (``callbacks.samples.judge.blindness``).
@@ -106,6 +109,7 @@ class Generation(FigureCallback):
         self._collapse, self._evaluations = CollapseDetector(), 0
         self._warned: set[str] = set()
         self._told_blind = False
+        self._findings: list[Finding] = []  # of the last evaluation
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -152,6 +156,8 @@ class Generation(FigureCallback):
         found, distance, which = self._scores(stage, features)
         logged = {f"{stage}/{name}": value for name, value in found.items() if name != "spread"}
         pl_module.log_dict(logged, sync_dist=True)
+        classes = int(1 + self._train.labels.max()) if "modes" in found else 0
+        self._findings = sample_findings(found, len(features), classes)
         images = gather_rows(downscale(drawn).to(device), ranks)
         if trainer.is_global_zero:
             learning = not self._fitted or trainer.global_step >= self.collapse_after
@@ -163,6 +169,10 @@ class Generation(FigureCallback):
                 self._draw(trainer, drawn[:_SHOWN], images, distance, which, found["memorised"])
 
     on_test_epoch_end = on_validation_epoch_end
+
+    def findings(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[Finding]:
+        """What the last evaluation found, for the run's table and report."""
+        return self._findings
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Done already, where the samples are."""
@@ -186,6 +196,8 @@ class Generation(FigureCallback):
             held_out = self._held_out[stage].features
             real = scores(train, held_out, classify)
             reference = {f"{name}_real": real[name] for name in _REFERENCED if name in real}
+            gaussian = gaussian_images(self._train.images, len(held_out))
+            reference["fid_gaussian"] = fid(train, self._extractor(gaussian))
             self._reference_scores[stage] = reference, nearest(train, held_out)[0]
         reference, held_out_distance = self._reference_scores[stage]
         distance, which = nearest(train, features)

@@ -4,7 +4,6 @@ import logging
 import math
 import os
 import sys
-import time
 import warnings
 from collections.abc import Collection
 from contextlib import nullcontext
@@ -19,12 +18,15 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.profilers import Profiler
 
 from zoo.cli import summary
+from zoo.cli.clock import STARTED
 from zoo.cli.config_files import chosen_class, technique_of, with_present_names
+from zoo.cli.ending import ending_of, print_ending
 from zoo.cli.errors import Flags, arguments_of, explain, translate_warnings
 from zoo.cli.parser import ShortHelp, ZooParser
 from zoo.cli.run_folder import RUN_DIR, SaveConfig, forget_run_folder, keep_traceback, run_folder
 from zoo.cli.shorthand import load
 from zoo.core.checkpoint import AtomicCheckpointIO, read_checkpoint
+from zoo.core.counts import title_of
 from zoo.registry import CHECKPOINT, DATA, DATA_TO_MODEL_ARGS, MODULES, callback_groups, short_name
 
 _NOT_FOR_USERS = (
@@ -84,7 +86,6 @@ class ZooCLI(LightningCLI):
         """The checkpoint's hyperparameters are already among the arguments, before the user's: see ``expand_argv``."""
 
     def before_instantiate_classes(self) -> None:
-        self.started = time.perf_counter()
         config = self.config[self.subcommand]
         paths = (config.model.class_path, config.data.class_path if config.get("data") else "none")
         self.names = short_name(paths[0], MODULES), short_name(paths[1], DATA)
@@ -133,6 +134,7 @@ class ZooCLI(LightningCLI):
     def before_fit(self) -> None:
         """Print the line that announces the run."""
         self.folder = self._folder()
+        self._tell_report()
         title = " on ".join(self.names)
         self._say(f"{title}: {summary.training_summary(self.model)}, results in {self.folder}")
 
@@ -151,14 +153,33 @@ class ZooCLI(LightningCLI):
         return str(getattr([None, *self.trainer.checkpoint_callbacks][-1], "best_model_path", ""))
 
     def _finish(self, best: str, metrics: dict[str, Any]) -> None:
-        rows = summary.metric_rows(metrics, best)
+        relative = os.path.relpath(best) if best else ""
+        saved = [best if relative.startswith("..") else relative] if best else []
         if self.trainer.logger:
             config = self.config[self.subcommand]
             origin = summary.provenance(config, self.trainer, self.parser.prog, best, metrics)
-            rows += summary.export(self.model, self.folder, origin)
-        rows += summary.figures(self.folder)
-        rows.append(("time", f"{time.perf_counter() - self.started:.0f} s"))
-        summary.print_table(" on ".join(self.names), rows)
+            saved += [path for _, path in summary.export(self.model, self.folder, origin)]
+        self._conclude(saved)
+
+    def _conclude(self, saved: list[str]) -> None:
+        """Print the answer and what to do with it."""
+        page = self.folder / "report.html"
+        rows = [("saved", ", ".join(saved)), ("open", str(page) if page.is_file() else ""), ("next", self._next())]
+        title = title_of(self.model, self.datamodule)
+        print_ending(ending_of(self.trainer, self.model, title, [row for row in rows if row[1]]))
+
+    def _next(self) -> str:
+        """The command to type next."""
+        technique = technique_of(type(self.model))
+        if technique is None or not technique.next_step or self.trainer.logger is None:
+            return ""
+        return f"{self.parser.prog} {technique.next_step.format(run=self.folder)}"
+
+    def _tell_report(self) -> None:
+        """Tell the report what only the command line knows."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "next_command"):
+                callback.next_command, callback.started = self._next(), STARTED
 
     def before_predict(self) -> None:
         """Refuse data unlike the module's training data, for which it would predict nonsense without an error.
@@ -175,9 +196,14 @@ class ZooCLI(LightningCLI):
                 )
 
     def after_test(self) -> None:
-        """Print where the results are."""
-        folder = self._folder()
-        self._say(f"results in {folder}")
+        """Print the answer, as after ``fit``."""
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._conclude([])
+
+    def before_test(self) -> None:
+        """Ask for the folder on all ranks."""
+        self.folder = self._folder()
+        self._tell_report()
 
     def _folder(self) -> Path:
         """Folder of this run, a collective call."""

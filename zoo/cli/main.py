@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import zoo.cli.clock  # noqa: F401  # first: it notes when the program began
 from zoo.cli.commands import COMMANDS, usage
 from zoo.cli.help import option_help
 from zoo.cli.shorthand import SUBCOMMANDS, UsageError, expand_argv, option_value, options_of

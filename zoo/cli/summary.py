@@ -1,7 +1,6 @@
-"""The summary of a run: its encoder's provenance, and the table at its end."""
+"""What a run leaves: its encoder with its provenance, and what else a technique exports."""
 
 import json
-import os
 import platform
 import shlex
 import sys
@@ -11,8 +10,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from zoo.io.encoder import save_encoder
 from zoo.networks.encoder import Encoder
@@ -70,23 +67,3 @@ def export(module: Any, folder: Path, origin: dict[str, Any]) -> Rows:
         rows.append(("encoder", f"{folder}/encoder/"))
     own = getattr(module, "export_artifacts", None)
     return rows + (list(own(folder)) if callable(own) else [])
-
-
-def figures(folder: Path) -> Rows:
-    """The row that names a run's figures, if there are any."""
-    found = sorted(path.name for kind in ("png", "gif") for path in folder.glob(f"*.{kind}"))
-    return [("figures", "\n".join(f"{folder}/{name}" for name in found))] if found else []
-
-
-def metric_rows(metrics: dict[str, Any], best: str) -> Rows:
-    """Rows of the test's metrics, and of the checkpoint they belong to."""
-    rows = [(name, f"{value:.5g}") for name, value in metrics.items()]
-    return [*rows, ("best checkpoint", os.path.relpath(best))] if best else rows
-
-
-def print_table(title: str, rows: Rows) -> None:
-    """Print the table at the end of a run."""
-    table = Table("result", "", title=title, show_header=False)
-    for row in rows:
-        table.add_row(*row)
-    Console(soft_wrap=True).print(table)

@@ -45,3 +45,13 @@ def training_batches(trainer: Any, input_key: str = INPUT) -> Iterator[Mapping[s
     data: Any = getattr(trainer, "datamodule", None)
     for batch in data.train_dataloader() if data else trainer.train_dataloader or ():
         yield as_mapping(trainer.strategy.batch_to_device(batch), input_key)  # runs the datamodule's hooks, too
+
+
+def training_rows(trainer: Any, input_key: str, most: int) -> Tensor:
+    """The first training inputs of all ranks, flat, (N, D) float32; N is ``most`` at most."""
+    wanted, rows = -(-most // trainer.world_size), list[Tensor]()
+    for batch in training_batches(trainer, input_key):
+        rows.append(batch[input_key].flatten(1).float()[:wanted])
+        if (wanted := wanted - len(rows[-1])) <= 0:
+            break
+    return gather_rows(torch.cat(rows), trainer.world_size)

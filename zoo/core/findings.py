@@ -1,10 +1,10 @@
 """What a run found: numbers beside what each must be compared with, and the sentence that answers the run's question.
 
-A callback with ``findings(trainer, module)`` gives what it measured last; so does a module with ``findings(metrics)``.
-A module's ``headline`` names its question and which groups of findings matter most. Table and report show the same
-``Answer``.
+A callback with ``findings(trainer, module)`` gives what it measured last. A module's ``headline`` names its question
+and which groups of findings matter most. Table and report show the same ``Answer``.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -41,6 +41,7 @@ class Finding(NamedTuple):
     higher_is_better: bool = True
     metric: str = ""  # name under which it is logged, without the stage: "probe"
     note: str = ""  # "of 10", "in nats a pixel"
+    text: str = ""  # where words say more than the number: "kabul, taliban, afghan"
 
     @property
     def rivals(self) -> list[Reference]:
@@ -48,11 +49,25 @@ class Finding(NamedTuple):
         return sorted((r for r in self.references if r.rival), key=lambda r: r.value, reverse=self.higher_is_better)
 
 
-class Headline(NamedTuple):
-    """A technique's question, and the groups of findings that it shows first; the first with a rival answers it."""
+PAID = "Did pretraining pay?"
+QUESTIONS = {  # of other groups: PAID
+    "samples": "Are the samples good?",
+    "reconstruction": "Is it better than PCA?",
+    "words": "Was anything learned?",
+}
 
-    question: str = "Did pretraining pay?"
+
+class Headline(NamedTuple):
+    """A technique's question, and the groups of findings that it shows first; the first with a rival answers it.
+
+    ``itself`` names references that are the technique itself, or do not compare with it; ``variant`` the hyperparameter
+    that says which of its variants ran.
+    """
+
     groups: tuple[str, ...] = ("accuracy", "features", "reconstruction", "samples")
+    question: str = PAID  # answered by the first of the groups
+    itself: tuple[str, ...] = ()
+    variant: str = ""
 
 
 YES, NO, NOT_SHOWN, UNKNOWN = "Yes", "No", "Not shown", ""
@@ -103,14 +118,38 @@ def answer_of(headline: Headline, findings: Iterable[Finding], noun: str = "samp
 
     Args:
         headline: The technique's question and groups.
-        findings: All findings of the run.
+        findings: All findings of the run; of several of one metric the last is taken.
         noun: What the samples are.
     """
     ranks = {group: rank for rank, group in enumerate(headline.groups)}
-    ordered = sorted(findings, key=lambda finding: ranks.get(finding.group, len(ranks)))
-    judged = next((finding for finding in ordered if finding.rivals and finding.group in ranks), None)
-    verdict = verdict_of(judged, noun) if judged else _unjudged(ordered, noun)
-    return Answer(headline.question, verdict, tuple(ordered))
+    known = {found.metric or (found.group, found.title): _without(found, headline.itself) for found in findings}
+    finite = [found for found in known.values() if math.isfinite(found.value)]
+    ordered = sorted(finite, key=lambda found: ranks.get(found.group, len(ranks)))
+    judged = next((found for found in ordered if found.rivals and found.group in ranks), None)
+    if judged is None:
+        return Answer(headline.question, _unjudged(ordered, noun), tuple(ordered))
+    own = judged.group == headline.groups[0]
+    question = headline.question if own else QUESTIONS.get(judged.group, PAID)
+    return Answer(question, verdict_of(judged, noun), tuple(ordered))
+
+
+def _without(finding: Finding, itself: Sequence[str]) -> Finding:
+    return finding._replace(references=tuple(r for r in finding.references if r.title not in itself))
+
+
+def collect(trainer: Any, module: Any, noun: str = "samples") -> Answer:
+    """What callbacks and module found last, and the answer to the module's question.
+
+    Args:
+        trainer: Trainer, whose callbacks may have ``findings(trainer, module)``.
+        module: Module, which may have a ``headline``.
+        noun: What the samples are.
+    """
+    found: list[Finding] = []
+    for callback in trainer.callbacks:
+        if hasattr(callback, "findings"):
+            found += callback.findings(trainer, module)
+    return answer_of(getattr(module, "headline", Headline()), found, noun)
 
 
 def _unjudged(findings: Sequence[Finding], noun: str) -> Verdict:
@@ -118,13 +157,21 @@ def _unjudged(findings: Sequence[Finding], noun: str) -> Verdict:
         return Verdict(UNKNOWN, "nothing was measured")
     first = findings[0]
     beside = [f"{r.title} {write_value(r.value, first.unit)}" for r in first.references]
+    beside = [f"95 % interval {write_interval(first)}", *beside] if first.interval else beside
     text = f"{first.title} {write(first)}" + (f" ({', '.join(beside)})" if beside else "")
     return Verdict(UNKNOWN, f"{text}, of {first.samples:,} {noun}" if first.samples else text)
 
 
 def write(finding: Finding) -> str:
-    """A finding's value with its unit and note."""
-    return " ".join(filter(None, (write_value(finding.value, finding.unit), finding.note)))
+    """A finding's value with its unit and note, or the text that stands for it."""
+    return finding.text or " ".join(filter(None, (write_value(finding.value, finding.unit), finding.note)))
+
+
+def write_interval(finding: Finding) -> str:
+    """The bounds of a finding's interval, "" without one; of shares without their unit: "92.6 to 97.1"."""
+    if finding.interval is None:
+        return ""
+    return " to ".join(write_value(bound, finding.unit).removesuffix(" %") for bound in finding.interval)
 
 
 def write_value(value: float, unit: str) -> str:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from zoo.core.arguments import below, more_than
 from zoo.core.base import ZooModule
 from zoo.core.batch import as_mapping, check_shape, require
+from zoo.core.findings import Headline
 from zoo.core.optim import OptimSpec, check_specs, configure
 from zoo.functional.autoencoder import (
     LOG_VARIANCE_RANGE,
@@ -86,6 +87,7 @@ class AutoencoderModule(ZooModule):
         ValueError: an argument out of its range, a network that does not fit, inputs that the likelihood excludes.
     """
 
+    headline = Headline(("features", "reconstruction", "samples"), variant="variant")
     deterministic_options: ClassVar[dict[str, Any]] = {"variant": "plain"}
 
     def __init__(

@@ -22,6 +22,7 @@ from zoo.core.arguments import at_least, below, more_than, one_of
 from zoo.core.base import ZooModule
 from zoo.core.batch import LABEL, require
 from zoo.core.ema import update_ema
+from zoo.core.findings import Headline
 from zoo.core.optim import can_fuse, clip_by_group
 from zoo.functional import gan
 from zoo.functional.diff_augment import POLICIES, diff_augment
@@ -65,15 +66,15 @@ class GANModule(ZooModule):
         compiled: Whether ``torch.compile`` compiles both networks.
         normalisation: Normalisation that the data applied to pixels in [0, 1]; generated images get it too.
 
-    Logged: ``loss`` (all that is minimised), ``critic`` and ``generator``, the two networks' losses, ``real`` and
-    ``fake``, mean logits, and when evaluating ``swd``: the sliced Wasserstein distance of samples from as many real
-    images, in the pixels' units, which also falls where no other metric shows that samples get better.
+    Logged: ``loss`` (all that is minimised), ``critic`` and ``generator`` losses, mean logits ``real`` and ``fake``,
+    and when evaluating ``swd``, the sliced Wasserstein distance of samples from real images in the pixels' units.
 
     Raises:
         ValueError: an argument out of its range, inputs that are not images, a conditional GAN without classes.
     """
 
     monitor = "val/swd"
+    headline = Headline(("samples", "features"), "Are the samples good?", variant="objective")
     batch_independent = "its noise is drawn for every batch; its own tests give halves the same noise"
     divergence_hint = "try a lower `lr`, a larger `r1`, or `trainer.gradient_clip_val` 1"
     renamed_tensors: ClassVar[dict[str, str]] = {"average.": "generator_ema."}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.core.accumulator import Accumulator
 from zoo.core.batch import as_mapping, flat_rows, require
+from zoo.core.findings import Headline
 from zoo.core.finite import FiniteCheck
 from zoo.core.gradient_free import GradientFreeModule
 from zoo.functional import pca
@@ -20,9 +21,7 @@ from zoo.functional.moments import Moments, add_moments, empty_moments, row_mome
 from zoo.io.sklearn import to_sklearn_pca
 from zoo.networks.encoder import Encoder
 
-# Dimensions of an input up to which the full covariance is kept: 4096 x 4096 are 128 MiB in float64, and its
-# eigenvectors take a CPU core about a minute.
-_WIDEST = 4096
+_WIDEST = 4096  # dimensions with a full covariance: 128 MiB in float64, whose eigenvectors take a core a minute
 _DEFAULT_COMPONENTS = 16
 _SUMMED = ("rows", "total", "energy", "product")
 _FOUND = ("mean_", "components_", "explained_variance_", "explained_variance_ratio_", "spectrum_", "noise_variance_")
@@ -60,9 +59,8 @@ class PCAModule(GradientFreeModule):
     ``n_components_`` and ``n_samples_``.
 
     Raises:
-        ValueError: an argument out of its range; inputs of another shape, or NaN or infinity among them (at once on a
-            CPU, at the epoch's end on a GPU, to avoid a synchronisation); at the end of the pass fewer rows than
-            components, or than 2.
+        ValueError: an argument out of its range; inputs of another shape, or NaN or infinity among them (on a GPU at
+            the epoch's end); at the end of the pass fewer rows than components, or than 2.
     """
 
     mean_: Tensor
@@ -75,6 +73,7 @@ class PCAModule(GradientFreeModule):
     encoder: Encoder
     artifacts = ("encoder/encoder.json", "latent_map.png", "components.png", "scree.png")
     divergence_hint = pca.OVERFLOW_HINT
+    headline = Headline(("features", "variance", "reconstruction", "samples"), itself=("PCA of the same size",))
 
     def __init__(
         self,

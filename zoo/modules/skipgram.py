@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from zoo.core.arguments import more_than
 from zoo.core.base import ZooModule
 from zoo.core.batch import TOKENS, require
+from zoo.core.findings import Headline
 from zoo.core.optim import with_schedule
 from zoo.core.optimizers import RowAdagrad
 from zoo.core.suggest import closest
@@ -70,6 +71,7 @@ class SkipGramModule(ZooModule):
 
     input_key = TOKENS
     batch_independent = "its negative samples are drawn anew for every batch"
+    headline = Headline(("similarity", "words", "neighbours"), "Are words of like meaning near each other?")
     artifacts = ("vectors/vectors.safetensors", "word_map.png")
     divergence_hint = "try a lower `lr` or a smaller `max_step`"
     renamed: ClassVar[dict[str, str]] = {"block": "block_size", "written_out": ""}

@@ -4,10 +4,9 @@ Kohonen 1982, "Self-organized formation of topologically correct feature maps"; 
 sample pulls its best-matching unit, and less so that unit's neighbours on the grid; the neighbourhood shrinks during
 training. The result is a map of the data that can be looked at, and for each sample a position on it.
 
-The batch rule adds samples up by their best-matching unit over a whole epoch, and then sets every unit to the mean of
-its neighbourhood: two matrix products per batch, and neither the order of samples nor the batch size matters. It may
-also update the units several times an epoch, from sums in which older samples decay, which reaches a lower error in
-the same number of epochs. The online rule updates units after every mini-batch.
+The batch rule adds samples up by their best-matching unit over an epoch, then sets every unit to its neighbourhood's
+mean: two matrix products per batch; order and batch size do not matter. Updated several times an epoch, from sums in
+which older samples decay, it reaches a lower error. The online rule updates units after every mini-batch.
 """
 
 import math
@@ -22,6 +21,7 @@ from zoo.core.accumulator import Accumulator
 from zoo.core.arguments import at_least, between, more_than
 from zoo.core.batch import as_mapping, flat_rows, require
 from zoo.core.distributed import gather_rows, training_batches
+from zoo.core.findings import Headline
 from zoo.core.finite import check_finite
 from zoo.core.gradient_free import GradientFreeModule
 from zoo.functional import som
@@ -73,6 +73,7 @@ class SOMModule(GradientFreeModule):
         "code": "encoding",
     }
     divergence_hint = "are there NaN, infinite or huge numbers among the inputs?"
+    headline = Headline(("map", "features", "reconstruction"), "Does the map keep neighbours together?")
     artifacts = ("encoder/encoder.json", "latent_map.png", "map.png", "units.png")
     stops_exactly = False  # a map that is stopped updates its units once more
     renamed_methods: ClassVar[dict[str, str]] = {"winners": "best_matching_units"}

@@ -15,6 +15,7 @@ from torch import Tensor
 from zoo.core.arguments import at_least, below, more_than
 from zoo.core.base import ZooModule
 from zoo.core.batch import as_mapping, require
+from zoo.core.findings import Headline
 from zoo.core.optim import OptimSpec, check_specs, configure
 from zoo.functional.autoencoder import gaussian_nll
 from zoo.functional.quantise import commitment, perplexity, straight_through
@@ -51,6 +52,8 @@ class VQVAEModule(ZooModule):
 
     batch_independent = "its codebook begins with random vectors of the first batch, and is updated by every batch"
     renamed_methods: ClassVar[dict[str, str]] = {"words": "code_indices"}
+    # PCA with as many numbers is exact: these codes have as many numbers as an image has places, but few bits each.
+    headline = Headline(("features", "reconstruction", "samples"), itself=("PCA of the same size",))
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
+import pytest
 import torch
 from conftest import quiet_trainer
+from sklearn.cluster import KMeans
 
 from callbacks.by_technique.som import SOMMap, majority, neighbour_distances
 from datamodules.images import Digits
@@ -38,3 +40,23 @@ def test_idle_with_other_modules(tmp_path):
     data = Digits()
     quiet_trainer(tmp_path, callbacks=[SOMMap()]).fit(AutoencoderModule(data.input_shape), data)
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_both_errors_stand_beside_no_order_no_map_and_k_means(tmp_path):
+    data, callback = Digits(), SOMMap()
+    module = SOMModule((1, 8, 8), rows=4, columns=5)
+    trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[callback])
+    trainer.fit(module, data)
+    trainer.test(module, data, verbose=False)
+    topographic, quantisation = callback.findings(trainer, module)
+    test = data.splits["test"].images.flatten(1).double() / 255
+    train = data.splits["train"].images.flatten(1).double() / 255
+    # 4 x 5 units with eight neighbours: 4 corners of 3, 10 on the edges of 5, 6 inside of 8.
+    assert topographic.references[0].value == pytest.approx(1 - (4 * 3 + 10 * 5 + 6 * 8) / 20 / 19)
+    assert topographic.value == pytest.approx(trainer.callback_metrics["test/topographic_error"].item())
+    assert topographic.samples == len(test) and topographic.rivals
+    single, centres = quantisation.references
+    assert single.value == pytest.approx((test - test.mean(0)).norm(dim=1).mean().item(), rel=1e-4)
+    theirs = KMeans(20, n_init=1, max_iter=50, random_state=0).fit(train.numpy())
+    assert centres.value == pytest.approx(theirs.transform(test.numpy()).min(1).mean(), rel=0.03)
+    assert centres.value < quantisation.value < single.value

@@ -1,7 +1,9 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from gensim.models import KeyedVectors
 from gensim.test.utils import datapath
 from matplotlib.image import imread
@@ -16,6 +18,8 @@ from callbacks.by_technique.word_vectors import (
     write_projector,
 )
 from callbacks.figures import save_figure
+from zoo import SkipGramModule
+from zoo.core.findings import write
 
 
 def keyed(words, dim=8):
@@ -34,9 +38,25 @@ def pairs():
 def test_scores_are_gensims_and_an_unknown_vocabulary_has_none():
     known = keyed(dict.fromkeys(word for pair in pairs() for word in pair[:2]))
     expected = known.evaluate_word_pairs(datapath("wordsim353.tsv"))[1].statistic
-    assert word_pairs(known, "wordsim353.tsv") == pytest.approx(expected)
+    assert word_pairs(known, "wordsim353.tsv") == (pytest.approx(expected), len(pairs()))
     foreign = keyed(["hund", "katze", "maus"])
     assert word_pairs(foreign, "wordsim353.tsv") is None and analogies(foreign) is None
+
+
+def test_findings_stand_beside_untrained_vectors_and_guessing():
+    module = SkipGramModule({"a": 3, "b": 2, "c": 1}, dim=4, negatives=5)
+    callback = WordVectors()
+    callback._scores = {"wordsim353": (0.31, 280), "analogies": (0.02, 9000)}
+    callback._neighbours = [["kabul", "taliban", "afghan"]]
+    trainer = SimpleNamespace(callback_metrics={"test/loss": 2.0})
+    similarity, questions, loss, kabul = callback.findings(trainer, module)
+    z, half = np.arctanh(0.31), 1.96 / np.sqrt(277)  # Fisher's interval
+    assert similarity.interval == pytest.approx((np.tanh(z - half), np.tanh(z + half)))
+    assert similarity.rivals[0].value == 0 and similarity.rivals[0].chance == pytest.approx(np.tanh(half))
+    assert questions.samples == 9000 and questions.rivals[0].chance == pytest.approx(3 / 9000)
+    assert loss.rivals[0].value == pytest.approx(6 * np.log(2)) and not loss.higher_is_better
+    assert write(kabul) == "taliban, afghan"
+    assert callback.findings(trainer, torch.nn.Linear(1, 1)) == []
 
 
 def test_table_map_and_projector(tmp_path):

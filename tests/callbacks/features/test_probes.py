@@ -9,7 +9,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from callbacks.features.probes import feature_spread, knn_accuracy, pca_features, probe_accuracy, rank_me
+from callbacks.features.probes import feature_spread, knn_correct, pca_features, probe_correct, rank_me
+
+
+def accuracy(correct):
+    return correct.float().mean().item()
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +27,13 @@ def test_neighbours_against_scikit_learn(digits):
     train, labels, test, truth = digits
     votes = KNeighborsClassifier(10, metric="cosine", weights=lambda d: np.exp(-d / 0.07), algorithm="brute")
     expected = votes.fit(train, labels).score(test, truth)
-    assert knn_accuracy(train, labels, test, truth, k=10) == pytest.approx(expected, abs=2 / len(test))
+    assert accuracy(knn_correct(train, labels, test, truth, k=10)) == pytest.approx(expected, abs=2 / len(test))
 
 
 def test_more_neighbours_than_samples_are_all_samples(digits):
     train, labels, test, truth = digits
-    few = knn_accuracy(train[:30], labels[:30], test, truth, k=1000)
-    assert few == knn_accuracy(train[:30], labels[:30], test, truth, k=30)
+    few = accuracy(knn_correct(train[:30], labels[:30], test, truth, k=1000))
+    assert few == accuracy(knn_correct(train[:30], labels[:30], test, truth, k=30))
 
 
 def test_probe_against_scikit_learn(digits):
@@ -38,14 +42,14 @@ def test_probe_against_scikit_learn(digits):
     # Ours: mean cross-entropy + l2 |w|^2. Theirs: C * sum of it + |w|^2 / 2.
     theirs = LogisticRegression(C=1 / (2 * 1e-3 * len(train)), max_iter=2000).fit(scale.transform(train), labels)
     expected = theirs.score(scale.transform(test), truth)
-    assert probe_accuracy(train, labels, test, truth, l2=1e-3) == pytest.approx(expected, abs=0.01)
+    assert accuracy(probe_correct(train, labels, test, truth, l2=1e-3)) == pytest.approx(expected, abs=0.01)
 
 
 def test_a_feature_that_changes_only_in_the_test_set_does_no_harm(digits):
     train, labels, test, truth = digits
     plus = torch.cat([train, torch.zeros(len(train), 1)], 1), torch.cat([test, torch.ones(len(test), 1)], 1)
-    assert probe_accuracy(plus[0], labels, plus[1], truth) == pytest.approx(
-        probe_accuracy(train, labels, test, truth), abs=0.01
+    assert accuracy(probe_correct(plus[0], labels, plus[1], truth)) == pytest.approx(
+        accuracy(probe_correct(train, labels, test, truth)), abs=0.01
     )
 
 

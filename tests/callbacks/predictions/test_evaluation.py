@@ -63,7 +63,7 @@ def test_idle_where_nothing_is_classified_or_labelled(tmp_path):
 def test_a_task_of_ones_own_has_figures_if_its_labels_are_classes(label, figures, tmp_path):
     module = FinetuneModule((5,), 3, backbone="mlp")
     callback = Classification()
-    trainer = SimpleNamespace(is_global_zero=True, world_size=1)
+    trainer = SimpleNamespace(is_global_zero=True, world_size=1, loggers=[])
     module.hparams.task = "mine.Task"
     outputs = {"prediction": torch.rand(20, 3), "label": label}
     callback.folder = tmp_path

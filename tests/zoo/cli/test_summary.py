@@ -34,14 +34,3 @@ def test_the_encoder_and_what_the_technique_exports_itself(tmp_path):
     rows = summary.export(Own(input_shape=(1, 8, 8)), tmp_path, {"seed": 1})
     assert rows == [("encoder", f"{tmp_path}/encoder/"), ("own", f"{tmp_path}/own")]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder", "own"]
-
-
-def test_rows_of_figures_and_measures(tmp_path):
-    assert summary.figures(tmp_path) == [] and summary.metric_rows({}, "") == []
-    for name in ("b.png", "a.gif"):
-        (tmp_path / name).touch()
-    assert summary.figures(tmp_path)[0][1] == f"{tmp_path}/a.gif\n{tmp_path}/b.png"
-    assert summary.metric_rows({"test/loss": 1 / 3}, "x.ckpt") == [
-        ("test/loss", "0.33333"),
-        ("best checkpoint", "x.ckpt"),
-    ]

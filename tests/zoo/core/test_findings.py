@@ -6,6 +6,7 @@ from zoo.core.findings import (
     COUNT,
     NO,
     NOT_SHOWN,
+    PAID,
     PERCENT,
     UNKNOWN,
     YES,
@@ -59,10 +60,28 @@ def test_less_is_better_where_it_is():
 
 
 def test_the_headline_orders_findings_and_chooses_the_judge():
-    headline = Headline("Are the samples good?", ("samples", "features"))
+    headline = Headline(("samples", "features"), "Are the samples good?")
     answer = answer_of(headline, [probe(0.9, 0.8), FID], "images")
     assert [finding.title for finding in answer.findings] == ["FID", "linear probe"]
-    assert answer.verdict.answer == YES, "FID has no rival, the probe has"
+    assert answer.verdict.answer == YES and answer.question == PAID, "FID has no rival, the probe has"
+
+
+def test_each_group_answers_its_own_question():
+    beside = FID._replace(references=(Reference("Gaussian", 20.0, rival=True),))
+    assert answer_of(Headline(("samples", "features"), "As good as real?"), [beside]).question == "As good as real?"
+    assert answer_of(Headline(), [beside]).question == "Are the samples good?"
+
+
+def test_the_technique_itself_is_no_rival():
+    answer = answer_of(Headline(itself=("raw pixels",)), [probe(0.9, 0.9)])
+    assert answer.verdict.answer == YES and "raw pixels" not in answer.verdict.reason
+
+
+def test_what_is_not_finite_is_left_out_and_the_last_of_a_metric_counts():
+    bad = probe(float("nan"), 0.5)
+    assert answer_of(Headline(), [bad]).findings == ()
+    first, last = probe(0.9, 0.8, metric="probe"), probe(0.7, 0.8, metric="probe")
+    assert answer_of(Headline(), [first, last]).findings == (last,)
 
 
 def test_without_a_rival_the_first_number_stands_beside_its_reference():
