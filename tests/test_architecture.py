@@ -42,6 +42,8 @@ OUTSIDE = {
         "sklearn",
         "safetensors",
         "PIL",
+        "jinja2",
+        "yaml",  # Lightning's
     },
 }
 

@@ -277,7 +277,7 @@ RENAMED_CLASSES = {
 }
 FORMATS = ("encoder", "onnx", "state")  # of the command ``export``
 CHECKPOINT = "callbacks.run.best_checkpoint.BestCheckpoint"  # whose options are --checkpoint.monitor and so on
-REPORT = "callbacks.run.report_page.compare"  # of several runs, for the command ``report``
+REPORT = "callbacks.run.comparison.report"  # of runs, for the command ``report``
 
 
 def callback_groups(technique: Technique | None) -> dict[str, str]:

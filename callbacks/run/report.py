@@ -12,8 +12,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.loggers import CSVLogger
 
-from callbacks.run.report_page import read_run, write_page
+from callbacks.run.history import History
+from callbacks.run.report_page import page, write_page
+from callbacks.run.run_files import read_run
 from zoo.core.arguments import at_least
 from zoo.core.atomic import atomic_write
 from zoo.core.counts import noun_of, sample_counts, title_of
@@ -23,8 +26,9 @@ from zoo.core.findings import collect, to_plain
 class RunReport(pl.Callback):
     """``report.html`` in the run's folder: results, curves, figures, the command, versions, seed, data fingerprint.
 
-    Needs a logger that writes ``metrics.csv`` (Lightning's ``CSVLogger``); with another nothing is written. What the
-    page says of the run other than its metrics is in ``run.json``.
+    Metrics are those of ``metrics.csv``, which Lightning's ``CSVLogger`` writes; with other loggers they are kept
+    beside the page, in ``history.csv``. What it says of the run other than that is in ``run.json``. Without any logger
+    nothing is written.
 
     Args:
         interval: Seconds between pages at least; writing them takes a thirtieth of the time at most.
@@ -39,11 +43,16 @@ class RunReport(pl.Callback):
         self.started = time.perf_counter()
         self.counts: dict[str, int] = {}  # of samples: loaders are gone when training is over
         self.next_command = ""  # what to type next, where the command line knows it
+        self._history: History | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         folder = trainer.log_dir  # asked for on all ranks: it is broadcast
-        if self._facts or not trainer.is_global_zero or trainer.fast_dev_run or not folder:  # type: ignore[attr-defined]
+        folder = folder or trainer.default_root_dir
+        if self._facts or not trainer.is_global_zero or trainer.fast_dev_run or not trainer.loggers:  # type: ignore[attr-defined]
             return
+        if not any(isinstance(logger, CSVLogger) for logger in trainer.loggers):
+            self._history = History()
+            trainer.loggers = [*trainer.loggers, self._history]
         self._folder = Path(folder)
         self._facts = {"status": "running", **_facts(trainer, pl_module)}
 
@@ -79,10 +88,11 @@ class RunReport(pl.Callback):
             self._facts.update(getattr(callback, "facts", {}))  # what else there is to say of the run
         self._facts["time"] = f"{begin - self.started:.0f} s"
         self._facts |= _ending(trainer, self.next_command, begin - self.started)
-        self._facts["counts"] = self.counts
-        if (self._folder / "metrics.csv").is_file():
-            _write_json(self._folder / "run.json", self._facts)
-            write_page([read_run(self._folder)], self._folder / "report.html")
+        self._facts |= {"counts": self.counts, "figures": _figure_texts(trainer)}
+        if self._history:
+            self._history.write(self._folder)
+        _write_json(self._folder / "run.json", self._facts)
+        write_page(page(read_run(self._folder)), self._folder / "report.html")
         took = time.perf_counter() - begin
         self._next = begin + max(self.interval, 30 * took)
 
@@ -119,5 +129,11 @@ def _facts(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
     }
 
 
+def _figure_texts(trainer: pl.Trainer) -> dict[str, Any]:
+    """What callbacks say of their figures; of those of other projects perhaps nothing."""
+    drawing = [getattr(callback, "figures", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
+    return {name: text for said in drawing if isinstance(said, dict) for name, text in said.items()}
+
+
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    atomic_write(path, lambda tmp_path: Path(tmp_path).write_text(json.dumps(value, indent=2) + "\n"))
+    atomic_write(path, lambda tmp_path: Path(tmp_path).write_text(json.dumps(value, indent=2, default=str) + "\n"))

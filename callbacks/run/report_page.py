@@ -1,238 +1,266 @@
-"""Runs as one self-contained HTML page: no script, nothing fetched, figures and curves inside."""
+"""A run as one self-contained HTML page: no script, nothing fetched, figures and curves inside."""
 
-import base64
-import csv
-import io
-import json
+import functools
+import math
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
+import jinja2
 
+from callbacks.run import charts
+from callbacks.run.embedded import embedded
+from callbacks.run.run_files import FINISHED, RUNNING, Run, stage_of
 from zoo.core.atomic import atomic_write
+from zoo.core.findings import NO, NOT_SHOWN, YES, Answer, Finding, Verdict, write, write_value
 
-Points = list[tuple[float, float]]  # (step, value)
-
-_COLOURS = ("#2c5f8a", "#d1742a", "#3f8f5b", "#a8456b", "#7a67b5", "#8a7a2c")
-_MOST_POINTS = 400  # of a curve: more are not seen
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1200px; margin: 2em auto;
-       padding: 0 1em; }
-h1 { font-size: 1.5em; margin-bottom: .2em } h2 { font-size: 1.1em; margin-top: 2em; border-bottom: 1px solid #ddd }
-table { border-collapse: collapse } th, td { text-align: left; padding: .2em 1.2em .2em 0; vertical-align: top }
-td.number { font-variant-numeric: tabular-nums; text-align: right } tr:nth-child(even) { background: #f6f7f9 }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); gap: 1em }
-.grid svg { width: 100%; height: auto } figure { margin: 0 } img { max-width: 100% } figcaption { color: #555 }
-pre { background: #f6f7f9; padding: .6em; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere }
-.status { color: #666 }
-"""
+SIZE = {"width": charts.WIDTH, "height": charts.HEIGHT, "left": charts.LEFT}
+_KINDS = {YES: "yes", NO: "no", NOT_SHOWN: "not-shown"}
+_STAGE_WORDS = {"test": "test", "val": "validation", "train": "training", "": "run"}
+_SHOWN_ELSEWHERE = {"command", "answer", "counts", "noun", "next", "title", "seconds", "figures", "status"}
+_MOST_CURVES, _MOST_CHARACTERS = 60, 50_000
+_MOST_REFERENCES = 3  # in a tile
 
 
-class Run(NamedTuple):
-    """What a run's folder holds."""
-
-    folder: Path
-    facts: dict[str, Any]  # run.json
-    curves: dict[str, Points]  # by metric, "train/loss"
-    figures: dict[str, Path]  # by name
-    config: str
-
-    @property
-    def title(self) -> str:
-        """Title of the run: the last two parts of its path."""
-        return "/".join(self.folder.resolve().parts[-2:])
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """Once a process: compiling the templates takes ten times as long as filling them."""
+    loader = jinja2.PackageLoader("callbacks.run", "templates")
+    return jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
 
 
-def read_run(folder: str | Path) -> Run:
-    """Read what there is; a line that is not complete yet, or a cell that is no number, is passed over.
-
-    Raises:
-        FileNotFoundError: the folder, or ``metrics.csv`` in it, is missing.
-        ValueError: ``run.json`` is no JSON.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}")
-    if not (folder / "metrics.csv").is_file():
-        raise FileNotFoundError(f"{folder} holds no metrics.csv: is it the folder of a run (runs/NAME/1)?")
-    config = folder / "config.yaml"
-    figures = {path.stem: path for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")}
-    text = config.read_text(errors="replace") if config.is_file() else ""
-    return Run(folder, _read_facts(folder / "run.json"), read_curves(folder / "metrics.csv"), figures, text)
+def render(template: str, **values: Any) -> str:
+    """Fill one of the page's templates; text is escaped."""
+    return _environment().get_template(template).render(values)
 
 
-def _read_facts(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it, and the page is made without it") from error
+def page(run: Run) -> str:
+    """The page of one run."""
+    answer = run.answer
+    findings = answer.findings if answer else ()
+    shown = {finding.metric for finding in findings}
+    metrics = [(name, number(v)) for name, v in run.metrics(run.stage).items() if name not in shown]
+    drawn = curves([run], [finding.metric for finding in findings])
+    return render(
+        "report.html.jinja",
+        running=run.status == RUNNING,
+        page_title=run.name,
+        eyebrow=eyebrow(run),
+        heading=answer.question if answer else str(run.facts.get("title") or run.name),
+        boxes=[*_status_boxes(run), *([verdict_box(run, answer)] if answer else [])],
+        tiles=_tiles(findings),
+        plot=_plot(findings, str(run.facts.get("noun", "samples"))),
+        numbers=[_row(finding, str(run.facts.get("noun", "samples"))) for finding in findings],
+        figures=_figures(run),
+        metrics=metrics,
+        stage_words=_STAGE_WORDS[run.stage],
+        curves=drawn,
+        curve_words=_some([curve.title for curve in drawn], 3),
+        option_words=_option_words(run),
+        command=run.facts.get("command"),
+        facts=[(name.replace("_", " "), value) for name, value in run.facts.items() if name not in _SHOWN_ELSEWHERE],
+        config=run.config[:_MOST_CHARACTERS],
+        size=SIZE,
+    )
 
 
-def read_curves(path: Path) -> dict[str, Points]:
-    """Read Lightning's CSV as points by metric."""
-    curves: dict[str, Points] = {}
-    with path.open(newline="", errors="replace") as file:
-        for row in csv.DictReader(file):
-            step = _number(row.get("step"))
-            for name, cell in row.items():
-                value = _number(cell)
-                if step is not None and value is not None and name not in ("step", "epoch", None):
-                    curves.setdefault(name, []).append((step, value))
-    return curves
+def number(value: float) -> str:
+    """A logged number as the tables show it."""
+    return f"{value:.5g}" if math.isfinite(value) else f"{value} (not finite)"
 
 
-def _number(cell: Any) -> float | None:
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        return None
+def unbroken(text: str) -> str:
+    """The same with no line's end between a number and its per cent sign."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def page(runs: Sequence[Run]) -> str:
-    """One page of one run, or of several side by side."""
-    title = runs[0].title if len(runs) == 1 else f"{len(runs)} runs"
-    running = any(run.facts.get("status") == "running" for run in runs)
+def capitalised(text: str) -> str:
+    """The same with a capital at the beginning and a full stop at the end."""
+    text = unbroken(text.strip())
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".") if text else ""
+
+
+def seconds_of(run: Run) -> str:
+    """How long the run took, as people write it."""
+    seconds = run.facts.get("seconds")
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        return str(run.facts.get("time", ""))
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def eyebrow(run: Run) -> list[str]:
+    """The line above the heading: what ran, on what, how long."""
+    counts, noun = run.facts.get("counts"), run.facts.get("noun", "samples")
+    counts = {part: n for part, n in counts.items() if isinstance(n, int) and n} if isinstance(counts, dict) else {}
+    if counts.get("labelled") == counts.get("training"):
+        counts.pop("labelled", None)
+    known = [f"{count:,} {part}" for part, count in counts.items()]
+    status = run.status.partition(":")[0]
     parts = [
-        "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
-        '<meta http-equiv="refresh" content="15">' if running else "",
-        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>",
-        "" if len(runs) > 1 else f'<p class="status">{escape(str(runs[0].facts.get("status", "")))}</p>',
-        _results(runs),
-        _curves(runs),
-        _figures(runs),
-        _facts(runs),
-        *(_details(run, len(runs) > 1) for run in runs),
-        "</body></html>",
+        "pretraining-zoo",
+        str(run.facts.get("title", "")),
+        run.name,
+        ", ".join(filter(None, (status, seconds_of(run)))),
+        f"seed {run.facts['seed']}" if "seed" in run.facts else "",
+        f"{', '.join(known)} {noun}" if known else "",
     ]
-    return "\n".join(part for part in parts if part)
+    return [part for part in parts if part]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False) -> str:
-    style = ' class="number"' if numbers else ""
-    lines = ["<table>"]
-    if any(head):
-        lines.append("<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>")
-    for name, *cells in rows:
-        values = "".join(f"<td{style}>{escape(cell)}</td>" for cell in cells)
-        lines.append(f"<tr><th>{escape(name)}</th>{values}</tr>")
-    return "\n".join([*lines, "</table>"])
+def _status_boxes(run: Run) -> list[dict[str, Any]]:
+    """What is to be known before the answer: it is still running, or broke off."""
+    if run.status == RUNNING:
+        return [box("running", "Still running", "This page reloads itself every 15 seconds")]
+    if not run.complete:
+        status, _, reason = run.status.partition(": ")
+        return [box("failed", status.capitalize(), reason or "The run was ended before its time")]
+    return []
 
 
-def _heads(runs: Sequence[Run]) -> list[str]:
-    return ["", *(run.title for run in runs)] if len(runs) > 1 else ["", ""]
+def box(kind: str, answer: str, sentence: str, notes: Sequence[str] = (), command: str = "") -> dict[str, Any]:
+    """What stands in a box: an answer in bold, a sentence, smaller lines and a command."""
+    return {"kind": kind, "answer": answer, "sentence": capitalised(sentence), "notes": list(notes), "next": command}
 
 
-def _results(runs: Sequence[Run]) -> str:
-    """The test of the best checkpoint, or else the last validation."""
-    stage = "test" if any(name.startswith("test/") for run in runs for name in run.curves) else "val"
-    names = [name for run in runs for name in run.curves if name.startswith(f"{stage}/")]
-    rows = []
-    for name in dict.fromkeys(sorted(names)):
-        values = [run.curves.get(name, []) for run in runs]
-        rows.append([name, *(f"{points[-1][1]:.5g}" if points else "-" for points in values)])
-    if not rows:
-        return "<h2>Results</h2><p>None yet.</p>"
-    return "<h2>Results</h2>" + _table(_heads(runs), rows, numbers=True)
+def verdict_kind(verdict: Verdict) -> str:
+    """The answer's class in the style sheet."""
+    return _KINDS.get(verdict.answer, "unknown")
 
 
-def _curves(runs: Sequence[Run]) -> str:
-    names = {name.partition("/")[2] for run in runs for name in run.curves if not name.startswith("test/")}
-    # A baseline (knn_pixels) belongs into the figure of what it is compared with (knn).
-    main = [name for name in sorted(names) if name.rpartition("_")[0] not in names]
-    figures = [curve_svg(runs, name, [n for n in sorted(names) if n.rpartition("_")[0] == name]) for name in main]
-    figures = [figure for figure in figures if figure]
-    return f'<h2>Curves</h2><div class="grid">{"".join(figures)}</div>' if figures else ""
+def verdict_box(run: Run, answer: Answer) -> dict[str, Any]:
+    """The answer and its sentence, and what they rest on where that is not the test."""
+    notes = []
+    if run.stage != "test" and run.status != FINISHED:
+        notes.append("Preliminary: of validation, which also chooses the checkpoint.")
+    return box(
+        verdict_kind(answer.verdict),
+        answer.verdict.answer,
+        answer.verdict.reason,
+        notes,
+        str(run.facts.get("next") or ""),
+    )
 
 
-def curve_svg(runs: Sequence[Run], name: str, baselines: Sequence[str] = ()) -> str:
-    """One metric of all runs by step: training thin, validation thick, baselines dotted; "" where no run has it."""
-    figure = Figure(figsize=(4.6, 3.0))  # margins by hand: a layout engine takes as long as all the rest
-    axes = figure.add_axes((0.15, 0.15, 0.82, 0.75))
-    for run, colour in zip(runs, _COLOURS * len(runs), strict=False):
-        which = f" {run.title}" if len(runs) > 1 else ""
-        for stage, width, opacity in (("train", 1.0, 0.6), ("val", 1.8, 1.0)):
-            points = _thin(run.curves.get(f"{stage}/{name}", []))
-            mark = "o" if len(points) < 15 else ""
-            if points:
-                axes.plot(*zip(*points, strict=True), marker=mark, ls="-", ms=3, lw=width, alpha=opacity, color=colour,
-                          label=f"{stage}{which}")  # fmt: skip
-        for baseline, style in zip(baselines, ((0, (1, 1)), (0, (4, 2)), (0, (6, 1, 1, 1))), strict=False):
-            points = run.curves.get(f"val/{baseline}", [])
-            if points:
-                axes.axhline(points[-1][1], color=colour, lw=1, ls=style, alpha=0.7, label=baseline + which)
-    if not axes.lines:
-        return ""
-    axes.set_title(name, fontsize=10)
-    axes.set_xlabel("step", fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False)
-    text = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
-    return f"<figure>{svg[svg.index('<svg') :]}</figure>"
+def _tiles(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    """The first finding of each group, four at most."""
+    first: dict[str, Finding] = {}
+    for finding in findings:
+        first.setdefault(finding.group, finding)
+    return [
+        {"group": group, "value": unbroken(write(finding)), "text": "; ".join([finding.title, *_compared(finding)])}
+        for group, finding in list(first.items())[:4]
+    ]
 
 
-def _thin(points: Points) -> Points:
-    return points[:: -(-len(points) // _MOST_POINTS)] if points else []
+def _compared(finding: Finding, most: int = _MOST_REFERENCES) -> list[str]:
+    return [unbroken(f"{r.title} {write_value(r.value, finding.unit)}") for r in finding.references[:most]]
 
 
-def _figures(runs: Sequence[Run]) -> str:
-    parts = []
-    for name in dict.fromkeys(name for run in runs for name in run.figures):
-        figures = []
-        for run in (run for run in runs if name in run.figures):
-            caption = f"{name} - {run.title}" if len(runs) > 1 else name
-            data = base64.b64encode(run.figures[name].read_bytes()).decode()
-            image = f'<img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-            figures.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
-        parts.append("".join(figures) if len(runs) == 1 else f'<div class="grid">{"".join(figures)}</div>')
-    if not parts:
-        return ""
-    body = f'<div class="grid">{"".join(parts)}</div>' if len(runs) == 1 else "".join(parts)
-    return f"<h2>Figures</h2>{body}"
+def _plot(findings: Sequence[Finding], noun: str) -> dict[str, Any] | None:
+    """The leading finding that has references, with their intervals and the range in which a difference is chance."""
+    leading = next((finding for finding in findings if finding.references), None)
+    if leading is None:
+        return None
+    rows = [charts.Row(leading.title, leading.value, leading.interval, True)]
+    rows += [charts.Row(reference.title, reference.value, reference.interval) for reference in leading.references]
+    rival = next((reference for reference in leading.rivals if reference.chance), None)
+    band = (rival.value - rival.chance, rival.value + rival.chance) if rival and rival.chance else None
+    dots = charts.dot_plot(rows, leading.unit, band)
+    of = f" of {leading.samples:,} {noun}" if leading.samples else ""
+    caption = [capitalised(leading.meaning)]
+    if any(row.interval for row in rows):
+        caption.append(unbroken(f"Bars are 95 % intervals{of}."))
+    if band and rival:
+        caption.append(f"Shaded: what differs from {rival.title} by chance.")
+    title = capitalised(f"{leading.group}: {leading.title}").rstrip(".")
+    return {"title": title, "dots": dots, "caption": " ".join(caption)} if dots else None
 
 
-def _facts(runs: Sequence[Run]) -> str:
-    shown = [name for run in runs for name, fact in run.facts.items() if not isinstance(fact, dict | float)]
-    names = dict.fromkeys(name for name in shown if name != "command")
-    rows = [[name.replace("_", " "), *(str(run.facts.get(name, "-")) for run in runs)] for name in names]
-    return "<h2>The run</h2>" + _table(_heads(runs), rows) if rows else ""
+def _row(finding: Finding, noun: str) -> dict[str, Any]:
+    interval = finding.interval
+    parts = (
+        [f"{write_value(interval[0], finding.unit)} to {write_value(interval[1], finding.unit)}"] if interval else []
+    )
+    parts += [f"of {finding.samples:,} {noun}"] if finding.samples else []
+    return {
+        "title": finding.title,
+        "value": unbroken(write(finding)),
+        "precision": unbroken(", ".join(parts)),
+        "compared": _compared(finding, len(finding.references)),
+        "meaning": capitalised(finding.meaning),
+    }
 
 
-def _details(run: Run, named: bool) -> str:
-    which = f" of {escape(run.title)}" if named else ""
-    command = run.facts.get("command")
-    text = f"<h2>Command{which}</h2><pre>{escape(command)}</pre>" if command else ""
-    if run.config:
-        text += f"<details><summary>config.yaml{which}</summary><pre>{escape(run.config)}</pre></details>"
-    return text
+def _figures(run: Run) -> list[dict[str, Any]]:
+    """Figures in the order of importance; a damaged one is left out."""
+    texts = {name: run.figure_text(name) for name in run.figures}
+    names = sorted(texts, key=lambda name: (texts[name].rank, name))
+    images = embedded([run.figures[name] for name in names])
+    return [
+        {
+            "title": texts[name].title,
+            "look": texts[name].look,
+            "alt": f"Figure {name}: {texts[name].title}",
+            "image": image,
+        }
+        for name, image in zip(names, images, strict=True)
+        if image
+    ]
 
 
-def write_page(runs: Sequence[Run], path: Path) -> None:
-    """Write the page atomically."""
-    text = page(runs)
-    atomic_write(path, lambda tmp_path: Path(tmp_path).write_text(text, encoding="utf-8"))
-
-
-def compare(folders: Sequence[str], out: str | None = None) -> Path:
-    """Put runs on one page.
+def curves(runs: Sequence[Run], important: Sequence[str] = ()) -> list[charts.Curve]:
+    """Metrics by step: the loss first, then those named, learning rates last.
 
     Args:
-        folders: Folders of the runs.
-        out: Path of the page; by default ``report.html``, in the folder of the one run, or here for several.
-
-    Raises:
-        FileNotFoundError: a folder is not that of a run.
+        runs: Runs, each in a colour of its own.
+        important: Names of metrics, the most important first.
     """
-    runs = [read_run(folder) for folder in folders]
-    path = Path(out) if out else (runs[0].folder if len(runs) == 1 else Path()) / "report.html"
-    write_page(runs, path)
-    return path
+    names = {stage_of(metric)[1] for run in runs for metric in run.curves if stage_of(metric)[0] != "test"}
+    # A baseline (knn_pixels) belongs into the figure of what it is compared with (knn).
+    main = [name for name in names if name.rpartition("_")[0] not in names]
+    ranks = {name: i for i, name in enumerate(dict.fromkeys(important))}
+
+    def order(name: str) -> tuple[Any, ...]:
+        return name != "loss", "loss" not in name, name.startswith("lr"), ranks.get(name, len(ranks)), name
+
+    drawn = (
+        _curve(runs, name, sorted(n for n in names if n.rpartition("_")[0] == name)) for name in sorted(main, key=order)
+    )
+    return [curve for curve in drawn if curve][:_MOST_CURVES]
+
+
+def _curve(runs: Sequence[Run], name: str, baselines: Sequence[str]) -> charts.Curve | None:
+    series = []
+    for colour, run in enumerate(runs):
+        which = f" {run.name}" if len(runs) > 1 else ""
+        for metric, kind, title in (
+            (f"train/{name}", "train", "training"),
+            (f"val/{name}", "val", "validation"),
+            (name, "val", name),
+        ):
+            series.append(charts.Series(title + which, kind, colour, run.curves.get(metric, [])))
+        for baseline in baselines:
+            title = baseline.removeprefix(f"{name}_").replace("_", " ")
+            series.append(charts.Series(title + which, "baseline", colour, run.curves.get(f"val/{baseline}", [])))
+    return charts.curve(name, series)
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _option_words(run: Run) -> str:
+    changed, all_of_them = (
+        [name for name in options if not name.endswith("class_path")] for options in (run.changed, run.options)
+    )
+    return f"changed options ({len(changed)} of {len(all_of_them)})" if all_of_them else "options"
+
+
+def write_page(text: str, path: Path) -> None:
+    """Write a page atomically."""
+    atomic_write(path, lambda tmp_path: Path(tmp_path).write_text(text, encoding="utf-8"))

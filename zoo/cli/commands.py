@@ -60,7 +60,7 @@ def listing(argv: Sequence[str] = ()) -> str:
 
 
 def report(argv: Sequence[str]) -> str:
-    """The line that ``report RUN...`` prints, once the page is written.
+    """What ``report RUN...`` prints once the page is written: the answer, and the page's path.
 
     Raises:
         UsageError: no run, or an unknown option.
@@ -71,7 +71,7 @@ def report(argv: Sequence[str]) -> str:
     _refuse_options(folders, ["--out"])
     if not folders:
         raise UsageError(f"say which runs: report {example_run()} [more ...] [--out FILE.html]")
-    return f"open in a browser: {load(REPORT)(folders, out)}"
+    return str(load(REPORT)(folders, out))
 
 
 def export(argv: Sequence[str]) -> str:

@@ -63,3 +63,27 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
     return mean - half, mean + half
+
+
+def mean_difference_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the difference of two means, first less second, of variances that may differ (Welch 1947).
+
+    Args:
+        first: At least two values.
+        second: At least two values, of other runs than the first.
+    """
+    from scipy.stats import t
+
+    squares = [_squared_error(values) for values in (first, second)]
+    difference = math.fsum(first) / len(first) - math.fsum(second) / len(second)
+    if not any(squares):
+        return difference, difference
+    lost = sum(square**2 / (len(values) - 1) for square, values in zip(squares, (first, second), strict=True))
+    half = float(t.ppf(0.975, sum(squares) ** 2 / lost)) * math.sqrt(sum(squares))
+    return difference - half, difference + half
+
+
+def _squared_error(values: Sequence[float]) -> float:
+    """The squared standard error of a mean."""
+    mean = math.fsum(values) / len(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)

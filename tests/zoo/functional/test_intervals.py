@@ -3,7 +3,13 @@ import random
 import pytest
 from scipy import stats
 
-from zoo.functional.intervals import chance_difference, independent_difference, mean_interval, wilson
+from zoo.functional.intervals import (
+    chance_difference,
+    independent_difference,
+    mean_difference_interval,
+    mean_interval,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 2), (2, 2), (1, 2), (342, 359), (0, 359), (359, 359), (86, 100)])
@@ -43,3 +49,10 @@ def test_mean_interval_is_students():
     values = [0.911, 0.886, 0.893, 0.902, 0.907]
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert mean_interval(values) == pytest.approx((expected.low, expected.high))
+
+
+def test_mean_difference_interval_is_welchs():
+    first, second = [0.91, 0.93, 0.90, 0.95], [0.88, 0.89, 0.85]
+    expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
+    assert mean_difference_interval(first, second) == pytest.approx((expected.low, expected.high))
+    assert mean_difference_interval([1.0, 1.0], [0.5, 0.5]) == (0.5, 0.5)
