@@ -161,8 +161,9 @@ def _compared(finding: Finding, most: int = _MOST_REFERENCES) -> list[str]:
 
 
 def _plot(findings: Sequence[Finding], noun: str) -> dict[str, Any] | None:
-    """The leading finding that has references, with their intervals and the range in which a difference is chance."""
-    leading = next((finding for finding in findings if finding.references), None)
+    """The finding that the verdict is of, its references and intervals, and the range in which a difference is chance."""
+    compared = [finding for finding in findings if finding.references]
+    leading = next((finding for finding in [*(f for f in compared if f.rivals), *compared]), None)
     if leading is None:
         return None
     rows = [charts.Row(leading.title, leading.value, leading.interval, True)]
