@@ -161,7 +161,7 @@ def _compared(finding: Finding, most: int = _MOST_REFERENCES) -> list[str]:
 
 
 def _plot(findings: Sequence[Finding], noun: str) -> dict[str, Any] | None:
-    """The finding that the verdict is of, its references and intervals, and the range in which a difference is chance."""
+    """The finding that the verdict is of, its references and intervals, and in which range a difference is chance."""
     compared = [finding for finding in findings if finding.references]
     leading = next((finding for finding in [*(f for f in compared if f.rivals), *compared]), None)
     if leading is None:
