@@ -60,7 +60,8 @@ def ending_lines(ending: Ending, seconds: float | None = None) -> list[Text]:
     first = Text(f"{ending.title}   {write_counts(ending.counts, ending.noun)}   {write_seconds(seconds)}")
     said = f"{verdict.answer}: {verdict.reason}" if verdict.answer else verdict.reason
     second = Text.assemble(f"{ending.answer.question}  ", (said, _COLOURS.get(verdict.answer, "bold")))
-    lines = [first, second, *([Text(ending.warning, "yellow")] if ending.warning else [])]
+    advice = [Text(f"try next: {ending.answer.advice}")] if ending.answer.advice else []
+    lines = [first, second, *advice, *([Text(ending.warning, "yellow")] if ending.warning else [])]
     groups: dict[str, list[Finding]] = {}
     for finding in ending.answer.findings:
         groups.setdefault(finding.group, []).append(finding)

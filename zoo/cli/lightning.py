@@ -50,11 +50,12 @@ class ZooCLI(LightningCLI):
 
     Args:
         groups: Callbacks of the run, by the name of their options, with their import paths.
+        flags: Flags as the user types them, for advice; None leaves it as modules write it.
         options: Options of ``LightningCLI``.
     """
 
-    def __init__(self, groups: dict[str, str], **options: Any) -> None:
-        self.groups = groups
+    def __init__(self, groups: dict[str, str], flags: Flags | None = None, **options: Any) -> None:
+        self.groups, self.flags = groups, flags
         super().__init__(**options)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -166,7 +167,9 @@ class ZooCLI(LightningCLI):
         page = self.folder / "report.html"
         rows = [("saved", ", ".join(saved)), ("open", str(page) if page.is_file() else ""), ("next", self._next())]
         title = title_of(self.model, self.datamodule)
-        print_ending(ending_of(self.trainer, self.model, title, [row for row in rows if row[1]]))
+        ending = ending_of(self.trainer, self.model, title, [row for row in rows if row[1]])
+        advice = self.flags.translate(ending.answer.advice) if self.flags else ending.answer.advice
+        print_ending(ending._replace(answer=ending.answer._replace(advice=advice)))
 
     def _next(self) -> str:
         """The command to type next."""
@@ -302,6 +305,7 @@ def run(arguments: list[str], prog: str, module_flag: str = "--model") -> None:
     try:
         ZooCLI(
             groups,
+            flags,
             args=with_present_names(arguments, groups),
             save_config_callback=SaveConfig,
             seed_everything_default=0,

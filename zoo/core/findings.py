@@ -61,13 +61,14 @@ class Headline(NamedTuple):
     """A technique's question, and the groups of findings that it shows first; the first with a rival answers it.
 
     ``itself`` names references that are the technique itself, or do not compare with it; ``variant`` the hyperparameter
-    that says which of its variants ran.
+    that says which of its variants ran; ``advice`` is what to try where the answer is not yes, arguments in backquotes.
     """
 
     groups: tuple[str, ...] = ("accuracy", "features", "reconstruction", "samples")
     question: str = PAID  # answered by the first of the groups
     itself: tuple[str, ...] = ()
     variant: str = ""
+    advice: str = "fewer labels (`data.labels_per_class` 10), where pretraining has more to add"
 
 
 YES, NO, NOT_SHOWN, UNKNOWN = "Yes", "No", "Not shown", ""
@@ -86,6 +87,7 @@ class Answer(NamedTuple):
     question: str
     verdict: Verdict
     findings: tuple[Finding, ...]  # the most important first
+    advice: str = ""  # what to try where the answer is not yes
 
 
 def verdict_of(finding: Finding, noun: str = "samples") -> Verdict:
@@ -130,7 +132,9 @@ def answer_of(headline: Headline, findings: Iterable[Finding], noun: str = "samp
         return Answer(headline.question, _unjudged(ordered, noun), tuple(ordered))
     own = judged.group == headline.groups[0]
     question = headline.question if own else QUESTIONS.get(judged.group, PAID)
-    return Answer(question, verdict_of(judged, noun), tuple(ordered))
+    verdict = verdict_of(judged, noun)
+    advice = headline.advice if question == headline.question and verdict.answer != YES else ""
+    return Answer(question, verdict, tuple(ordered), advice)
 
 
 def _without(finding: Finding, itself: Sequence[str]) -> Finding:
@@ -189,7 +193,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
         {**finding._asdict(), "references": [reference._asdict() for reference in finding.references]}
         for finding in answer.findings
     ]
-    return {"question": answer.question, **answer.verdict._asdict(), "findings": findings}
+    return {"question": answer.question, **answer.verdict._asdict(), "advice": answer.advice, "findings": findings}
 
 
 def from_plain(plain: Mapping[str, Any]) -> Answer:
@@ -202,7 +206,8 @@ def from_plain(plain: Mapping[str, Any]) -> Answer:
     for found in plain["findings"]:
         references = tuple(Reference(**_tupled(reference)) for reference in found["references"])
         findings.append(Finding(**{**_tupled(found), "references": references}))
-    return Answer(plain["question"], Verdict(plain["answer"], plain["reason"]), tuple(findings))
+    verdict = Verdict(plain["answer"], plain["reason"])
+    return Answer(plain["question"], verdict, tuple(findings), plain.get("advice", ""))
 
 
 def _tupled(plain: Mapping[str, Any]) -> dict[str, Any]:

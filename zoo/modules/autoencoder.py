@@ -87,7 +87,11 @@ class AutoencoderModule(ZooModule):
         ValueError: an argument out of its range, a network that does not fit, inputs that the likelihood excludes.
     """
 
-    headline = Headline(("features", "reconstruction", "samples"), variant="variant")
+    headline = Headline(
+        ("features", "reconstruction", "samples"),
+        variant="variant",
+        advice="fewer labels (`data.labels_per_class` 10), `variant` denoising, or larger images",
+    )
     deterministic_options: ClassVar[dict[str, Any]] = {"variant": "plain"}
 
     def __init__(

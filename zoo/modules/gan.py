@@ -74,7 +74,7 @@ class GANModule(ZooModule):
     """
 
     monitor = "val/swd"
-    headline = Headline(("samples", "features"), "Are the samples good?", variant="objective")
+    headline = Headline(("samples", "features"), "Are the samples good?", variant="objective", advice="more steps")
     batch_independent = "its noise is drawn for every batch; its own tests give halves the same noise"
     divergence_hint = "try a lower `lr`, a larger `r1`, or `trainer.gradient_clip_val` 1"
     renamed_tensors: ClassVar[dict[str, str]] = {"average.": "generator_ema."}

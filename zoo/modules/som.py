@@ -73,7 +73,7 @@ class SOMModule(GradientFreeModule):
         "code": "encoding",
     }
     divergence_hint = "are there NaN, infinite or huge numbers among the inputs?"
-    headline = Headline(("map", "features", "reconstruction"), "Does the map keep neighbours together?")
+    headline = Headline(("map", "features"), "Does the map keep neighbours together?", advice="a larger `sigma_end`")
     artifacts = ("encoder/encoder.json", "latent_map.png", "map.png", "units.png")
     stops_exactly = False  # a map that is stopped updates its units once more
     renamed_methods: ClassVar[dict[str, str]] = {"winners": "best_matching_units"}

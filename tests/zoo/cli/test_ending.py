@@ -24,6 +24,7 @@ def test_the_answer_comes_first_and_each_number_stands_beside_another():
     assert lines == [
         "autoencoder (VAE) on Digits 1,295 training (100 labelled), 143 validation, 359 test images 51 s",
         "Did pretraining pay? No: linear probe 95.3 %, raw inputs 96.4 % (359 images: a difference of 2 is chance)",
+        "try next: fewer labels (`data.labels_per_class` 10), where pretraining has more to add",
         "flatters",
         "features linear probe 95.3 % (92.6 to 97.1) raw inputs 96.4 % most frequent class 10.0 %",
         "samples measure 0 95.3 % (92.6 to 97.1) raw inputs 96.4 % most frequent class 10.0 %",

@@ -90,6 +90,13 @@ def test_without_a_rival_the_first_number_stands_beside_its_reference():
     assert answer_of(Headline(), []).verdict == (UNKNOWN, "nothing was measured")
 
 
+def test_advice_is_given_unless_the_answer_is_yes():
+    headline = Headline(advice="fewer labels")
+    assert answer_of(headline, [probe(0.9, 0.95)]).advice == "fewer labels"
+    assert answer_of(headline, [probe(0.99, 0.95)]).advice == ""
+    assert from_plain({"question": "?", "answer": "", "reason": "", "findings": []}).advice == "", "of an older run"
+
+
 def test_json_and_back():
     answer = answer_of(Headline(), [FID, probe(0.9, 0.8, metric="probe")])
     assert from_plain(json.loads(json.dumps(to_plain(answer)))) == answer
