@@ -25,11 +25,18 @@ class Technique(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A datamodule's import path, how long ``--module`` trains on it by default, and a summary."""
+    """A datamodule's import path, how long ``--module`` trains on it by default, and a summary.
+
+    Where it reads users' files, ``path_option`` names the option for them, ``endings`` are theirs, and ``folders`` says
+    whether it takes a folder of them.
+    """
 
     path: str
     default_budget: str  # an option of the trainer
     summary: str
+    path_option: str = ""
+    endings: tuple[str, ...] = ()
+    folders: bool = False
 
 
 MODULES = {
@@ -210,6 +217,7 @@ MODULES = {
     ),
 }
 
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 DATA = {
     "digits": Source(
         "datamodules.images.Digits", "max_epochs=150", "1,797 scans of handwritten digits, 8 x 8; no download"
@@ -228,7 +236,14 @@ DATA = {
         "max_epochs=50",
         "a labelled source and an unlabelled target: --data.source NAME or DIR --data.target NAME or DIR",
     ),
-    "folder": Source("datamodules.folder.Folder", "max_steps=1000", "any folder of images: --data.root DIR"),
+    "folder": Source(
+        "datamodules.folder.Folder",
+        "max_steps=1000",
+        "any folder of images: --data.root DIR",
+        path_option="root",
+        endings=_IMAGES,
+        folders=True,
+    ),
     "noise": Source(
         "datamodules.noise.Noise", "max_epochs=2", "eleven kinds of noise, 100 x 100 in colour: --data.kind NAME"
     ),
@@ -236,11 +251,16 @@ DATA = {
         "datamodules.tabular.Vectors",
         "max_epochs=100",
         "numerical tables: --data.source FILE (.csv, .parquet, .npy), or iris, wine, breast_cancer",
+        path_option="source",
+        endings=(".csv", ".tsv", ".parquet", ".npy", ".npz"),
     ),
     "corpus": Source(
         "datamodules.corpus.Corpus",
         "max_epochs=20",
         "any text: --data.path FILE or folder; 300 news stories come with gensim",
+        path_option="path",
+        endings=(".txt", ".text", ".md", ".rst"),
+        folders=True,
     ),
 }
 

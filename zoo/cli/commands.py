@@ -50,6 +50,37 @@ def usage(prog: str) -> str:
     )
 
 
+_COMMAND_USAGE = {
+    "list": "usage: {prog} list\n\nTechniques and data, a line each.",
+    "report": """\
+usage: {prog} report RUN [RUN ...] [--out FILE.html]
+
+Runs side by side on one page.
+
+  RUN              folder of a run, such as {run}
+  --out FILE.html  page to write; by default beside the runs""",
+    "export": """\
+usage: {prog} export PATH [--format {formats}] [--out FILE]
+
+An encoder, or a checkpoint's with its classifier, for other tools.
+
+  PATH           folder of an encoder, {run}/encoder, or a checkpoint, {run}/checkpoints/best.ckpt
+  --format NAME  encoder: a folder that load_encoder reads; onnx (the default): for any runtime, what it needs to know
+                 in its metadata; state: weights in the layout of torchvision or timm
+  --out FILE     file to write; by default beside PATH""",
+}
+
+
+def command_usage(prog: str, command: str) -> str:
+    """What ``--help`` prints after a command that trains nothing."""
+    return _COMMAND_USAGE[command].format(prog=prog, run=example_run(), formats="|".join(FORMATS))
+
+
+def version() -> str:
+    """The installed version."""
+    return str(load("zoo.__version__"))
+
+
 def listing(argv: Sequence[str] = ()) -> str:
     """The table that ``list`` prints."""
     rows = ["modules (--module NAME)"]

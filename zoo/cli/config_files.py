@@ -3,13 +3,13 @@
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from zoo.cli.shorthand import SUBCOMMANDS, load
+from zoo.cli.shorthand import SUBCOMMANDS, given, load
 from zoo.core.renamed import current_options
 from zoo.registry import DATA, MODULES, RENAMED_CLASSES, RENAMED_GROUPS, Technique
 
@@ -40,16 +40,6 @@ def read(text: str) -> Any:
         return loader.get_single_data()
     except (yaml.YAMLError, OSError, ValueError):
         return text
-
-
-def given(arguments: list[str]) -> Iterator[tuple[int, str, str]]:
-    """Options with values: the index of the value's argument, the option and the value."""
-    for i, argument in enumerate(arguments):
-        option, equals, value = argument.partition("=")
-        if option.startswith("-") and equals:
-            yield i, option, value
-        elif option.startswith("-") and i + 1 < len(arguments):
-            yield i + 1, option, arguments[i + 1]
 
 
 def chosen_class(arguments: list[str], name: str) -> type | None:

@@ -1,16 +1,20 @@
 """The entry point, which chooses the command; help, lists and usage errors need no heavy import."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import zoo.cli.clock  # noqa: F401  # first: it notes when the program began
-from zoo.cli.commands import COMMANDS, usage
+from zoo.cli.commands import COMMANDS, command_usage, usage, version
 from zoo.cli.help import option_help
 from zoo.cli.shorthand import SUBCOMMANDS, UsageError, expand_argv, option_value, options_of
+from zoo.cli.usage import check_usage
 from zoo.core.suggest import did_you_mean
-from zoo.registry import MODULES
+from zoo.registry import DATA, MODULES
+
+_OTHER_WORDS = {"train": "fit", "run": "fit", "eval": "test", "evaluate": "test", "compare": "report", "ls": "list"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -18,12 +22,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     prog = "zoo" if Path(sys.argv[0]).stem == "zoo" else "python train.py"
     try:
-        if not argv or argv[0] in ("-h", "--help"):
-            print(usage(prog))
+        if not argv or argv[0] in ("-h", "--help", "help"):
+            print(usage(prog), flush=True)
+        elif argv[0] in ("-V", "--version"):
+            print(f"pretraining-zoo {version()}")
+        elif argv[0] in COMMANDS and {"-h", "--help"} & set(argv):
+            print(command_usage(prog, argv[0]))
         elif argv[0] in COMMANDS:
             print(COMMANDS[argv[0]](argv[1:]))
         else:
             _lightning(argv, prog)
+    except BrokenPipeError:  # of "| head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (UsageError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
@@ -43,17 +53,29 @@ def _lightning(argv: Sequence[str], prog: str) -> None:
         command = next((word for word in argv if word in SUBCOMMANDS), "fit")
         print(option_help(prog, command, *options_of(argv)))
         return
-    expand_argv(argv)  # usage errors are reported before any slow import
+    flag = "--module" if any(a.startswith("--module") for a in argv) else "--model"
+    if not {"-h", "--help"} & set(argv):
+        check_usage(expand_argv(argv), flag)  # usage errors are reported before any slow import
     arguments = expand_argv(argv, _checkpoint(option_value(argv, "--ckpt_path")))
     from zoo.cli.lightning import run
 
-    run(arguments, prog, "--module" if any(a.startswith("--module") for a in argv) else "--model")
+    run(arguments, prog, flag)
 
 
 def _check_command(argv: Sequence[str]) -> None:
     first, known = argv[0], [*COMMANDS, *SUBCOMMANDS]
+    if first in MODULES or first in DATA:
+        flag = "--module" if first in MODULES else "--module NAME --data"
+        raise UsageError(f"{first!r} is no command; say {flag} {first}")
+    if first in _OTHER_WORDS:
+        raise UsageError(f"{first!r} is no command (did you mean {_OTHER_WORDS[first]!r}?)")
     if not first.startswith("-") and first not in known:
         raise UsageError(f"{first!r} is no command{did_you_mean(first, known)}; there are: {', '.join(known)}")
+    sources = ("--module", "--model", "--config", "-c", "--ckpt_path", "-h", "--help")
+    if first not in SUBCOMMANDS and first[:1] == "-" and first.partition("=")[0] in ("-m", "--modul", "--modules"):
+        raise UsageError(f"unknown option {first.partition('=')[0]!r} (did you mean '--module'?)")
+    if first in SUBCOMMANDS and not any(a.partition("=")[0] in sources for a in argv):
+        raise UsageError(f"say which technique: {first} --module NAME ({', '.join(MODULES)})")
     if not set(argv) & set(SUBCOMMANDS) and option_value(argv, "--module") is None:
         raise UsageError(f"say which technique, --module NAME ({', '.join(MODULES)}), or see --help")
 

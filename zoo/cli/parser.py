@@ -16,8 +16,13 @@ from zoo.cli.shorthand import load
 class ShortHelp(DefaultHelpFormatter):
     """Leaves out lists of the classes that happen to be imported, hundreds of torch's, and options named twice."""
 
-    def _format_usage(self, *_: Any) -> str:
-        return f"usage: {self._prog.replace(' [options]', '')} --module NAME [--data NAME] [options]\n\n"
+    def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None) -> str:
+        if prefix == "":  # argparse asks what a subcommand's usage begins with
+            return self._prog
+        return (
+            f"usage: {self._prog} --module NAME [--data NAME] [options]\n\n"
+            f"  {self._prog} --module NAME --help lists the options of one technique alone\n\n"
+        )
 
     def _expand_help(self, action: argparse.Action) -> str:
         return re.sub(r",? known subclasses: [\w., ]+", "", super()._expand_help(action)).replace(" ()", "")

@@ -1,10 +1,14 @@
 """Short forms spelled out for Lightning's CLI. Nothing heavy is imported here."""
 
 import importlib
+import itertools
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from zoo.cli.options import signature
 from zoo.core.suggest import did_you_mean
 from zoo.registry import DATA, DATA_TO_MODEL_ARGS, MODULES, Technique
 
@@ -21,6 +25,16 @@ def load(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def given(arguments: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Options with values: the index of the value's argument, the option and the value."""
+    for i, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option.startswith("-") and equals:
+            yield i, option, value
+        elif option.startswith("-") and i + 1 < len(arguments):
+            yield i + 1, option, arguments[i + 1]
+
+
 def resolve(name: str, table: dict[str, Any], kind: str) -> str:
     """A short name, with - or _, to its import path; import paths and configurations pass through.
 
@@ -28,11 +42,20 @@ def resolve(name: str, table: dict[str, Any], kind: str) -> str:
         UsageError: neither; it proposes the nearest name and lists all.
     """
     plain = name.replace("-", "_")
+    by_class = {entry.path.rpartition(".")[2]: known for known, entry in table.items()}
+    plain = plain if plain in table else by_class.get(name, plain.lower())
     if plain in table:
         return table[plain].path
-    if "." in name or name.startswith("{") or name[:1].isupper():  # import path, JSON, or class of an imported module
+    imported = name[:1].isupper() and "torch" in sys.modules  # a class of the script that calls this
+    if "." in name or name.startswith("{") or imported:
         return name
-    raise UsageError(f"unknown {kind} {name!r}{did_you_mean(plain, table)}; there are: {', '.join(table)}")
+    for known, entry in table.items():
+        for option in signature(entry.path).options.values():
+            if name in option.choices:
+                raise UsageError(f"{name!r} is --{kind} {known} --{kind}.{option.name} {name}")
+    raise UsageError(
+        f"unknown {kind} {name!r}{did_you_mean(plain, [*table, *by_class])}; there are: {', '.join(table)}"
+    )
 
 
 def take(arguments: list[str], option: str) -> str | None:
@@ -79,9 +102,11 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
     model = take(arguments, "--model")
     data = take(arguments, "--data")
     defaults, special = [], []
+    technique = _technique(resolve(module or model or "", MODULES, "module")) if module or model else None
+    if data and (found := data_at(data, technique.data if technique else "")):
+        data, special = found[0], [found[1]]
     if module:
         path = resolve(module, MODULES, "module")
-        technique = _technique(path)
         command = command or ["fit"]
         model = model or path
         if data is None and technique and not option_value(arguments, "--config"):
@@ -103,6 +128,44 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
 
 def _technique(path: str) -> Technique | None:
     return next((entry for entry in MODULES.values() if entry.path == path), None)
+
+
+def short_path(text: str) -> bool:
+    """Whether a text can only be meant as a path: by its slash, its first sign, or an ending of some data."""
+    endings = {ending for source in DATA.values() for ending in source.endings}
+    return "/" in text or text.startswith((".", "~")) or Path(text).suffix.lower() in endings
+
+
+def data_at(text: str, preferred: str) -> tuple[str, str] | None:
+    """The data that read a file or folder, by name, and the option that says where it is.
+
+    Args:
+        text: Value of ``--data``.
+        preferred: Name of the technique's own data, which come first where several fit.
+
+    Returns:
+        None where the text is no path.
+
+    Raises:
+        UsageError: there is no such file or folder, or nothing in it that can be read.
+    """
+    path = Path(text).expanduser()
+    if text.replace("-", "_") in DATA or text.startswith("{") or path.suffix in (".yaml", ".yml", ".json"):
+        return None
+    if not path.exists():
+        if short_path(text):
+            raise UsageError(f"--data: no file or folder {text!r}")
+        return None
+    files = itertools.islice(path.rglob("*"), 1000) if path.is_dir() else [path]
+    endings = {ending.lower() for file in files for ending in file.suffixes[-2:]}
+    readers = {name: source for name, source in DATA.items() if source.folders or (source.endings and path.is_file())}
+    fitting = [name for name, source in readers.items() if endings & set(source.endings)]
+    if preferred in readers and (preferred in fitting or not fitting):
+        fitting = [preferred]
+    if not fitting:
+        kinds = ", ".join(f"{name} ({' '.join(source.endings)})" for name, source in readers.items())
+        raise UsageError(f"--data: nothing in {text!r} can be read; there are: {kinds}")
+    return fitting[0], f"--data.{DATA[fitting[0]].path_option}={text}"
 
 
 def _default_budget(data: str) -> str:
