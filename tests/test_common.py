@@ -204,6 +204,43 @@ def test_bf16_stays_finite(name, tmp_path):
     assert all(p.isfinite().all() for p in module.parameters())
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "16-mixed"])
+def test_every_precision_comes_near_full_precision(name, precision, tmp_path):
+    few = {"limit_train_batches": 2, "limit_val_batches": 1}
+    losses = []
+    for chosen in ("32-true", precision):
+        module, data = make(name, batch_size=16)
+        fit = trainer(tmp_path, precision=chosen, **few)
+        fit.fit(module, data)
+        losses.append(fit.callback_metrics["train/loss"].double())
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0.02)
+    dtypes = {p.dtype for n, p in module.named_parameters() if p.requires_grad and n != "anchor"}
+    assert dtypes <= {next(iter(dtypes), None)}
+    fit.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = technique(name).load_from_checkpoint(tmp_path / "a.ckpt").eval()
+    x = first_batch(data)[module.input_key]  # float32, as anybody's
+    near = {"64-true": 1e-4}.get(precision, 0.1)
+    with torch.no_grad():
+        mine = module.eval().encode(x).double()
+        torch.testing.assert_close(loaded.encode(x).double(), mine, rtol=near, atol=near * mine.abs().max().item())
+
+
+def test_statistics_keep_their_bits(name):
+    """What is summed up or averaged over many steps stands still in half precision."""
+    module, _ = make(name)
+    kept = {n for n, v in module.state_dict().items() if v.dtype == torch.float64}
+    kept |= {
+        n for n in module.state_dict() if n.startswith(("generator_ema.", "quantiser.", "class_weight", "target_"))
+    }
+    if isinstance(module, GradientFreeModule):
+        kept = set(module.state_dict())
+    before = weights(module)
+    half = module.to(torch.bfloat16).state_dict()
+    assert all(half[n].dtype == before[n].dtype and torch.equal(half[n], before[n]) for n in kept)
+    others = {n for n, v in before.items() if v.is_floating_point()} - kept
+    assert all(half[n].dtype == torch.bfloat16 for n in others)
+
+
 def test_accumulated_small_batches_are_one_large(name, tmp_path):
     cls = technique(name)
     if cls.batch_independent:

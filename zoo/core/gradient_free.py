@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from zoo.core.base import ZooModule
+from zoo.functional.precision import never_narrower
 
 
 class GradientFreeModule(ZooModule):
@@ -20,6 +21,10 @@ class GradientFreeModule(ZooModule):
     def __init__(self) -> None:
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(()))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """What was found keeps its bits, whatever the trainer's precision is."""
+        return super()._apply(never_narrower(fn), recurse)
 
     @property
     def training_summary(self) -> str:

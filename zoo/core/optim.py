@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -101,7 +102,7 @@ def total_steps_fn(module: pl.LightningModule) -> Callable[[], float]:
 
 
 def _adamw(groups: Any, lr: float, fused: bool, betas: Sequence[float] = (0.9, 0.999)) -> Optimizer:
-    return AdamW(groups, lr=lr, betas=(betas[0], betas[1]), fused=fused)
+    return AdamW(groups, lr=lr, betas=(betas[0], betas[1]), eps=adam_eps(groups), fused=fused)
 
 
 def _sgd(groups: Any, lr: float, fused: bool, momentum: float = 0.9, nesterov: bool = False) -> Optimizer:
@@ -110,6 +111,12 @@ def _sgd(groups: Any, lr: float, fused: bool, momentum: float = 0.9, nesterov: b
 
 def _lars(groups: Any, lr: float, fused: bool, momentum: float = 0.9, trust: float = 1e-3) -> Optimizer:
     return LARS(groups, lr=lr, momentum=momentum, trust=trust)
+
+
+def adam_eps(groups: list[dict[str, Any]]) -> float:
+    """Adam's epsilon: torch's own, or 1e-4 for weights in float16, in which the square of a smaller gradient is 0."""
+    half = any(p.dtype == torch.float16 for group in groups for p in group["params"])
+    return 1e-4 if half else 1e-8
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": _adamw, "sgd": _sgd, "lars": _lars}

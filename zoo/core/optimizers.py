@@ -95,7 +95,8 @@ class RowAdagrad(_ByParameter):
     def _update(self, table: Tensor, grad: Tensor, options: Mapping[str, Any]) -> None:
         state = self.state[table]
         if not state:
-            state["sum"] = torch.zeros(len(table), dtype=table.dtype, device=table.device)
+            exact = torch.promote_types(table.dtype, torch.float32)  # a sum in half precision soon stops growing
+            state["sum"] = torch.zeros(len(table), dtype=exact, device=table.device)
         sums = state["sum"]
         if not grad.is_sparse:
             table += grad * self._rates(grad, sums, options).view(-1, *[1] * (grad.ndim - 1))

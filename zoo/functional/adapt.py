@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.functional.diff_augment import diff_augment
+from zoo.functional.precision import full_precision
 
 _REACH = 3  # radius of a random filter in pixels
 
@@ -66,7 +67,7 @@ def certainty_weight(probabilities: Tensor) -> Tensor:
 def coral_loss(source: Tensor, target: Tensor) -> Tensor:
     """Squared distance of the features' covariances over 4 D^2 (deep CORAL, Sun & Saenko 2016): (B, D) each."""
     with torch.autocast(source.device.type, enabled=False):
-        halves = [x.float() - x.float().mean(0) for x in (source, target)]
+        halves = [full_precision(x) - full_precision(x).mean(0) for x in (source, target)]
         stacked = torch.cat([x / (len(x) - 1) ** 0.5 for x in halves])
         sign = torch.cat([x.new_full((len(x),), s) for x, s in zip(halves, (1.0, -1.0), strict=True)])
         # The squared norm of Z^T S Z is the sum of S ZZ^T S * ZZ^T: of B x B values, where covariances have D x D.
@@ -91,10 +92,10 @@ def pseudo_label_loss(strong: Tensor, weak: Tensor, source: Tensor, threshold: f
         threshold: Share of the source's mean confidence that a pseudo-label must reach.
     """
     with torch.no_grad():
-        known = source.float().softmax(1)
-        said = aligned(weak.float().softmax(1), known)
+        known = full_precision(source).softmax(1)
+        said = aligned(full_precision(weak).softmax(1), known)
         sure = said.amax(1) >= threshold * known.amax(1).mean()
-    return (F.cross_entropy(strong.float(), said.argmax(1), reduction="none") * sure).mean()
+    return (F.cross_entropy(full_precision(strong), said.argmax(1), reduction="none") * sure).mean()
 
 
 def warm_up(progress: float) -> float:

@@ -11,6 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from zoo.functional.precision import full_precision
+
 Corruption = Literal["gaussian", "masking", "salt_pepper", "crop", "view"]
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -41,8 +43,8 @@ class _BernoulliNLL(torch.autograd.Function):
 
 def _aligned(guess: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """(B * K, ...) and (B, ...) as (B, K, P) and (B, 1, P), so that nothing needs to be repeated."""
-    x = x.float().flatten(1).unsqueeze(1)
-    return guess.float().reshape(len(x), -1, x.shape[-1]), x
+    x = full_precision(x).flatten(1).unsqueeze(1)
+    return full_precision(guess).reshape(len(x), -1, x.shape[-1]), x
 
 
 def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
@@ -87,7 +89,7 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     >>> gaussian_kl(torch.tensor([[0.0, 0.0], [1.0, 2.0]]), torch.zeros(2, 2))
     tensor([0.0000, 2.5000])
     """
-    mean, log_variance = mean.float(), log_variance.float()
+    mean, log_variance = full_precision(mean), full_precision(log_variance)
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
 
 
@@ -102,8 +104,9 @@ def reparameterise(mean: Tensor, log_variance: Tensor, generator: Generator | No
     Returns:
         (B, D)
     """
-    noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
-    return torch.addcmul(mean, noise, (0.5 * log_variance).exp())
+    # In float32 whatever the precision is, so that it is the same noise.
+    noise = torch.randn(mean.shape, dtype=torch.float32, device=mean.device, generator=generator)
+    return torch.addcmul(mean, noise.to(mean.dtype), (0.5 * log_variance).exp())
 
 
 def gaussian_log_density(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -116,13 +119,13 @@ def gaussian_log_density(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tenso
     Returns:
         (...)
     """
-    z, mean, log_variance = z.float(), mean.float(), log_variance.float()
+    z, mean, log_variance = full_precision(z), full_precision(mean), full_precision(log_variance)
     return -0.5 * ((z - mean).square() * (-log_variance).exp() + log_variance + _LOG_2PI).sum(-1)
 
 
 def standard_log_density(z: Tensor) -> Tensor:
     """log N(z; 0, 1): (..., D) to (...)."""
-    return -0.5 * (z.float().square() + _LOG_2PI).sum(-1)
+    return -0.5 * (full_precision(z).square() + _LOG_2PI).sum(-1)
 
 
 def log_mean_exp(log_weights: Tensor) -> Tensor:
@@ -150,7 +153,7 @@ def sparsity_kl(activations: Tensor, target: float) -> Tensor:
     >>> sparsity_kl(torch.full((4, 3), 0.05), 0.05)
     tensor(0.)
     """
-    mean = activations.float().mean(0).clamp(1e-6, 1 - 1e-6)
+    mean = full_precision(activations).mean(0).clamp(1e-6, 1 - 1e-6)
     log_ratio = (target / mean).log(), ((1 - target) / (1 - mean)).log()
     return (target * log_ratio[0] + (1 - target) * log_ratio[1]).sum()
 
@@ -175,7 +178,7 @@ def contractive_penalty(
         z = encode(x)
         signs = torch.randint(0, 2, z.shape, device=z.device, generator=generator).to(z.dtype) * 2 - 1
         (gradient,) = torch.autograd.grad(z, x, signs, create_graph=True)
-        return z, gradient.float().square().flatten(1).sum(1)
+        return z, full_precision(gradient).square().flatten(1).sum(1)
 
 
 def random_window(x: Tensor, level: float, degrees: float = 0.0, generator: Generator | None = None) -> Tensor:

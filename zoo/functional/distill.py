@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.functional.precision import full_precision
+
 
 def _in_full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Compute a loss in float32, without autocast."""
@@ -19,7 +21,7 @@ def _in_full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @wraps(loss)
     def full(*tensors: Any, **options: Any) -> Tensor:
         with torch.autocast(tensors[0].device.type, enabled=False):
-            floats = (t.float() if isinstance(t, Tensor) and t.is_floating_point() else t for t in tensors)
+            floats = (full_precision(t) if isinstance(t, Tensor) and t.is_floating_point() else t for t in tensors)
             return loss(*floats, **options)
 
     return full

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from zoo.functional.precision import full_precision
+
 Objective = Literal["non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic"]
 
 
@@ -99,7 +101,7 @@ def input_gradients(critic: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tens
 
 def zero_centred_penalty(slopes: Tensor) -> Tensor:
     """Mean of |gradient|^2 / 2 (Mescheder et al. 2018): R1 at real images, R2 at fakes: (B, C, H, W) to ()."""
-    return slopes.float().flatten(1).square().sum(1).mean() / 2
+    return full_precision(slopes).flatten(1).square().sum(1).mean() / 2
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
@@ -112,7 +114,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     """
     mixed = torch.lerp(fake.detach(), real, weight.view(-1, *[1] * (real.ndim - 1)).to(real.dtype))
     _, slopes = input_gradients(critic, mixed)
-    return (slopes.float().flatten(1).norm(dim=1) - 1).square().mean()
+    return (full_precision(slopes).flatten(1).norm(dim=1) - 1).square().mean()
 
 
 def penalties(

@@ -7,6 +7,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from zoo.functional.precision import full_precision
+
 
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
     """Index of the code at the least Euclidean distance: (N, D) and (K, D) to (N,) long.
@@ -14,7 +16,7 @@ def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
     >>> nearest_code(torch.tensor([[0.9, 0.0], [-2.0, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     tensor([0, 1])
     """
-    z, codebook = z.float(), codebook.float()
+    z, codebook = full_precision(z), full_precision(codebook)
     return torch.addmm(codebook.square().sum(1), z, codebook.T, alpha=-2).argmin(1)  # |z|^2 is the same for all codes
 
 
@@ -25,7 +27,7 @@ def straight_through(z: Tensor, quantised: Tensor) -> Tensor:
 
 def code_statistics(z: Tensor, indices: Tensor, codes: int) -> tuple[Tensor, Tensor]:
     """Number of vectors assigned to each code, (K,), and their sum, (K, D); float32."""
-    z = z.float()
+    z = full_precision(z)
     counts = torch.bincount(indices, minlength=codes).float()
     return counts, z.new_zeros(codes, z.shape[1]).index_add_(0, indices, z)
 
@@ -47,4 +49,4 @@ def draw_rows(z: Tensor, n: int, generator: Generator | None = None) -> Tensor:
 
 def commitment(z: Tensor, quantised: Tensor) -> Tensor:
     """Mean squared distance of vectors to their codes, whose gradient reaches the vectors alone: a scalar."""
-    return F.mse_loss(z.float(), quantised.detach().float())
+    return F.mse_loss(full_precision(z), full_precision(quantised.detach()))

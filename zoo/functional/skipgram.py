@@ -189,7 +189,7 @@ class BlockLoss(torch.autograd.Function):
             ctx.save_for_backward(_sums(to_rows, in_group), _sums(to_targets, out_group))
             each = weights[..., -1].sum(1, dtype=torch.float32)  # of a block, in proportion to its pairs
             loss *= each.sum() / each[:tile].sum().clamp_min(1e-12)
-        return loss.to(inputs.dtype)
+        return loss.to(torch.promote_types(inputs.dtype, torch.float32))  # a sum is beyond float16
 
     @staticmethod
     @once_differentiable

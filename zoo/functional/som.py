@@ -128,8 +128,9 @@ def spread(values: Tensor, influence: Tensor | tuple[Tensor, Tensor]) -> Tensor:
             K (rows + columns) products in place of K^2.
     """
     if isinstance(influence, Tensor):
+        influence = influence.to(values.dtype)
         return (influence @ values.flatten(1) if values.ndim > 1 else influence @ values).view(values.shape)
-    down, right = influence
+    down, right = (side.to(values.dtype) for side in influence)
     over_rows = (down @ values.reshape(len(down), -1)).view(len(down), len(right), -1)
     return (right @ over_rows).reshape(values.shape)
 

@@ -40,6 +40,7 @@ from zoo.functional.autoencoder import (
     standard_log_density,
 )
 from zoo.networks.encoder import Encoder
+from zoo.networks.precision import cast_like
 from zoo.networks.spec import DECODERS, Spec, build
 
 Variant = Literal["plain", "denoising", "sparse", "contractive", "vae", "iwae"]
@@ -194,7 +195,7 @@ class AutoencoderModule(ZooModule):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x), (B, D) each, for the variational variants."""
-        features = self.encoder.trunk(x)
+        features = self.encoder.trunk(cast_like(x, self.encoder))
         return self.encoder.head(features), self.log_variance(features).clamp(*LOG_VARIANCE_RANGE)
 
     @torch.no_grad()
@@ -246,8 +247,9 @@ class AutoencoderModule(ZooModule):
 
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
         """Reconstructions (B, steps, *input_shape) along the line between the codes of two inputs (B, *input_shape)."""
-        weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype).view(1, -1, 1)
-        z = torch.lerp(self.encode(start).unsqueeze(1), self.encode(end).unsqueeze(1), weight)  # (B, steps, D)
+        first, last = self.encode(start).unsqueeze(1), self.encode(end).unsqueeze(1)
+        weight = torch.linspace(0, 1, steps, device=first.device, dtype=first.dtype).view(1, -1, 1)
+        z = torch.lerp(first, last, weight)  # (B, steps, D)
         return self.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
     def configure_optimizers(self) -> Any:

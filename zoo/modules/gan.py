@@ -10,7 +10,6 @@ multiplied by that ratio where it enters the generator, is the generator's. And 
 each network, so that steps are batches, and clipping, accumulation, precision and DDP are the Trainer's as usual.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -23,7 +22,7 @@ from zoo.core.base import ZooModule
 from zoo.core.batch import LABEL, require
 from zoo.core.ema import update_ema
 from zoo.core.findings import Headline
-from zoo.core.optim import can_fuse, clip_by_group
+from zoo.core.optim import adam_eps, can_fuse, clip_by_group
 from zoo.functional import gan
 from zoo.functional.diff_augment import POLICIES, diff_augment
 from zoo.functional.priors import draw, interpolate_noise
@@ -122,7 +121,7 @@ class GANModule(ZooModule):
         spec = generator or parse_spec(network)["name"]
         self.generator = Generator(spec, latent_dim, self.encoder.input_shape, classes, normalisation)
         if ema:
-            self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
+            self.generator_ema = self.generator.average()
         draw(prior, (2, *self.generator.latent_shape), **prior_options)  # wrong options raise now
         # Batch statistics would tie an image's logit to its neighbours.
         tied = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.encoder.modules())
@@ -215,7 +214,9 @@ class GANModule(ZooModule):
         self.keep(GANModule, features=features[: len(x)])
         real, fake = self.head(features, None if labels is None else labels.repeat(2)).chunk(2)
         critic, _, logs = self._losses(real, fake)
-        directions = nn.functional.normalize(torch.randn(x[0].numel(), _DIRECTIONS, device=x.device), dim=0)
+        directions = nn.functional.normalize(
+            torch.randn(x[0].numel(), _DIRECTIONS, device=x.device, dtype=torch.float32), dim=0
+        )
         logs["swd"] = gan.sliced_distance(x.flatten(1).float(), samples.flatten(1).float(), directions)
         return critic, logs
 
@@ -276,7 +277,7 @@ class GANModule(ZooModule):
         critic = [p for network in (self.encoder, self.head) for p in network.parameters() if p.requires_grad]
         generator = [p for p in self.generator.parameters() if p.requires_grad]
         groups = [{"params": critic, "lr": hp.critic_lr or hp.lr}, {"params": generator}]
-        return Adam(groups, lr=hp.lr, betas=tuple(hp.betas), fused=can_fuse(self.trainer))
+        return Adam(groups, lr=hp.lr, betas=tuple(hp.betas), eps=adam_eps(groups), fused=can_fuse(self.trainer))
 
     def _is_generator_step(self) -> bool:
         return (self.global_step + 1) % self.hparams.critic_steps == 0

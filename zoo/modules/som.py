@@ -155,7 +155,7 @@ class SOMModule(GradientFreeModule):
         return flat_rows(x, self.hparams.input_shape).to(self.units.dtype)
 
     def _grid_distances(self) -> Tensor:
-        self._squared = self._squared.to(self.device)
+        self._squared = self._squared.to(self.units)
         return self._squared
 
     # Updates

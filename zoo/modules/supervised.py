@@ -19,8 +19,10 @@ from zoo.core.distributed import gather_rows, training_batches
 from zoo.core.optim import OptimSpec, check_specs, configure, layered_groups
 from zoo.functional.finetune import mixup
 from zoo.functional.normalisation import left_to_encoder
+from zoo.functional.precision import full_precision
 from zoo.io.backbone import resolve_backbone
 from zoo.networks.freezing import StartWeights, configure_trainable, drop_gradients, frozen_stages
+from zoo.networks.precision import FullPrecisionBuffers
 from zoo.networks.spec import Spec
 from zoo.networks.stages import batch_norms, staged_parameters
 from zoo.tasks.base import check_task, index_of_names, make_task
@@ -29,7 +31,7 @@ Mode = Literal["probe", "full", "lp_ft", "gradual"]  # a technique's ``modes`` m
 Targets = list[tuple[Tensor, Tensor | float]]  # labels, and their shares of the loss
 
 
-class SupervisedModule(ZooModule):
+class SupervisedModule(FullPrecisionBuffers, ZooModule):
     """The parent of modules that learn from labels; a subclass defines ``loss``.
 
     Args:
@@ -182,7 +184,7 @@ class SupervisedModule(ZooModule):
         return sum(share * self._loss_of(output, labels) for labels, share in targets)  # type: ignore[return-value]
 
     def _loss_of(self, output: Tensor, labels: Tensor) -> Tensor:
-        hp = self.hparams
+        hp, output = self.hparams, full_precision(output)
         if self.task.scaled:
             labels = (labels - self.target_mean) / self.target_std
         weight = None if hp.class_weights == "none" else self.class_weight

@@ -126,8 +126,9 @@ class VQVAEModule(ZooModule):
 
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
         """Images (B, steps, C, H, W) along the line between the encodings of two images (B, C, H, W)."""
-        weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype).view(1, -1, 1)
-        z = torch.lerp(self.encode(start).unsqueeze(1), self.encode(end).unsqueeze(1), weight)
+        first, last = self.encode(start).unsqueeze(1), self.encode(end).unsqueeze(1)
+        weight = torch.linspace(0, 1, steps, device=first.device, dtype=first.dtype).view(1, -1, 1)
+        z = torch.lerp(first, last, weight)
         return self.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
     def predict(self, x: Tensor) -> Tensor:

@@ -8,9 +8,11 @@ from torch.nn import functional as F
 
 from zoo.core.distributed import gather_rows
 from zoo.functional.distill import contrast_scores, crd_loss
+from zoo.functional.precision import full_precision, never_narrower
+from zoo.networks.precision import FullPrecisionBuffers, cast_like
 
 
-class ContrastMemory(nn.Module):
+class ContrastMemory(FullPrecisionBuffers):
     """CRD (Tian et al. 2020): a sample's features by student and teacher are contrasted with other samples'.
 
     Both are projected to the unit sphere in D dimensions; negatives are drawn from a memory bank, in which each
@@ -56,7 +58,8 @@ class ContrastMemory(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor, index: Tensor) -> Tensor:
         samples = self.memory.shape[1]
         chosen = torch.randint(samples, (self.negatives,), device=index.device)
-        own = [F.normalize(self.student(student).float()), F.normalize(self.teacher(teacher).float())]
+        sides = ((self.student, student), (self.teacher, teacher))
+        own = [F.normalize(full_precision(layer(cast_like(x, layer)))) for layer, x in sides]
         losses = []
         for side, anchors in enumerate(own):
             others = self.memory[1 - side]
@@ -86,5 +89,5 @@ class ContrastMemory(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         super()._apply(fn, recurse)
-        self.memory = fn(self.memory)
+        self.memory = never_narrower(fn)(self.memory)
         return self

@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from zoo.networks.precision import cast_like
+
 _SMALLEST_SIDE = 4  # stop halving here: what is left is flattened
 
 
@@ -103,4 +105,4 @@ class ConvDecoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(self.start(z))
+        return self.layers(self.start(cast_like(z, self)))

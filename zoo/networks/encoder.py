@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.functional.normalisation import normalise
+from zoo.networks.precision import cast_like
 from zoo.networks.spec import TRUNKS, Spec, build
 
 _ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
@@ -96,7 +97,11 @@ class Encoder(nn.Module):
         return features.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.trunk(x))
+        return self.head(self.trunk(self._cast(x)))
+
+    def _cast(self, x: Tensor) -> Tensor:
+        """Inputs in the weights' floating type, unless the trunk takes any (``any_dtype``)."""
+        return x if getattr(self.trunk, "any_dtype", False) else cast_like(x, self)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Unpooled features of inputs (B, *input_shape), as in timm: tokens (B, T, D) or maps (B, C, H, W).
@@ -107,7 +112,7 @@ class Encoder(nn.Module):
         if not callable(getattr(self.trunk, "forward_features", None)):
             name = type(self.trunk).__name__ if self.spec is None else self.spec
             raise ValueError(f"network {name!r} has no unpooled features: take one that has maps or tokens, 'conv' say")
-        return self.trunk.forward_features(x)  # type: ignore[operator, no-any-return]
+        return self.trunk.forward_features(self._cast(x))  # type: ignore[operator, no-any-return]
 
     def preprocess(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W), uint8 or floats in [0, 1], or vectors (B, D), normalised as in training."""

@@ -1,17 +1,20 @@
 """A generator in the data's range, by class if wanted, and the critic's last layer."""
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.functional.normalisation import value_range
+from zoo.functional.precision import full_precision, never_narrower
+from zoo.networks.precision import FullPrecisionBuffers, cast_like
 from zoo.networks.spec import GENERATORS, Spec, build
 
 CLASS_DIM = 32  # length of a class's embedding, which is concatenated with the noise
 
 
-class Generator(nn.Module):
+class Generator(FullPrecisionBuffers):
     """Noise (B, *latent_shape), and classes (B,) long if conditional, to images in the data's range.
 
     Args:
@@ -25,6 +28,7 @@ class Generator(nn.Module):
         ValueError: classes for a network that takes no vector.
     """
 
+    is_average = False  # a moving average of weights keeps their bits: its steps are small
     low: Tensor
     high: Tensor
 
@@ -51,7 +55,17 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.classes is not None and labels is not None:
             z = torch.cat([z, self.classes(labels).to(z.dtype)], 1)
-        return torch.lerp(self.low, self.high, self.network(z).float().sigmoid())
+        share = full_precision(self.network(cast_like(z, self.network))).sigmoid()
+        return torch.lerp(self.low.to(share), self.high.to(share), share)
+
+    def average(self) -> "Generator":
+        """A copy for a moving average of the weights."""
+        mine = copy.deepcopy(self).requires_grad_(False)
+        mine.is_average = True
+        return mine
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        return super()._apply(never_narrower(fn) if self.is_average else fn, recurse)
 
 
 class CriticHead(nn.Module):
@@ -68,7 +82,7 @@ class CriticHead(nn.Module):
             nn.init.zeros_(self.classes.weight)  # begins as the unconditional critic
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        logits = self.linear(features).squeeze(1).float()
+        logits = full_precision(self.linear(features).squeeze(1))
         if self.classes is not None and labels is not None:
             logits = logits + (self.classes(labels) * features).sum(1)
         return logits

@@ -6,6 +6,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from zoo.networks.precision import cast_like
+
 
 def _layers(widths: Sequence[int]) -> list[nn.Module]:
     """Linear + SiLU from each width to the next."""
@@ -41,4 +43,4 @@ class MLPDecoder(nn.Module):
         self.output_shape = tuple(output_shape)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z).unflatten(1, self.output_shape)
+        return self.layers(cast_like(z, self)).unflatten(1, self.output_shape)

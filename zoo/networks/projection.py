@@ -20,6 +20,7 @@ class Projection(nn.Module):
     """
 
     centre: Tensor
+    any_dtype = True  # subtracts in the input's precision
 
     def __init__(self, input_shape: Sequence[int], components: int) -> None:
         super().__init__()

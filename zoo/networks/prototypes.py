@@ -26,6 +26,7 @@ class Prototypes(nn.Module):
         code: Output: "position" (down and right, in units) or "activation".
     """
 
+    any_dtype = True
     positions: Tensor
     scale: Tensor
     centre: Tensor

@@ -1,8 +1,11 @@
 """A codebook that learns without gradients."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed, nn
 
+from zoo.functional.precision import full_precision, never_narrower
 from zoo.functional.quantise import code_statistics, draw_rows, nearest_code
 
 
@@ -33,12 +36,15 @@ class VectorQuantiser(nn.Module):
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (N, D) to their codes (N, D) and these codes' indices (N,); training then updates the codebook."""
         if self.training:
-            self._reset_dead_codes(z.detach().float())
+            self._reset_dead_codes(full_precision(z.detach()))
         indices = nearest_code(z, self.codebook)
         quantised = self.codebook[indices].to(z.dtype)
         if self.training:
             self._update_codebook(z.detach(), indices)
         return quantised, indices
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        return super()._apply(never_narrower(fn), recurse)
 
     @torch.no_grad()
     def _reset_dead_codes(self, z: Tensor) -> None:
@@ -56,6 +62,6 @@ class VectorQuantiser(nn.Module):
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(counts)
             distributed.all_reduce(sums)
-        self.counts.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(sums, 1 - self.decay)
+        self.counts.lerp_(counts.to(self.counts), 1 - self.decay)
+        self.sums.lerp_(sums.to(self.sums), 1 - self.decay)
         self.codebook.copy_(self.sums / self.counts.clamp_min(1e-6)[:, None])
