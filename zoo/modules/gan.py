@@ -214,9 +214,7 @@ class GANModule(ZooModule):
         self.keep(GANModule, features=features[: len(x)])
         real, fake = self.head(features, None if labels is None else labels.repeat(2)).chunk(2)
         critic, _, logs = self._losses(real, fake)
-        directions = nn.functional.normalize(
-            torch.randn(x[0].numel(), _DIRECTIONS, device=x.device, dtype=torch.float32), dim=0
-        )
+        directions = nn.functional.normalize(torch.randn(x[0].numel(), _DIRECTIONS, device=x.device).float(), dim=0)
         logs["swd"] = gan.sliced_distance(x.flatten(1).float(), samples.flatten(1).float(), directions)
         return critic, logs
 
@@ -269,8 +267,6 @@ class GANModule(ZooModule):
         labels = torch.arange(rows, device=z.device) % self.hparams.num_classes if self.conditional else None
         images = self.generate(z.flatten(0, 1), None if labels is None else labels.repeat_interleave(steps))
         return images.unflatten(0, (rows, steps))
-
-    # Optimisation
 
     def configure_optimizers(self) -> Any:
         hp = self.hparams
