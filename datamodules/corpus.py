@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from datamodules.base import SplitDataModule
+from datamodules.encodings import check_encoding
 from datamodules.loader import Resumable
 from datamodules.text import (
     NumberedText,
     SentenceBoundary,
-    Tokeniser,
     choose_vocabulary,
     join_phrases,
     keep_probability,
-    text_files,
     words_of_files,
     words_of_sentences,
 )
+from datamodules.text_files import text_files
+from datamodules.words import Tokeniser
 from zoo.core.arguments import at_least
 from zoo.core.batch import TOKENS
 
@@ -128,15 +129,17 @@ class Corpus(SplitDataModule):
     """A text in batches ``{"tokens": (B, L) int32}``: ids of words, the most frequent is 0; -1 is between sentences.
 
     Args:
-        path: Path of a file (.gz, .bz2, .xz are unpacked), or of a folder of them; None takes ``sentences``, and
-            without those the small Lee corpus that comes with gensim, 300 news stories.
+        path: Path of a file (.gz, .bz2, .xz are unpacked), or of a folder of them, links followed; None takes
+            ``sentences``, and without those the small Lee corpus that comes with gensim, 300 news stories.
         sentences: Iterable of lists of words, or of strings, instead of ``path``.
         sentence_boundary: End of a sentence, over which no word sees another: a "line", a "paragraph" (an empty line),
             or nothing but the "file"'s end.
-        tokeniser: Rule for words: "simple" is gensim's, lower case, runs of 2 to 15 letters; "whitespace" takes what is
-            between blanks.
+        tokeniser: Rule for words: "simple" is gensim's for all scripts, lower case, runs of 2 to 15 letters with their
+            marks; "whitespace" takes what is between blanks, as languages without them need (divided before).
         phrases: Number of passes in which words that are often together become one, ``new_york``.
-        errors: What happens to bytes that are no UTF-8: "replace" counts them, "strict" ends with an error.
+        errors: What happens to bytes that are wrong in the encoding: "replace" counts them, "strict" ends with an
+            error.
+        encoding: Encoding of the files; "" is UTF-8, or UTF-16 and UTF-32 where a mark at the beginning says so.
         min_count: Occurrences below which a word is left out, as if it were not there.
         max_vocab: Number of words at most, the most frequent.
         subsample_threshold: Share of the text above which a word is thinned out; 0 keeps all.
@@ -162,6 +165,7 @@ class Corpus(SplitDataModule):
         tokeniser: Tokeniser = "simple",
         phrases: int = 0,
         errors: Literal["replace", "strict"] = "replace",
+        encoding: str = "",
         min_count: int = 5,
         max_vocab: int | None = None,
         subsample_threshold: float = 1e-3,
@@ -171,6 +175,7 @@ class Corpus(SplitDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_encoding(encoding)
         at_least(0, phrases=phrases, subsample_threshold=subsample_threshold)
         at_least(1, min_count=min_count, max_vocab=max_vocab or 1, batch_size=batch_size or 1)
         at_least(2, length=length)
@@ -187,6 +192,7 @@ class Corpus(SplitDataModule):
             phrases,
             errors,
         )
+        self.encoding = encoding
         self.min_count, self.max_vocab = min_count, max_vocab
         self.subsample_threshold = subsample_threshold
         self.length, self.batch_size, self.val_fraction, self.seed = length, batch_size, val_fraction, seed
@@ -236,8 +242,8 @@ class Corpus(SplitDataModule):
             if iter(self.sentences) is self.sentences:  # read more than once, by the phrases
                 self.sentences = list(self.sentences)
             return words_of_sentences(self.sentences, self.tokeniser)
-        files = text_files(self.path if self.path is not None else _lee())
-        return words_of_files(files, self.sentence_boundary, self.tokeniser, self.errors)
+        files = text_files(self.path if self.path is not None else _lee(), self.encoding)
+        return words_of_files(files, self.sentence_boundary, self.tokeniser, self.errors, self.encoding)
 
     def _loader(self, split: str, shuffle: bool = False) -> CorpusLoader:
         self.setup()

@@ -1,11 +1,7 @@
 """From files of text to numbered words: read in pieces, so that memory does not grow with the text."""
 
-import bz2
-import gzip
 import hashlib
-import lzma
 import tempfile
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, count, islice
@@ -16,91 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.text_files import Errors, read_pieces
+from datamodules.text_files import text_files as text_files
+from datamodules.words import Tokeniser, say_if_undivided, tokenise
+
 SentenceBoundary = Literal["line", "paragraph", "file"]
-Tokeniser = Literal["simple", "whitespace"]
 
-_PIECE = 1 << 21  # bytes of text that are words at one time: as Python strings they take ten times as much
-_SENTENCES = 10_000  # from a Python iterable, likewise
+_SENTENCES = 10_000  # from a Python iterable, at one time
 _END = "\0"  # a word of its own at the end of a sentence
-_OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, OSError, ValueError)
-
-
-def text_files(path: str | Path) -> list[Path]:
-    """The file itself, or all files below a folder in order of their names; hidden ones are left out.
-
-    Raises:
-        FileNotFoundError: nothing there.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise FileNotFoundError(f"no text at {path}: give a file or a folder of files")
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-    if not files:
-        raise FileNotFoundError(f"no files below {path}")
-    return files
-
-
-def read_pieces(path: Path, errors: Literal["replace", "strict"] = "replace", size: int = _PIECE) -> Iterator[str]:
-    """A file's text, plain or packed (.gz, .bz2, .xz), cut between lines, or between words where lines are long.
-
-    Args:
-        path: Of the file.
-        errors: Bytes that are not UTF-8 are replaced, which is said with their number; or "strict": they end it.
-        size: Of a piece in bytes, about.
-
-    Raises:
-        ValueError: a damaged file, or with "strict" the place of the first wrong byte.
-    """
-    offset = replaced = 0
-    rest = b""
-    with _OPENERS.get(path.suffix, lambda p: p.open("rb"))(path) as file:
-        while True:
-            try:
-                new = file.read(size)
-            except _DAMAGED as error:
-                raise ValueError(f"{path} is damaged: {error}") from error
-            data = rest + new
-            cut = len(data)
-            if new:  # before a blank, and before all of several line ends
-                cut = len(data[: max(data.rfind(b"\n"), data.rfind(b" "), 0)].rstrip())
-            piece, rest = data[:cut], data[cut:]
-            text, wrong = _decoded(piece, offset, path, errors)
-            offset, replaced = offset + cut, replaced + wrong
-            if text:
-                yield text.replace("\r\n", "\n")
-            if not new:
-                break
-    if replaced:
-        warnings.warn(f"{path}: {replaced:,} places are not UTF-8 and were replaced", stacklevel=2)
-
-
-def _decoded(piece: bytes, offset: int, path: Path, errors: str) -> tuple[str, int]:
-    try:
-        return piece.decode(), 0
-    except UnicodeDecodeError as error:
-        if errors == "strict":
-            where = offset + error.start
-            raise ValueError(f"{path}: byte {where:,} is not UTF-8 (`data.errors` 'replace' goes on)") from error
-    text = piece.decode(errors="replace")
-    return text, text.count("\ufffd") - piece.count(b"\xef\xbf\xbd")  # less those that were there
-
-
-def tokenise(text: str, tokeniser: Tokeniser) -> list[str]:
-    """A text's words.
-
-    Args:
-        text: Of any length.
-        tokeniser: "simple" is gensim's: lower case, runs of letters, of 2 to 15 of them; "whitespace" takes what is
-            between blanks as it is.
-    """
-    if tokeniser == "whitespace":
-        return text.split()
-    from gensim.utils import simple_preprocess
-
-    return simple_preprocess(text)
 
 
 def words_of(text: str, boundary: SentenceBoundary, tokeniser: Tokeniser) -> list[str]:
@@ -116,30 +35,37 @@ def words_of(text: str, boundary: SentenceBoundary, tokeniser: Tokeniser) -> lis
 
 
 def words_of_files(
-    files: Iterable[Path], boundary: SentenceBoundary, tokeniser: Tokeniser, errors: Literal["replace", "strict"]
+    files: Iterable[Path],
+    boundary: SentenceBoundary,
+    tokeniser: Tokeniser,
+    errors: Errors = "replace",
+    encoding: str = "",
 ) -> Iterator[list[str]]:
     """Pieces of words with marks between sentences; the end of a file is the end of a sentence."""
+    said = False
     for file in files:
-        for text in read_pieces(file, errors):
+        for text in read_pieces(file, errors, encoding=encoding):
+            said = said or say_if_undivided(text, str(file))
             yield words_of(text, boundary, tokeniser)
         yield [_END]
 
 
 def words_of_sentences(sentences: Iterable[Any], tokeniser: Tokeniser) -> Iterator[list[str]]:
-    """The same of a Python iterable: lists of words, or strings, which are split into words.
+    """The same of a Python iterable: lists of words, or strings, which are split into words; empty words are left out.
 
     Raises:
         ValueError: an item is neither.
     """
-    source = iter(sentences)
+    source, said = iter(sentences), False
     while some := list(islice(source, _SENTENCES)):
         words: list[str] = []
+        said = said or say_if_undivided(" ".join(s for s in some[:100] if isinstance(s, str)), "`data.sentences`")
         for sentence in some:
             if isinstance(sentence, str):
                 sentence = tokenise(sentence, tokeniser)
-            elif not all(isinstance(word, str) for word in sentence):
+            elif not isinstance(sentence, Iterable) or not all(isinstance(word, str) for word in sentence):
                 raise ValueError(f"a sentence is a list of words or a string; got {str(sentence)[:60]}")
-            words += [*sentence, _END]
+            words += [*(word for word in sentence if word not in ("", _END)), _END]
         yield words
 
 
@@ -231,7 +157,10 @@ def choose_vocabulary(text: NumberedText, min_count: int, max_vocab: int | None)
     """
     counts = text.counts[1:]
     if not len(counts):
-        raise ValueError("the text is empty: there is no word in it")
+        raise ValueError(
+            "the text is empty: there is no word in it (`data.tokeniser` simple takes runs of 2 to 15 letters, "
+            "whitespace what is between blanks)"
+        )
     order = np.argsort(-counts, kind="stable")
     kept = order[counts[order] >= min_count][:max_vocab]
     if not len(kept):

@@ -82,7 +82,8 @@ class WordVectors(FigureCallback):
         keyed = module.to_keyed_vectors()
         rows = neighbour_table(keyed, some_words(keyed, 12), self.neighbours)
         self._neighbours = rows
-        _write(self.folder / "neighbours.tsv", "".join("\t".join(row) + "\n" for row in rows))
+        table = ("\t".join(map(_cell, row)) + "\n" for row in rows)
+        _write(self.folder / "neighbours.tsv", "".join(table))
         if len(words := some_words(keyed, self.words)) >= 3:
             self.save(trainer, word_map(keyed, words), "word_map")
         if self.projector:
@@ -215,10 +216,15 @@ def write_projector(keyed: Any, folder: Path, limit: int) -> None:
     words = keyed.index_to_key[:limit]
     rows = ("\t".join(f"{value:.5g}" for value in row) for row in keyed.vectors[: len(words)])
     _write(folder / "tensors.tsv", "\n".join(rows) + "\n")
-    counted = (f"{word}\t{keyed.get_vecattr(word, 'count')}\n" for word in words)
+    counted = (f"{_cell(word)}\t{keyed.get_vecattr(word, 'count')}\n" for word in words)
     _write(folder / "metadata.tsv", "word\tcount\n" + "".join(counted))
     config = 'embeddings {\n  tensor_name: "words"\n  tensor_path: "tensors.tsv"\n  metadata_path: "metadata.tsv"\n}\n'
     _write(folder / "projector_config.pbtxt", config)
+
+
+def _cell(word: str) -> str:
+    """A word between tabs on one line."""
+    return " ".join(word.split())
 
 
 def _write(path: Path, text: str) -> None:

@@ -5,7 +5,8 @@ import lzma
 import pytest
 import torch
 
-from datamodules.text import NumberedText, choose_vocabulary, keep_probability, read_pieces, text_files, words_of
+from datamodules.text import NumberedText, choose_vocabulary, keep_probability, words_of
+from datamodules.text_files import read_pieces, text_files
 
 TEXT = "the cat sat\non the mat\n\nthe end\n"
 

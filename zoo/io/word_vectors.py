@@ -1,6 +1,9 @@
 """Word vectors as files: word2vec's and gensim's formats, or ``vectors.safetensors`` and ``vocabulary.json``."""
 
 import json
+import logging
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoo.core.atomic import atomic_write
+
+log = logging.getLogger(__name__)
 
 
 def keyed_vectors(
@@ -55,13 +60,17 @@ def save_vectors(keyed: Any, path: str | Path) -> Path:
         keyed: Word vectors.
         path: Path of the file: ``.txt`` and ``.bin`` are word2vec's text and binary format, ``.kv`` gensim's own;
             anything else is a folder for ``vectors.safetensors``, float32 (V, D), and ``vocabulary.json``, words and
-            their counts.
+            their counts. In word2vec's formats a blank ends a word: one within a word becomes "_", which is said.
 
     Returns:
         The path.
+
+    Raises:
+        ValueError: word2vec's formats cannot hold a word: it is empty, or would be another's.
     """
     path = Path(path)
     if path.suffix in (".txt", ".bin"):
+        keyed = _without_blanks(keyed, path)
         atomic_write(path, lambda tmp_path: keyed.save_word2vec_format(tmp_path, binary=path.suffix == ".bin"))
     elif path.suffix == ".kv":
         atomic_write(path, lambda tmp_path: keyed.save(tmp_path, sep_limit=2**62))  # one file, whatever its size
@@ -72,6 +81,30 @@ def save_vectors(keyed: Any, path: str | Path) -> Path:
         text = json.dumps(counts, ensure_ascii=False, indent=0)
         atomic_write(path / "vocabulary.json", lambda tmp_path: Path(tmp_path).write_text(text, encoding="utf-8"))
     return path
+
+
+def _without_blanks(keyed: Any, path: Path) -> Any:
+    """The vectors, with "_" for blanks and line ends within words, as word2vec writes ``new_york``."""
+    written = {word: re.sub(r"\s", "_", word) for word in keyed.index_to_key}
+    changed = [word for word in written if word != written[word]]
+    if "" in written:
+        raise ValueError(f"{path}: an empty word cannot be written in word2vec's format; a folder or .kv holds it")
+    counts = Counter(written.values())
+    if twice := [word for word in changed if counts[written[word]] > 1]:
+        raise ValueError(
+            f"{path}: {twice[0]!r} cannot be written in word2vec's format, where blanks end words: as "
+            f"{written[twice[0]]!r} it would be another word; a folder or .kv holds both"
+        )
+    if not changed:
+        return keyed
+    log.warning("%s: blanks within %d words become '_', since they end words there: %r", path, len(changed), changed[0])
+    from gensim.models import KeyedVectors
+
+    plain = KeyedVectors(keyed.vector_size, count=0)
+    plain.add_vectors(list(written.values()), keyed.vectors)
+    for word in written:
+        plain.set_vecattr(written[word], "count", int(keyed.get_vecattr(word, "count")))
+    return plain
 
 
 def load_vectors(directory: str | Path) -> tuple[Tensor, dict[str, int]]:
@@ -88,8 +121,13 @@ def load_vectors(directory: str | Path) -> tuple[Tensor, dict[str, int]]:
     try:
         vocabulary = json.loads(words_file.read_text(encoding="utf-8"))
         vectors = load_file(vectors_file)["vectors"]
-    except (ValueError, KeyError, SafetensorError) as error:
-        raise ValueError(f"the vectors in {directory} cannot be read: {str(error).splitlines()[0]}") from error
+    except (ValueError, KeyError, OSError, RecursionError, SafetensorError) as error:
+        raise ValueError(f"the vectors in {directory} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(vocabulary, dict) or not all(type(n) is int and n >= 0 for n in vocabulary.values()):
+        raise ValueError(f"{words_file} is not a vocabulary: words and how often each occurs")
+    if vectors.ndim != 2 or not vectors.is_floating_point() or not vectors.isfinite().all():
+        shape = tuple(vectors.shape)
+        raise ValueError(f"{vectors_file} has no vectors (V, D) of finite numbers; got {vectors.dtype} {shape}")
     if len(vocabulary) != len(vectors):
         raise ValueError(f"{directory} has {len(vectors):,} vectors for {len(vocabulary):,} words")
     return vectors, vocabulary
