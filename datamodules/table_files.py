@@ -130,7 +130,7 @@ def _arrays(path: Path) -> Sheet:
     if y is not None and y.dtype.kind not in "biufSU":
         raise ValueError(f"{path}: 'y' must be numbers or text; got {y.dtype}")
     if y is not None and y.dtype.kind == "S":
-        y = np.char.decode(y)
+        y = np.char.decode(y, "utf-8", "backslashreplace")
     return Sheet([str(i) for i in range(x.shape[1])], x, y, named=False)
 
 

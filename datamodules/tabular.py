@@ -159,8 +159,18 @@ class Vectors(SplitDataModule):
             names = [repr(name) for name, constant in zip(self.columns, flat.tolist(), strict=True) if constant]
             rank_zero_warn(f"columns without variance in {self.source}: {', '.join(names)}")
         if not self.standardise:
+            self._say_rounded(rows)
             return torch.zeros_like(mean), torch.ones_like(std)
         return mean, torch.where(flat, 1.0, std)
+
+    def _say_rounded(self, rows: Tensor) -> None:
+        """Name columns of whole numbers that float32, in which rows are served, rounds."""
+        rounded = ((rows == rows.round()) & (rows.float().double() != rows)).any(0)
+        if names := [repr(name) for name, lossy in zip(self.columns, rounded.tolist(), strict=True) if lossy]:
+            rank_zero_warn(
+                f"columns of {self.source} with whole numbers that float32 rounds: {', '.join(names)}; "
+                "`data.standardise` true keeps their differences"
+            )
 
     @cached_property
     def everything(self) -> Tensor:

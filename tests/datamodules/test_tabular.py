@@ -447,6 +447,20 @@ def test_whole_numbers_that_floats_round_are_said(tmp_path, caplog):
     assert "column '0' has whole numbers beyond 2^53" in caplog.text
 
 
+def test_whole_numbers_that_float32_rounds_are_said_or_standardised(tmp_path):
+    path = written(tmp_path, "id,v\n" + "".join(f"{2**24 + i},{i}\n" for i in range(20)))
+    with pytest.warns(UserWarning, match=r"float32 rounds: 'id'; `data\.standardise` true"):
+        _ = Vectors(path, standardise=False).splits
+    rows = torch.cat([*Vectors(path).splits.rows.values()])
+    assert len(rows[:, 0].unique()) == 20
+
+
+def test_labels_in_bytes(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.arange(6.0).reshape(3, 2), y=np.array([b"a", b"", b"\xff"]))
+    table = Vectors(str(tmp_path / "a.npz")).table
+    assert table.classes == ["\\xff", "a"] and table.labels.tolist() == [1, -1, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "encoding", "columns"),
     [
