@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from zoo.core.suggest import closest
 from zoo.functional.normalisation import changes_values, column_names, same_normalisation
 from zoo.io.encoder import load_encoder
 from zoo.io.library_weights import load_weights
 from zoo.networks.encoder import Encoder, checked_shape
-from zoo.networks.library import LibraryTrunk
+from zoo.networks.library import LibraryTrunk, timm_names
 from zoo.networks.spec import TRUNKS, Spec
 
 
@@ -100,8 +101,22 @@ def _spec(source: Any, shape: tuple[int, ...]) -> Any:
     if isinstance(source, str) and source not in TRUNKS and ":" not in source:
         from torchvision import models
 
-        return f"torchvision:{source}" if source in models.list_models(module=models) else source
+        if source in models.list_models(module=models):
+            return f"torchvision:{source}"
+        raise ValueError(f"unknown network {source!r}{_other_library(source, models.list_models(module=models))}")
     return source
+
+
+def _other_library(name: str, torchvision: Sequence[str]) -> str:
+    """Where a network of this name is: in timm, or under a similar name."""
+    known = timm_names()
+    if name.partition(".")[0] in known:
+        return f" (did you mean 'timm:{name}'?)"
+    near = closest(name, {*TRUNKS, *torchvision, *known}, 1)
+    prefix = "timm:" if near and near[0] not in (*TRUNKS, *torchvision) else ""
+    hint = f" (did you mean '{prefix}{near[0]}'?)" if near else ": take 'conv', 'mlp', 'resnet18' ..."
+    missing = "" if known else f"; if it is timm's: pip install 'pretraining-zoo[timm]', then 'timm:{name}'"
+    return hint + missing
 
 
 def _bare(encoder: Encoder, request: _Request) -> Encoder:

@@ -12,6 +12,7 @@ from zoo.io.onnx import save_onnx
 from zoo.networks.encoder import Encoder
 
 FILES = {"encoder": "encoder", "onnx": "encoder.onnx", "state": "state.safetensors"}  # their names, by format
+WITH_HEAD = {"classification": "classifier.onnx", "multilabel": "classifier.onnx", "regression": "regressor.onnx"}
 
 
 def export(source: str, form: str, out: str | None = None) -> Path:
@@ -28,28 +29,31 @@ def export(source: str, form: str, out: str | None = None) -> Path:
     """
     encoder = load_encoder(source)
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
-    path = Path(out) if out else folder / FILES[form]
+    head, names, task = (None, [], "") if form == "encoder" else _head(source, encoder)
+    name = WITH_HEAD.get(task, "model.onnx") if form == "onnx" and head else FILES[form]
+    path = Path(out) if out else folder / name
     if form == "encoder":
         return save_encoder(encoder, path, {"exported_from": source})
-    head, names = _head(source, encoder)
-    return save_onnx(encoder, path, head, class_names=names) if form == "onnx" else save_state(encoder, path, head)
+    if form == "state":
+        return save_state(encoder, path, head)
+    return save_onnx(encoder, path, head, class_names=names, task=task)
 
 
-def _head(source: str, encoder: Encoder) -> tuple[nn.Linear | None, list[str]]:
-    """A checkpoint's linear layer on the encoder's features, in the target's units, and its classes' names."""
+def _head(source: str, encoder: Encoder) -> tuple[nn.Linear | None, list[str], str]:
+    """A checkpoint's linear layer on the encoder's features, in the target's units, its classes' names, its task."""
     if Path(source).is_dir():
-        return None, []
+        return None, [], ""
     checkpoint: dict[str, Any] = read_checkpoint(source)
     config, found = head_config(checkpoint), submodule_state_dict(checkpoint, "head")
     weight, bias = found.get("weight"), found.get("bias")
     if weight is None or bias is None:
-        return None, []
+        return None, [], ""
     if weight.shape[1] != (encoder.output_dim or encoder.feature_dim):
-        return None, []
+        return None, [], ""
     std, mean = (checkpoint["state_dict"].get(f"target_{name}") for name in ("std", "mean"))
     if std is not None and mean is not None:  # of a regression, whose head gives standardised values; else 1 and 0
         weight, bias = weight * std.unsqueeze(1), bias * std + mean
     head = nn.Linear(weight.shape[1], len(weight))
     head.load_state_dict({"weight": weight, "bias": bias})
     options = config or checkpoint.get("hyper_parameters", {})
-    return head, list(options.get("class_names") or [])
+    return head, list(options.get("class_names") or []), str(options.get("task") or "classification")

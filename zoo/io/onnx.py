@@ -3,6 +3,7 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from zoo.networks.encoder import Encoder
 from zoo.networks.low_rank import merged
 
 _TOLERANCE = 1e-4
+_ACTIVATIONS = {"classification": "softmax", "multilabel": "sigmoid"}
 
 
 class Exported(nn.Module):
@@ -42,18 +44,21 @@ def save_onnx(
     head: nn.Linear | None = None,
     preprocess: bool = True,
     class_names: list[str] | None = None,
+    task: str = "",
 ) -> Path:
     """Write an ONNX file: "input" (B, *input_shape) to "output", features (B, D) or with a head logits (B, C).
 
     Where onnxruntime is installed its outputs are compared with PyTorch's, and the file is written only if they agree
-    to 1e-4 of the largest.
+    to 1e-4 of the largest. What a program needs to know to feed it images is in the file's metadata, as JSON: see
+    ``describe``.
 
     Args:
         encoder: Encoder that was built from a spec.
         path: Path of the file.
         head: Linear layer on the features.
         preprocess: Whether the network in the file normalises its inputs, which are then in [0, 1].
-        class_names: Names of the classes, kept in the file's metadata as ``class_names``, in JSON.
+        class_names: Names of the classes, kept in the file's metadata.
+        task: Task of the head, "classification", "multilabel", "regression" or another's import path.
 
     Raises:
         ValueError: a package is missing, the encoder has no spec, or onnxruntime's outputs differ.
@@ -67,14 +72,39 @@ def save_onnx(
 
     def write(tmp_path: str) -> None:
         _trace(network, x, tmp_path)
-        if class_names:
-            model = onnx.load(tmp_path)
-            onnx.helper.set_model_props(model, {"class_names": json.dumps(class_names)})
-            onnx.save(model, tmp_path)
+        model = onnx.load(tmp_path)
+        said = describe(encoder, preprocess, class_names, task)
+        onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in said.items()})
+        onnx.save(model, tmp_path)
         _compare(network, tmp_path, x)
 
     atomic_write(path, write)
     return Path(path)
+
+
+def describe(
+    encoder: Encoder, preprocess: bool = True, class_names: list[str] | None = None, task: str = ""
+) -> dict[str, Any]:
+    """What is to be known of an exported network: ``input_shape``, for images ``channels`` and ``size`` (H, W);
+    ``value_range`` of the inputs; ``normalisation``, ``mean`` and ``std`` by which values in [0, 1] are normalised, and
+    whether the file does so itself (``normalised_inside``) or is to be done before; ``class_names``; ``task``; and
+    the ``activation`` that makes probabilities of the outputs.
+
+    Args:
+        encoder: Encoder in the file.
+        preprocess: Whether the network in the file normalises its inputs.
+        class_names: Names of the classes, in the order of the outputs.
+        task: Task of the head; "" is none.
+    """
+    shape, scaling = list(encoder.input_shape), encoder.normalisation or {}
+    found: dict[str, Any] = {"input_shape": shape, "normalisation": encoder.normalisation}
+    if len(shape) == 3:
+        found |= {"channels": shape[0], "size": shape[1:], "value_range": [0, 1]}
+    found |= {name: scaling[name] for name in ("mean", "std") if name in scaling}
+    found["normalised_inside"] = preprocess
+    if task:
+        found |= {"task": task, "activation": _ACTIVATIONS.get(task)}
+    return found | ({"class_names": class_names} if class_names else {})
 
 
 def _trace(network: nn.Module, x: Tensor, path: str) -> None:

@@ -202,6 +202,15 @@ def _timm() -> Any:
     return timm
 
 
+def timm_names() -> list[str]:
+    """Names of timm's classifiers; [] where it is not installed."""
+    try:
+        import timm
+    except ImportError:
+        return []
+    return list(timm.list_models())
+
+
 def _check_name(arch: str, known: Sequence[str], library: str) -> None:
     if arch not in known:
         raise ValueError(f"{library} has no classifier {arch!r}{did_you_mean(arch, known)}")

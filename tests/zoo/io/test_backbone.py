@@ -1,4 +1,5 @@
 import shutil
+import sys
 
 import pytest
 import torch
@@ -84,3 +85,26 @@ def test_mistakes_are_one_line(tmp_path):
     assert resolve_backbone(str(tmp_path / "saved"), SHAPE, {"mean": [0.5], "std": [0.25]})
     with pytest.raises(ValueError, match="no input_shape"):
         resolve_backbone("conv", None)
+
+
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("resnet50d", r"'resnet50d' \(did you mean 'timm:resnet50d'\?\)"),
+        ("vit_tiny_patch16_224.augreg_in21k", "did you mean 'timm:vit_tiny_patch16_224.augreg_in21k'"),
+        ("vgg", "did you mean 'vgg1"),
+        ("resnet188", "did you mean 'resnet1"),
+        ("efficientnet_b1_prund", "did you mean 'timm:efficientnet_b1_pruned'"),
+        ("qqqqq", "take 'conv'"),
+    ],
+)
+def test_a_name_of_another_library_is_offered_with_its_prefix(name, says):
+    pytest.importorskip("timm")
+    with pytest.raises(ValueError, match=says):
+        resolve_backbone(name, (3, 32, 32))
+
+
+def test_without_timm_it_is_said_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match=r"pip install 'pretraining-zoo\[timm\]', then 'timm:resnet50d'"):
+        resolve_backbone("resnet50d", (3, 32, 32))

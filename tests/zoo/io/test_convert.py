@@ -131,6 +131,45 @@ def test_a_fine_tuned_checkpoint_takes_its_head_along(tmp_path):
     assert (tmp_path / "state.safetensors").is_file()
 
 
+@pytest.mark.parametrize(
+    "task, name, activate",
+    [
+        ("classification", "classifier.onnx", {"softmax": lambda x: np.exp(x) / np.exp(x).sum(1, keepdims=True)}),
+        ("multilabel", "classifier.onnx", {"sigmoid": lambda x: 1 / (1 + np.exp(-x))}),
+        ("regression", "regressor.onnx", {None: lambda x: x}),
+    ],
+)
+@pytest.mark.parametrize("data", ["unit", "standard"])
+def test_images_are_classified_by_the_files_metadata_alone(task, name, activate, data, tmp_path):
+    torch.manual_seed(0)
+    scaling = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]} if data == "standard" else None
+    options = {"task": task, "backbone": "resnet18", "weights": "none", "normalisation": scaling}
+    module = FinetuneModule((3, 32, 48), 2, ["ant", "bee"], **options).eval()
+    trainer = quiet_trainer(tmp_path)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    path = export(str(tmp_path / "a.ckpt"), "onnx")
+    assert path == tmp_path / name
+    running = session(path)
+    told = {key: json.loads(value) for key, value in running.get_modelmeta().custom_metadata_map.items()}
+    assert told["class_names"] == ["ant", "bee"] and told["task"] == task and told["normalised_inside"] is True
+    assert (told.get("mean"), told.get("std")) == ((scaling or {}).get("mean"), (scaling or {}).get("std"))
+    raw = np.random.default_rng(0).integers(0, 256, (4, told["channels"], *told["size"]), dtype=np.uint8)
+    low, high = told["value_range"]
+    (found,) = running.run(None, {"input": (low + raw / 255 * (high - low)).astype(np.float32)})
+    x = torch.from_numpy(raw) / 255
+    if scaling:
+        x = (x - torch.tensor(scaling["mean"]).view(3, 1, 1)) / torch.tensor(scaling["std"]).view(3, 1, 1)
+    np.testing.assert_allclose(activate[told["activation"]](found), module.predict(x).detach(), atol=1e-4)
+
+
+def test_an_encoder_without_a_head_stays_an_encoder(tmp_path):
+    save_encoder(Encoder("mlp", (7,)), tmp_path)
+    path = export(str(tmp_path), "onnx")
+    told = {key: json.loads(value) for key, value in session(path).get_modelmeta().custom_metadata_map.items()}
+    assert path.name == "encoder.onnx" and told["input_shape"] == [7] and not told.keys() & {"task", "size"}
+
+
 def test_a_head_of_the_encoders_own_is_the_last_layer(tmp_path):
     encoder = Encoder("torchvision:resnet18", (1, 32, 32), 6).eval()
     theirs = get_model("resnet18", num_classes=6).eval()
