@@ -18,6 +18,11 @@ class SplitDataModule(pl.LightningDataModule, metaclass=RenamedOptions):
     def _loader(self, split: str, shuffle: bool = False) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define _loader(split, shuffle)")
 
+    @property
+    def test_is_validation(self) -> bool:
+        """Whether the samples that choose the best checkpoint are the test's, too, since there are no others."""
+        return False
+
     def _rank_and_world_size(self) -> tuple[int, int]:
         """This process's rank, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -140,6 +140,11 @@ class Domains(SplitDataModule):
         """Digests of both domains, one after the other."""
         return f"{self.source.fingerprint}{self.target.fingerprint}"
 
+    @property
+    def test_is_validation(self) -> bool:
+        """Whether both are on the same images of the target."""
+        return self.validate_on == "target" and self.target.test_is_validation
+
     def state_dict(self) -> dict[str, Any]:
         """What each domain has to remember, see ``Folder.state_dict``."""
         states = {"source": self.source.state_dict(), "target": self.target.state_dict()}

@@ -28,6 +28,15 @@ _PHOTOGRAPH = 64  # pixels: images in colour of this size and more are taken for
 _CROP_SCALE = 0.6
 
 
+def _ranges_in(state: dict[str, Any]) -> Ranges:
+    """The values of black and white in a checkpoint's state of the data."""
+    ranges = state.get("value_range") or {}
+    try:
+        return {str(kind): [float(low), float(high)] for kind, (low, high) in ranges.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"the checkpoint's `value_range` is no pair of numbers for each kind: {ranges!r}") from error
+
+
 class Folder(ImageData):
     """Images under one folder.
 
@@ -185,7 +194,7 @@ class Folder(ImageData):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take black and white from a checkpoint, unless ``value_range`` was given; images are read again if they
         were read by others."""
-        ranges = {**self.ranges, **(state_dict.get("value_range") or {})}
+        ranges = {**self.ranges, **_ranges_in(state_dict)}
         if self.value_range is None and ranges != self.ranges:
             self.ranges, stages = ranges, ["predict"] if "predict" in self.splits else []
             stages += [None] if "train" in self.splits else []  # type: ignore[list-item]
@@ -200,7 +209,7 @@ class Folder(ImageData):
 
     def _image_files(self, split: str) -> ImageFiles:
         paths = self._parts[split].paths
-        look_into(paths, self.ranges, self.num_workers)
+        look_into(paths, self.ranges, self.num_workers, quiet=split != "train")
         return ImageFiles(paths, self._labels_of(split), self.size, self.channels, self.strict, False, self.ranges)
 
     def _labels_of(self, split: str) -> Tensor | None:

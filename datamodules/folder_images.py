@@ -128,13 +128,14 @@ class Unreadable:
             log.warning("left out %d of %d images that cannot be read: %s", len(new), len(names) + readable, listed)
 
 
-def look_into(paths: Sequence[Path], ranges: Ranges, workers: int) -> None:
+def look_into(paths: Sequence[Path], ranges: Ranges, workers: int, quiet: bool = False) -> None:
     """Decide what is black and what is white in images of more than 8 bits, and say so.
 
     Args:
         paths: Paths of the files of one set.
         ranges: What is decided already, which stays; what is decided here is added.
         workers: Number of threads.
+        quiet: Whether only to say what is new.
     """
     found = survey(paths, workers)
     for kind, (low, high) in found.ranges().items():
@@ -143,7 +144,8 @@ def look_into(paths: Sequence[Path], ranges: Ranges, workers: int) -> None:
         seen = f"values {min(fact.low for fact in facts):g} to {max(fact.high for fact in facts):g}"
         why = "chosen by them; `data.value_range` sets another" if new else "as it was set or in training"
         what = "whole numbers of more than 8 bits" if kind == "integer" else "floats"
-        say("%d images of %s, %s: %g is black, %g is white (%s)", len(facts), what, seen, low, high, why)
+        if new or not quiet:
+            say("%d images of %s, %s: %g is black, %g is white (%s)", len(facts), what, seen, low, high, why)
     if beyond := found.beyond(ranges):
         say("%d of %d images have values beyond black and white, which are cut off", beyond, len(paths))
     if found.several:

@@ -68,12 +68,22 @@ def find_parts(root: Path, test_root: Path | None = None, ignored: Collection[Pa
         tops["train"], listings["train"] = root, beside
         if named and beside.images:
             say("%s is divided: %s, and the rest for training", shown(root), _in_words(named))
+        _say_if_wrapped(root, beside.images)
     if test_root and "test" in named:
         left_out += Counter({f"image(s) in {named['test'].name}": len(list_images(named["test"]).images)})
     _say_left_out(root, +left_out)
     if not listings["train"].images:
         raise FileNotFoundError(_nothing(root, named, left_out))
     return {part: Part(tops[part], listing.images) for part, listing in listings.items() if listing.images}
+
+
+def _say_if_wrapped(root: Path, images: list[Path]) -> None:
+    """A folder around the one that is divided is a mistake that would train on the test."""
+    tops = {path.relative_to(root).parts[0] for path in images}
+    inner = root / tops.pop() if len(tops) == 1 else root
+    if inner != root and inner.is_dir() and (parts := part_folders(inner)):
+        names = ", ".join(shown(path.name) for path in parts.values())
+        say("%s holds but %s, whose %s are not kept apart: is that the `data.root`?", shown(root), shown(inner), names)
 
 
 def _in_words(named: dict[str, Path]) -> str:

@@ -117,11 +117,6 @@ class ImageData(SplitDataModule):
         raise NotImplementedError(f"{type(self).__name__} must define read() -> {{'train': Split, ...}}")
 
     @property
-    def test_is_validation(self) -> bool:
-        """Whether the samples that choose the best checkpoint are the test's, too, since there are no others."""
-        return False
-
-    @property
     def num_classes(self) -> int | None:
         """Number of classes; None without labels."""
         return len(self.class_names) or None

@@ -29,8 +29,12 @@ _FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "PFM", "MPO", "JPEG2000", "AVIF", "HEIF", "JXL"),
     *("PCX", "SGI", "QOI", "TGA"),
 )
-_DEFLATE = 1032  # bytes that one byte of a compressed file stands for at most
-_EXPANSION = {"raw": 1, "zip": _DEFLATE}  # by Pillow's name of the decoder, where there is such a bound
+# Bytes that one byte of a file stands for at most, by Pillow's name of the decoder or of a TIFF's compression, where
+# there is such a bound.
+_EXPANSION = {
+    **{"raw": 1, "zip": 1032, "gif": 4096},
+    **{"tiff_deflate": 1032, "tiff_adobe_deflate": 1032, "tiff_lzw": 4096, "packbits": 128},
+}
 
 
 @lru_cache
@@ -78,13 +82,22 @@ def open_image(path: Path) -> ImageFile:
         image = Image.open(path, formats=formats())
     except UnidentifiedImageError as error:
         raise ValueError(_unidentified(path)) from error
-    held, (width, height) = path.stat().st_size, image.size
-    most = min((_EXPANSION.get(tile[0], 0) or float("inf") for tile in image.tile), default=float("inf"))
-    if width * height / 8 > held * most:  # at a bit a pixel, the least there is
+    try:
+        _refuse_impossible(image, path.stat().st_size)
+        _refuse_misread(image)
+    except BaseException:
         image.close()
-        raise ValueError(f"its header promises {width} x {height} pixels, which {held:,} bytes cannot hold")
-    _refuse_misread(image)
+        raise
     return image
+
+
+def _refuse_impossible(image: ImageFile, held: int) -> None:
+    """What is larger than so many bytes can be, by its header, which is asked before any memory is."""
+    names = {*(tile[0] for tile in image.tile), str(image.info.get("compression"))}
+    most = min((_EXPANSION[name] for name in names & _EXPANSION.keys()), default=float("inf"))
+    width, height = image.size
+    if width * height / 8 > held * most:  # at a bit a pixel, the least there is
+        raise ValueError(f"its header promises {width} x {height} pixels, which {held:,} bytes cannot hold")
 
 
 def _refuse_misread(image: ImageFile) -> None:

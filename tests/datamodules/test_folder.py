@@ -194,6 +194,13 @@ def test_images_outside_of_the_parts_are_counted(tmp_path, caplog):
     assert "6 image(s) outside of its parts" in caplog.text and "1 .heic (to read them: pip install" in caplog.text
 
 
+def test_a_folder_around_the_divided_one_is_told(tmp_path, caplog):
+    for part in ("train", "test"):
+        classes(tmp_path / "photos" / part, 2)
+    loaded(tmp_path)
+    assert "photos, whose train, test are not kept apart: is that the `data.root`?" in caplog.text
+
+
 def test_linked_classes(tmp_path):
     classes(tmp_path / "elsewhere")
     (tmp_path / "root").mkdir()
@@ -313,10 +320,12 @@ def test_a_sets_value_range_is_one_and_is_said(tmp_path, in_memory, caplog):
 
 def test_other_files_are_read_by_the_trainings_range(tmp_path, caplog):
     for i in range(10):
-        wide(tmp_path / "old" / f"{i}.png", 400 * i)
+        wide(tmp_path / "old" / "train" / f"{i}.png", 400 * i)
     wide(tmp_path / "new" / "1.png", 200)
     wide(tmp_path / "new" / "2.png", 5000)
+    wide(tmp_path / "old" / "val" / "1.png", 300)
     trained = loaded(tmp_path / "old", channels=1)
+    assert caplog.text.count("4095 is white") == 1
     data = Folder(str(tmp_path / "new"), size=8, channels=1)
     data.setup("predict")
     data.load_state_dict(trained.state_dict())
@@ -346,6 +355,12 @@ def test_a_checkpoint_carries_the_range(tmp_path):
     other = Folder(str(tmp_path / "new"), size=8, channels=1)
     quiet_trainer().predict(module, other, ckpt_path=tmp_path / "a.ckpt")
     assert other.splits["predict"].images.unique().tolist() == [round(200 / 4095 * 255)]
+
+
+@pytest.mark.parametrize("state", [[1], {"integer": 3}, {"integer": ["a", 1]}, "x"])
+def test_a_checkpoints_range_of_another_type_is_named(tmp_path, state):
+    with pytest.raises(ValueError, match="the checkpoint's `value_range` is no pair of numbers"):
+        Folder(str(tmp_path)).load_state_dict({"value_range": state})
 
 
 def test_photographs_are_augmented_unless_told(tmp_path):

@@ -71,6 +71,18 @@ def test_what_is_not_compressed_is_no_larger_than_its_file(tmp_path, head):
         open_image(tmp_path / "huge.img")
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_a_compressed_tiff_is_no_larger_than_its_file_can_be(tmp_path, compression):
+    Image.new("F", (8, 8)).save(tmp_path / "a.tif", compression=compression)
+    content = (tmp_path / "a.tif").read_bytes()
+    for tag in (256, 257):  # width and height
+        content = content.replace(struct.pack("<HHIHH", tag, 3, 1, 8, 0), struct.pack("<HHII", tag, 4, 1, 13_000))
+        content = content.replace(struct.pack("<HHII", tag, 4, 1, 8), struct.pack("<HHII", tag, 4, 1, 13_000))
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(ValueError, match="promises 13000 x 13000 pixels"):
+        open_image(tmp_path / "a.tif")
+
+
 def test_an_empty_image_that_is_compressed_well_is_read(tmp_path):
     Image.new("1", (5000, 5000)).save(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size < 5000

@@ -91,8 +91,10 @@ class ZooCLI(LightningCLI):
         paths = (config.model.class_path, config.data.class_path if config.get("data") else "none")
         self.names = short_name(paths[0], MODULES), short_name(paths[1], DATA)
         self.remembered: dict[str, Any] = {}
+        self.data_state: dict[str, Any] | None = None
         if Path(config.ckpt_path or "").is_file():
             checkpoint = read_checkpoint(config.ckpt_path)
+            self.data_state = checkpoint.get(paths[1].rpartition(".")[2])
             said = checkpoint.get("hyper_parameters", {})
             read_alike(config.get("data") or {}, said.get("normalisation") or {}, checkpoint)
             self.remembered = said if self.subcommand == "predict" else {}
@@ -100,6 +102,12 @@ class ZooCLI(LightningCLI):
         if config.checkpoint.monitor is None and hasattr(model_class, "monitor"):
             config.checkpoint.monitor = model_class.monitor
             config.checkpoint.mode = model_class.monitor_mode
+
+    def instantiate_classes(self) -> None:
+        """Make trainer, module and data; these have their state of the checkpoint before they read anything."""
+        super().instantiate_classes()
+        if self.data_state and self.datamodule is not None:
+            self.datamodule.load_state_dict(self.data_state)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer", default={})
