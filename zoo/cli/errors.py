@@ -14,6 +14,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from zoo.core.suggest import did_you_mean
 
 
+_NO_MEMORY = "out of memory|can't allocate memory|not enough memory"  # as devices, Linux and Windows say it
+
+
 class Flags(NamedTuple):
     """How arguments that a message names in backquotes are given on a command line.
 
@@ -136,6 +139,6 @@ def explain(error: BaseException) -> str | None:
         return text
     if isinstance(error, RuntimeError) and "loading state_dict" in text:
         return f"the checkpoint does not fit this module: other options or other data made it ({text[:200]} ...)"
-    if isinstance(error, RuntimeError) and "out of memory" in text:
-        return f"out of memory: try a smaller `data.batch_size` ({text[:200]})"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(_NO_MEMORY, text)):
+        return f"out of memory: try a smaller `data.batch_size`, or smaller or fewer inputs ({text[:200]})"
     return None

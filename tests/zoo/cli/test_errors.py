@@ -41,6 +41,8 @@ def test_usage_in_one_line(message, line):
         (FileNotFoundError("no folder x"), "no folder x"),
         (RuntimeError("Error(s) in loading state_dict for A:\n\tsize mismatch"), "the checkpoint does not fit"),
         (RuntimeError("CUDA out of memory. Tried ..."), "out of memory: try a smaller"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ..."), "out of memory: try a smaller"),
+        (MemoryError("Unable to allocate 1.00 TiB"), "out of memory: try a smaller"),
         (ValueError("Caught ValueError in DataLoader worker process 0.\n  File x\nValueError: bad file"), "bad file"),
     ],
 )
