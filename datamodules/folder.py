@@ -216,7 +216,7 @@ class Folder(ImageData):
         part, names = self._parts[split], self.class_names
         apart = part.top == self.test_root
         if apart and self.test_labels:
-            given = label_file(self.test_labels, self.task, part.top, part.paths)
+            given = label_file(self.test_labels, self.task, part.top, part.paths, fewest=1)
             return with_training_names(file_labels(given, part.top, part.paths), given.names, names, self.test_labels)
         if self._given is not None and not apart:
             return file_labels(self._given, self.root, part.paths)

@@ -39,7 +39,7 @@ def folder_labels(part: Part, classes: list[str]) -> Tensor:
     return torch.tensor([number.get(name, -1) for name in names])
 
 
-def label_file(file: str, task: Task, root: Path, paths: list[Path]) -> LabelFile:
+def label_file(file: str, task: Task, root: Path, paths: list[Path], fewest: int = 2) -> LabelFile:
     """What a file says of the images under ``root``; paths in it that are of none are told.
 
     Args:
@@ -47,11 +47,12 @@ def label_file(file: str, task: Task, root: Path, paths: list[Path]) -> LabelFil
         task: Task of the labels.
         root: Folder that the paths in the file are relative to.
         paths: Paths of the images.
+        fewest: Number of classes that it must name.
 
     Raises:
         ValueError: not one of its paths is of an image there.
     """
-    given = read_labels(Path(file).expanduser(), task)
+    given = read_labels(Path(file).expanduser(), task, fewest)
     given = given._replace(by_path={_composed(path): label for path, label in given.by_path.items()})
     there = {_name(path, root) for path in paths}
     if missing := [path for path in given.by_path if path not in there]:

@@ -25,7 +25,7 @@ class LabelFile(NamedTuple):
         return torch.stack([self.by_path.get(path, unknown) for path in paths])
 
 
-def read_labels(file: Path, task: Task) -> LabelFile:
+def read_labels(file: Path, task: Task, fewest: int = 2) -> LabelFile:
     """Read a .csv file; what is blank, NA, nan, None, null or, of classes, -1 is unlabelled, which is said.
 
     Args:
@@ -34,6 +34,7 @@ def read_labels(file: Path, task: Task) -> LabelFile:
             between them, of a regression all others have numbers. The first line is names unless its path ends as one
             of the others does.
         task: Task of the labels, "classification", "multilabel" or "regression".
+        fewest: Number of classes that a classification needs: 1 will do for a test.
 
     Raises:
         FileNotFoundError: no such file.
@@ -52,7 +53,7 @@ def read_labels(file: Path, task: Task) -> LabelFile:
     if task == "multilabel":
         return _classes_of_each(paths, [line.cells[1] for line in lines], file)
     labels, classes = class_labels([line.cells[1] for line in lines], file)
-    if len(classes) < 2:
+    if len(classes) < fewest:
         raise ValueError(f"{file} names {len(classes)} class(es): nothing to tell apart")
     return LabelFile(classes, {path: label for path, label in zip(paths, labels, strict=True) if label >= 0})
 

@@ -274,6 +274,13 @@ def test_test_labels_of_a_training_set_with_sub_folders(tmp_path):
     assert data.splits["test"].labels.tolist() == [1, 0]
 
 
+def test_a_test_set_may_have_a_single_class(tmp_path):
+    classes(tmp_path / "photos")
+    labels = labelled(tmp_path / "new", [("x.png", "bees")])
+    data = loaded(tmp_path / "photos", test_root=str(tmp_path / "new"), test_labels=labels)
+    assert data.splits["test"].labels.tolist() == [1]
+
+
 def test_a_test_set_without_labels_is_refused(tmp_path):
     classes(tmp_path / "photos")
     image(tmp_path / "new" / "x.png")

@@ -13,7 +13,6 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo.core.suggest import did_you_mean
 
-
 _NO_MEMORY = "out of memory|can't allocate memory|not enough memory"  # as devices, Linux and Windows say it
 
 
