@@ -58,8 +58,10 @@ class Survey(NamedTuple):
 def survey(paths: Sequence[Path], workers: int = 1) -> Survey:
     """Look into image files: the headers of all, the values of those with more than 8 bits. What cannot be read is
     left to the reader, who names it."""
+    heads = [_of_eight_bits(_head(path)) for path in paths]
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        all_facts = list(pool.map(_facts, paths))
+        wider = list(pool.map(_facts, [path for path, several in zip(paths, heads, strict=True) if several is None]))
+    all_facts = [*wider, *(Facts(several=several) for several in heads if several)]
     kinds = sorted({facts.kind for facts in all_facts} - {""})
     found = {str(kind): [facts for facts in all_facts if facts.kind == kind] for kind in kinds}
     return Survey(found, sum(facts.several for facts in all_facts))
@@ -121,15 +123,19 @@ def _range(facts: Sequence[Facts]) -> list[float]:
 
 def _facts(path: Path) -> Facts:
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-        if (several := _of_eight_bits(head)) is not None:
-            return Facts(several=several)
         with open_image(path) as image:
             several, kind, declared = bool(getattr(image, "is_animated", False)), kind_of(image), _declared(image)
             return _measured(kind, _read(path, image), declared, several) if kind else Facts(several=several)
     except Exception:  # damage raises errors of every kind, and the reader names the file
         return Facts()
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # three times as fast as the path's own
+            return file.read(_HEAD)
+    except OSError:
+        return b""
 
 
 def _of_eight_bits(head: bytes) -> bool | None:
