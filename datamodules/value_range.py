@@ -145,7 +145,7 @@ def _of_eight_bits(head: bytes) -> bool | None:
     if head.startswith(b"\x89PNG") and head[24:25] < b"\x10":
         return b"acTL" in head
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return head[12:16] == b"VP8X" and bool(head[20] & 2)
+        return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
     return None
 
 

@@ -181,6 +181,7 @@ def test_values_beyond_a_range_are_counted(tmp_path):
 
 
 def test_the_survey_leaves_damage_to_the_reader(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"")
+    for name, content in (("a.png", b""), ("c.webp", b"RIFF\x00\x00\x00\x00WEBPVP8X"), ("d.png", b"\x89PNG")):
+        (tmp_path / name).write_bytes(content)
     (tmp_path / "b.tif").write_bytes(tiff(RAMP.astype(np.float32), 3)[:100])
     assert survey([*sorted(tmp_path.iterdir()), tmp_path / "gone.png"]) == ({}, 0)
