@@ -80,7 +80,7 @@ def test_help_and_list_need_no_lightning():
 def test_the_main_job_leaves_everything_behind(train, tmp_path):
     done = train("--module", "autoencoder", *QUICK, "--sample_grid.rows=2", "--module.latent_dim", "5")
     assert done.returncode == 0, done.stderr
-    assert "test/loss" in done.stdout and "best.ckpt" in done.stdout
+    assert "Did pretraining pay?" in done.stdout and "best.ckpt" in done.stdout
     run = tmp_path / "runs/autoencoder-digits/1"
     for name in ("config.yaml", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "latent_map.png"):
         assert (run / name).stat().st_size > 0
@@ -96,7 +96,7 @@ def test_the_main_job_leaves_everything_behind(train, tmp_path):
     assert first == second
 
     tested = train("test", "--module", "autoencoder", "--ckpt_path", run / "checkpoints/best.ckpt")
-    assert tested.returncode == 0 and "test/loss" in tested.stdout, tested.stderr
+    assert tested.returncode == 0 and "Did pretraining pay?" in tested.stdout, tested.stderr
     predicted = train("predict", "--module", "autoencoder", "--ckpt_path", run / "checkpoints/best.ckpt")
     assert predicted.returncode == 0, predicted.stderr
     validated = train("validate", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints/last.ckpt")
