@@ -63,7 +63,35 @@ def head_config(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
 def add_metadata(checkpoint: dict[str, Any], module: pl.LightningModule, seed: int) -> None:
     """Add the module's metadata, seed and position in the epoch to a checkpoint before it is saved."""
     checkpoint["zoo"] = {"seed": seed, **checkpoint_metadata(module)}
+    drop_fixed_options(checkpoint, module)
     _keep_epoch_open(checkpoint, module)
+
+
+def drop_fixed_options(checkpoint: dict[str, Any], module: pl.LightningModule) -> None:
+    """Remove from a checkpoint's hyperparameters those that a user's subclass fixes for its parent.
+
+    ``def __init__(self, **options): super().__init__(variant="denoising", **options)`` takes no ``variant``, and would
+    be given it when the checkpoint is loaded or its run resumed.
+    """
+    owner = next(base for base in type(module).__mro__ if "__init__" in vars(base))
+    if owner.__module__.startswith("zoo."):
+        return
+    own = inspect.signature(vars(owner)["__init__"]).parameters
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in own.values())
+    given: frozenset[str] = getattr(module, "_given_options", frozenset())
+    initial: Any = module.hparams_initial
+    for name in set(checkpoint.get("hyper_parameters", {})) - set(own) - given:
+        if not passes_on or initial.get(name) != _default(type(module), name):
+            del checkpoint["hyper_parameters"][name]
+
+
+def _default(cls: type, name: str) -> Any:
+    """The default of a constructor argument, of the nearest parent that has it."""
+    for base in cls.__mro__:
+        found = inspect.signature(vars(base)["__init__"]).parameters if "__init__" in vars(base) else {}
+        if name in found:
+            return found[name].default
+    return inspect.Parameter.empty
 
 
 def _keep_epoch_open(checkpoint: dict[str, Any], module: pl.LightningModule) -> None:

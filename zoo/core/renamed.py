@@ -49,4 +49,7 @@ class RenamedOptions(ABCMeta):
         cls.__signature__ = signature.replace(parameters=parameters)  # of ``__call__`` it would say nothing
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
-        return super().__call__(*args, **current_options(cls, options))
+        given = current_options(cls, options)
+        made = super().__call__(*args, **given)
+        made.__dict__["_given_options"] = frozenset(given)  # not by setattr: it may be a torch module's
+        return made

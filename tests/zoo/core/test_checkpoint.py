@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import quiet_trainer
 
+from datamodules.images import Digits
+from zoo import AutoencoderModule
 from zoo.core.checkpoint import AtomicCheckpointIO, read_checkpoint
 
 
@@ -59,3 +62,43 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, fail
         io.save_checkpoint({"state_dict": {"w": torch.zeros(3)}}, path)
     assert io.load_checkpoint(path)["state_dict"]["w"].tolist() == [1, 1, 1]
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+class Fixed(AutoencoderModule):
+    """A user's, who decides one option and passes the others on."""
+
+    def __init__(self, weight: float = 0.5, **options):
+        super().__init__(variant="denoising", **options)
+        self.save_hyperparameters({"weight": weight})
+
+
+class Closed(AutoencoderModule):
+    """One with no option but its own."""
+
+    def __init__(self, weight: float = 0.5):
+        super().__init__(input_shape=(1, 8, 8), latent_dim=3)
+        self.save_hyperparameters({"weight": weight})
+
+
+@pytest.mark.parametrize("made", [
+    lambda: Fixed(weight=0.1, input_shape=(1, 8, 8), latent_dim=3), lambda: Closed(0.1),
+    lambda: Fixed(0.1, input_shape=(1, 8, 8), corruption="gaussian"),
+])  # fmt: skip
+def test_options_that_a_subclass_fixes_are_not_given_to_it_when_it_is_loaded(made, tmp_path):
+    trainer = quiet_trainer(tmp_path, limit_train_batches=1)
+    trainer.fit(module := made(), Digits())
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    saved = read_checkpoint(tmp_path / "x.ckpt")["hyper_parameters"]
+    assert saved["weight"] == 0.1 and ("variant" not in saved or "input_shape" not in saved)
+    loaded = type(module).load_from_checkpoint(tmp_path / "x.ckpt")
+    assert dict(loaded.hparams) == dict(module.hparams)
+    assert loaded.hparams.variant == module.hparams.variant
+
+
+def test_options_that_were_given_are_kept_though_they_are_the_parents(tmp_path):
+    module = Fixed(input_shape=(1, 8, 8), latent_dim=3, corruption_level=0.3)
+    trainer = quiet_trainer(tmp_path, limit_train_batches=1)
+    trainer.fit(module, Digits())
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    saved = read_checkpoint(tmp_path / "x.ckpt")["hyper_parameters"]
+    assert saved["latent_dim"] == 3 and saved["corruption_level"] == 0.3 and saved["lr"] == module.hparams.lr
