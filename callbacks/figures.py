@@ -15,6 +15,7 @@ from zoo.core.arguments import at_least
 from zoo.core.atomic import atomic_write
 from zoo.core.batch import INPUT, as_mapping
 from zoo.core.renamed import RenamedOptions
+from zoo.core.run_dir import run_dir
 from zoo.functional.normalisation import denormalise
 
 
@@ -48,7 +49,7 @@ class FigureCallback(pl.Callback, metaclass=RenamedOptions):
         self.folder = Path()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.folder = Path(trainer.log_dir or trainer.default_root_dir)  # here, since asking for it needs all ranks
+        self.folder = run_dir(trainer)  # here, since asking for it needs all ranks
 
     def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
         """Keep or compute what the figure needs from a batch.

@@ -38,7 +38,11 @@ class SplitDataModule(pl.LightningDataModule, metaclass=RenamedOptions):
         return type(self).__name__
 
     def train_dataloader(self) -> Any:
-        return self._loader("train", shuffle=True)
+        same = bool(getattr(self.trainer, "overfit_batches", 0))  # each epoch the same batches, augmented alike
+        loader = self._loader("train", shuffle=not same)
+        if same and hasattr(loader, "sampler"):
+            loader.sampler.period = 1
+        return loader
 
     def val_dataloader(self) -> Any:
         return self._loader("val")

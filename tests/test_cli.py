@@ -314,7 +314,7 @@ def test_new_pictures_are_told_apart_by_what_was_learned(train, tmp_path):
     new = (*head, "--data", "folder", "--data.root", "new", "--data.channels", "1", "--data.size")
     done = train(*new, "8")
     assert done.returncode == 0 and "12 predictions in" in done.stdout, done.stderr
-    with (tmp_path / "runs/finetune-folder/1/predictions.csv").open(newline="") as file:
+    with (tmp_path / "runs/finetune-folder/predict/1/predictions.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     right = [line["class"] == str(images.target[int(Path(line["path"]).stem)]) for line in lines]
     assert len(right) == 12 and sum(right) >= 10

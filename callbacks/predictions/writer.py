@@ -14,6 +14,7 @@ from torch import Tensor
 from zoo.core.atomic import atomic_write
 from zoo.core.batch import INDEX
 from zoo.core.distributed import gather_rows
+from zoo.core.run_dir import run_dir
 
 
 class Predictions(BasePredictionWriter):
@@ -36,7 +37,7 @@ class Predictions(BasePredictionWriter):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "predict":
-            self._folder = Path(trainer.log_dir or trainer.default_root_dir)  # here, since asking needs all ranks
+            self._folder = run_dir(trainer)  # here, since asking needs all ranks
 
     def write_on_batch_end(
         self,

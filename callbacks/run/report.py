@@ -17,10 +17,12 @@ from lightning.pytorch.loggers import CSVLogger
 from callbacks.run.history import History
 from callbacks.run.report_page import page, write_page
 from callbacks.run.run_files import read_run
+from zoo.core import stop
 from zoo.core.arguments import at_least
 from zoo.core.atomic import atomic_write
 from zoo.core.counts import noun_of, sample_counts, title_of
 from zoo.core.findings import collect, to_plain
+from zoo.core.run_dir import run_dir
 
 
 class RunReport(pl.Callback):
@@ -46,14 +48,13 @@ class RunReport(pl.Callback):
         self._history: History | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        folder = trainer.log_dir  # asked for on all ranks: it is broadcast
-        folder = folder or trainer.default_root_dir
+        folder = run_dir(trainer)  # asked for on all ranks: it is broadcast
         if self._facts or not trainer.is_global_zero or trainer.fast_dev_run or not trainer.loggers:  # type: ignore[attr-defined]
             return
         if not any(isinstance(logger, CSVLogger) for logger in trainer.loggers):
             self._history = History()
             trainer.loggers = [*trainer.loggers, self._history]
-        self._folder = Path(folder)
+        self._folder = folder
         self._facts = {"status": "running", **_facts(trainer, pl_module)}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -74,7 +75,8 @@ class RunReport(pl.Callback):
         self._write(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        reason = "interrupted" if isinstance(exception, KeyboardInterrupt) else f"stopped: {exception}"
+        by_signal = isinstance(exception, KeyboardInterrupt) or stop.received()
+        reason = "interrupted" if by_signal else f"stopped: {str(exception) or type(exception).__name__}"
         self._facts.update(status=" ".join(reason.split())[:300])
         self._write(trainer)
 

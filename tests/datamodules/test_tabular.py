@@ -207,7 +207,7 @@ def test_new_rows_are_predicted_as_the_module_learned(train, tmp_path):
     checkpoint = "--ckpt_path=runs/finetune-vectors/1/checkpoints/best.ckpt"
     done = train("predict", "--module=finetune", "--data=vectors", f"--data.source={new}", checkpoint)
     assert done.returncode == 0, done.stderr
-    with (tmp_path / "runs/finetune-vectors/2/predictions.csv").open() as file:
+    with (tmp_path / "runs/finetune-vectors/predict/1/predictions.csv").open() as file:
         rows = list(csv.reader(file))[1:]
     assert [row[0] for row in rows] == [str(i) for i in range(38)]
     truth = [str(wine.target_names[wine.target[i]]) for i in order[140:]]
@@ -375,7 +375,7 @@ def test_another_order_of_columns_on_the_command_line(train, tmp_path):
     for source in (known, other, bare):
         done = train("predict", *short, f"--data.source={source}", checkpoint)
         assert done.returncode == 0, done.stderr
-    first, *others = ((tmp_path / f"runs/finetune-vectors/{i}/predictions.csv").read_text() for i in (2, 3, 4))
+    first, *others = ((tmp_path / f"runs/finetune-vectors/predict/{i}/predictions.csv").read_text() for i in (1, 2, 3))
     assert len(first.splitlines()) == 41 and all(found == first for found in others)
     wrong = written(tmp_path, numbers(["size", "noise"], kind=False), "wrong.csv")
     done = train("predict", *short, f"--data.source={wrong}", checkpoint)

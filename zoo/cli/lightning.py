@@ -1,12 +1,9 @@
 """Lightning's CLI with this project's defaults: a folder for each run, figures, an export and a final table."""
 
-import logging
 import math
 import os
 import sys
-import warnings
 from collections.abc import Collection
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,32 +11,21 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.io import CheckpointIO
-from lightning.pytorch.profilers import Profiler
 
-from zoo.cli import summary
+from zoo.cli import result, summary
 from zoo.cli.clock import STARTED
 from zoo.cli.config_files import chosen_class, technique_of, with_present_names
 from zoo.cli.ending import ending_of, print_ending
 from zoo.cli.errors import Flags, arguments_of, explain, translate_warnings
 from zoo.cli.parser import ShortHelp, ZooParser
-from zoo.cli.run_folder import RUN_DIR, SaveConfig, forget_run_folder, keep_traceback, run_folder
+from zoo.cli.run_folder import SaveConfig, forget_run_folder, keep_traceback, run_folder
 from zoo.cli.shorthand import load
-from zoo.core.checkpoint import AtomicCheckpointIO, read_checkpoint
+from zoo.cli.trainer import NoProfiler, all_of, check_options, loggers, plugins, quiet_lightning
+from zoo.core import stop
+from zoo.core.checkpoint import checkpoint_in, read_checkpoint
 from zoo.core.counts import title_of
+from zoo.core.run_dir import run_dir
 from zoo.registry import CHECKPOINT, DATA, DATA_TO_MODEL_ARGS, MODULES, callback_groups, short_name
-
-_NOT_FOR_USERS = (
-    "does not have many workers",  # loaders give whole batches: workers would only slow them down
-    "The number of training batches",
-    "Checkpoint directory .* exists",
-    "LightningCLI's args",  # they are sys.argv, spelled out
-    "Starting from v1.9.0",  # the logger is chosen here
-    "isinstance.treespec, LeafSpec",
-    "Couldn't infer the batch indices",  # batches contain them
-    "Found .* in eval mode at the start of training",  # frozen modules are in eval mode on purpose
-    "The dirpath has changed",  # a resumed run has a folder of its own
-)
 
 
 class ZooCLI(LightningCLI):
@@ -88,6 +74,11 @@ class ZooCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        check_options(config.trainer)
+        if self.subcommand != "fit" and not config.ckpt_path:
+            raise ValueError(f"{self.subcommand} needs a trained network: --ckpt_path, a checkpoint or a run's folder")
+        if config.ckpt_path and Path(config.ckpt_path).is_dir():  # of a YAML file
+            config.ckpt_path = str(checkpoint_in(config.ckpt_path, resume=self.subcommand == "fit"))
         paths = (config.model.class_path, config.data.class_path if config.get("data") else "none")
         self.names = short_name(paths[0], MODULES), short_name(paths[1], DATA)
         self.remembered: dict[str, Any] = {}
@@ -111,63 +102,58 @@ class ZooCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer", default={})
-        if config.get("logger") is None and not config.get("fast_dev_run"):
-            folder = run_folder(Path(config.get("default_root_dir") or "runs") / "-".join(self.names))
-            kwargs["logger"] = CSVLogger(folder.parent.parent, folder.parent.name, folder.name)
-        if config.get("enable_checkpointing") is False:
-            self._parser(self.subcommand).callback_keys.remove("checkpoint")
-        plugins = config.get("plugins") or []
-        plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
-        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+        own_folder = [each for each in all_of(config.get("logger")) if isinstance(each, CSVLogger)]
+        if not own_folder and not config.get("fast_dev_run"):
+            kwargs |= loggers(config.get("logger"), self._new_folder(config))
         if config.get("profiler") is None:
             kwargs["profiler"] = NoProfiler()
-        kwargs["callbacks"] = [*_as_list(config.get("callbacks")), *self._watchers(config)]
+        kwargs["plugins"] = plugins(config.get("plugins"))
+        self.final = result.FinalWeights()
+        kwargs["callbacks"] = [self.final, *all_of(config.get("callbacks")), *self._watchers(config)]
+        if config.get("enable_checkpointing") is False:
+            self._parser(self.subcommand).callback_keys.remove("checkpoint")
+        else:  # after the best one, whose state it saves
+            last = load("callbacks.run.last_checkpoint.LastCheckpoint")(self._get(self.config, "checkpoint.dirpath"))
+            self.trainer_defaults = {**self.trainer_defaults, "callbacks": [last]}
         return super().instantiate_trainer(**kwargs)
 
+    def _new_folder(self, config: dict[str, Any]) -> Path:
+        """Of a training ``runs/<module>-<data>/<n>``; of other commands ``runs/<module>-<data>/predict/<n>``."""
+        folder = Path(config.get("default_root_dir") or "runs") / "-".join(self.names)
+        return run_folder(folder if self.subcommand == "fit" else folder / str(self.subcommand))
+
     def _watchers(self, config: dict[str, Any]) -> list[pl.Callback]:
-        callbacks: list[pl.Callback] = [load("callbacks.run.interrupt.Interrupt")(self._resume_hint())]
-        own_bar = any(isinstance(c, pl.callbacks.ProgressBar) for c in _as_list(config.get("callbacks")))
+        hint = f"to go on: {self.parser.prog} fit --config {{folder}}/config.yaml --ckpt_path {{path}}"
+        callbacks: list[pl.Callback] = [load("callbacks.run.interrupt.Interrupt")(hint)]
+        own_bar = any(isinstance(c, pl.callbacks.ProgressBar) for c in all_of(config.get("callbacks")))
         if config.get("enable_progress_bar") is not False and not own_bar:
             callbacks.append(load("callbacks.run.progress.Progress")())
-        if config.get("enable_checkpointing") is not False:
-            folder = self._get(self.config, "checkpoint.dirpath")
-            callbacks.append(load("callbacks.run.last_checkpoint.LastCheckpoint")(folder))
         return callbacks
-
-    def _resume_hint(self) -> str:
-        folder = os.environ.get(RUN_DIR)
-        prog = self.parser.prog
-        return f"to go on: {prog} fit --config {folder}/config.yaml --ckpt_path {{path}}"
 
     def before_fit(self) -> None:
         """Print the line that announces the run."""
         self.folder = self._folder()
         self._tell_report()
-        title = " on ".join(self.names)
-        self._say(f"{title}: {summary.training_summary(self.model)}, results in {self.folder}")
+        title = f"{' on '.join(self.names)}: {summary.training_summary(self.model)}"
+        tries = self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        self._say(title if tries else f"{title}, results in {self.folder}")
 
     def after_fit(self) -> None:
         """Test the best checkpoint, export the results, print the table."""
-        best = self._best()
-        metrics: dict[str, Any] = {}
-        if self.datamodule is not None and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            found = self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, verbose=False)
-            metrics = dict(found[0]) if found else {}
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._say("all parts of a run work; nothing was written")
+            return
+        best = result.settle(self.trainer, self.model, self.datamodule, self.final)
+        metrics = result.test(self.trainer, self.model, self.datamodule)
         if self.trainer.is_global_zero:
             self._finish(best, metrics)
-
-    def _best(self) -> str:
-        """The path of the best checkpoint; the option ``checkpoint``'s comes after all others."""
-        return str(getattr([None, *self.trainer.checkpoint_callbacks][-1], "best_model_path", ""))
 
     def _finish(self, best: str, metrics: dict[str, Any]) -> None:
         relative = os.path.relpath(best) if best else ""
         saved = [best if relative.startswith("..") else relative] if best else []
-        if self.trainer.logger:
-            config = self.config[self.subcommand]
-            origin = summary.provenance(config, self.trainer, self.parser.prog, best, metrics)
-            saved += [path for _, path in summary.export(self.model, self.folder, origin)]
+        config = self.config[self.subcommand]
+        origin = summary.provenance(config, self.trainer, self.parser.prog, best, metrics)
+        saved += [path for _, path in summary.export(self.model, self.folder, origin)]
         self._conclude(saved)
 
     def _conclude(self, saved: list[str]) -> None:
@@ -218,27 +204,11 @@ class ZooCLI(LightningCLI):
 
     def _folder(self) -> Path:
         """Folder of this run, a collective call."""
-        return Path(self.trainer.log_dir or self.trainer.default_root_dir)
+        return run_dir(self.trainer)
 
     def _say(self, text: str) -> None:
         if self.trainer.is_global_zero:
             print(text, flush=True)
-
-
-class NoProfiler(Profiler):
-    """Measures nothing; Lightning's own pass-through profiler creates some thirty generators a step."""
-
-    _nothing = nullcontext()
-
-    def start(self, action_name: str) -> None:
-        """Does nothing."""
-
-    def stop(self, action_name: str) -> None:
-        """Does nothing."""
-
-    def profile(self, action_name: str) -> Any:
-        """A context that does nothing."""
-        return self._nothing
 
 
 def read_alike(data: Any, normalisation: dict[str, Any], checkpoint: dict[str, Any]) -> None:
@@ -264,10 +234,6 @@ def read_alike(data: Any, normalisation: dict[str, Any], checkpoint: dict[str, A
         options["scale"] = normalisation
 
 
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
-
-
 def _same(first: Any, second: Any) -> bool:
     """Whether two plain values are equal, numbers up to rounding."""
     if isinstance(first, dict) and isinstance(second, dict):
@@ -276,14 +242,6 @@ def _same(first: Any, second: Any) -> bool:
         return len(first) == len(second) and all(map(_same, first, second))
     numbers = isinstance(first, int | float) and isinstance(second, int | float)
     return math.isclose(first, second, rel_tol=1e-4, abs_tol=1e-6) if numbers else first == second
-
-
-def _quiet() -> None:
-    """Silence Lightning's tips and device lines, which are for developers."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in _NOT_FOR_USERS:
-        warnings.filterwarnings("ignore", f".*{message}")
 
 
 def _owners(groups: dict[str, str]) -> dict[str, Collection[str]]:
@@ -300,7 +258,7 @@ def run(arguments: list[str], prog: str, module_flag: str = "--model") -> None:
         prog: Name of the program, as the user typed it.
         module_flag: Flag that the user typed for the module, ``--module`` or ``--model``.
     """
-    _quiet()
+    quiet_lightning()
     if str(Path.cwd()) not in sys.path:  # so that --model my_file.MyModule works, from the console script too
         sys.path.append(str(Path.cwd()))
     forget_run_folder()
@@ -324,7 +282,7 @@ def run(arguments: list[str], prog: str, module_flag: str = "--model") -> None:
         )
     except Exception as error:
         line = explain(error)
-        if line is None:
+        if line is None or stop.received():
             raise
         print(f"error: {flags.translate(line)}{keep_traceback()}", file=sys.stderr)
         sys.exit(1)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import zoo.cli.clock  # noqa: F401  # first: it notes when the program began
-from zoo.cli.commands import COMMANDS, command_usage, usage, version
+from zoo.cli.commands import COMMANDS, command_usage, example_run, usage, version
 from zoo.cli.help import option_help
-from zoo.cli.shorthand import SUBCOMMANDS, UsageError, expand_argv, option_value, options_of
+from zoo.cli.shorthand import SUBCOMMANDS, UsageError, expand_argv, option_value, options_of, take
 from zoo.cli.usage import check_usage
+from zoo.core import stop
 from zoo.core.suggest import did_you_mean
 from zoo.registry import DATA, MODULES
 
@@ -18,7 +19,12 @@ _OTHER_WORDS = {"train": "fit", "run": "fit", "eval": "test", "evaluate": "test"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command line; the exit status is 2 for a usage error and 1 for any other."""
+    """Run a command line; the exit status is 2 for a usage error, 1 for others, 130 after Ctrl-C, 143 after SIGTERM."""
+    with stop.listening():
+        _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     prog = "zoo" if Path(sys.argv[0]).stem == "zoo" else "python train.py"
     try:
@@ -35,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # of "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (UsageError, ValueError, OSError) as error:
+        if stop.received():
+            raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except ModuleNotFoundError as error:
@@ -53,6 +61,7 @@ def _lightning(argv: Sequence[str], prog: str) -> None:
         command = next((word for word in argv if word in SUBCOMMANDS), "fit")
         print(option_help(prog, command, *options_of(argv)))
         return
+    argv = _with_checkpoint_file(argv)
     flag = "--module" if any(a.startswith("--module") for a in argv) else "--model"
     if not {"-h", "--help"} & set(argv):
         check_usage(expand_argv(argv), flag)  # usage errors are reported before any slow import
@@ -78,6 +87,28 @@ def _check_command(argv: Sequence[str]) -> None:
         raise UsageError(f"say which technique: {first} --module NAME ({', '.join(MODULES)})")
     if not set(argv) & set(SUBCOMMANDS) and option_value(argv, "--module") is None:
         raise UsageError(f"say which technique, --module NAME ({', '.join(MODULES)}), or see --help")
+
+
+def _with_checkpoint_file(argv: Sequence[str]) -> list[str]:
+    """Arguments with a run's folder after ``--ckpt_path`` as its checkpoint: the best one, or to go on the newest.
+
+    Raises:
+        UsageError: a command that needs a trained network, without one.
+    """
+    path = option_value(argv, "--ckpt_path")
+    command = next((word for word in argv if word in SUBCOMMANDS), "fit")
+    told = path or option_value(argv, "--config") or option_value(argv, "-c") or {"-h", "--help"} & set(argv)
+    if command != "fit" and not told and not any(word.startswith("--print_config") for word in argv):
+        raise UsageError(
+            f"{command} needs a trained network: --ckpt_path {example_run()} (a run's folder or a checkpoint)"
+        )
+    if path is None or not Path(path).is_dir():
+        return list(argv)
+    from zoo.core.checkpoint import checkpoint_in
+
+    rest = list(argv)
+    take(rest, "--ckpt_path")
+    return [*rest, f"--ckpt_path={checkpoint_in(path, resume=command == 'fit')}"]
 
 
 def _checkpoint(path: str | None) -> dict[str, Any] | None:

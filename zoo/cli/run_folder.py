@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 from zoo.cli.shorthand import load
 from zoo.core.atomic import atomic_write
+from zoo.core.run_dir import run_dir
 
 RUN_DIR = "ZOO_RUN_DIR"  # passes the run's folder to the processes that DDP starts
 _HEADER = "# What was set, and what else is not the default; every option is in config_full.yaml.\n"
@@ -56,22 +57,25 @@ class SaveConfig(SaveConfigCallback):
     ``config_full.yaml``, every option, for a version with other defaults."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **{"config_filename": "config_full.yaml", **options})
-        self.folder: str | None = None
+        super().__init__(*args, **{"save_to_log_dir": False, **options})
+        self.folder = Path()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.folder = trainer.log_dir  # here, since asking needs all ranks
-        own = Path(self.folder or ".") / "config.yaml"
+        self.folder = run_dir(trainer)  # here, since asking needs all ranks
+        own = self.folder / "config.yaml"
         if not self.overwrite and not self.already_saved and trainer.is_global_zero and own.exists():
             raise FileExistsError(f"{own} is there already and is not overwritten: run in another folder")
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Write the short file; the parent class has written the full one."""
-        full = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
+        """Write both files."""
+        folder, every = Path(self.folder), {"skip_none": False, "overwrite": True, "multifile": False}
+        atomic_write(folder / "config_full.yaml", lambda path: self.parser.save(self.config, path, **every))
+        # What the data usually give is an option all the same, where they do not.
+        full = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, skip_link_targets=False))
         short = {key: value for key, value in self._differences(full).items() if value != {}}
         text = _HEADER + yaml.safe_dump({"seed_everything": full["seed_everything"], **short}, sort_keys=False)
-        atomic_write(Path(self.folder or ".") / "config.yaml", lambda path: Path(path).write_text(text))
+        atomic_write(folder / "config.yaml", lambda path: Path(path).write_text(text))
 
     def _differences(self, full: dict[str, Any]) -> dict[str, Any]:
         """Options that are not the default. jsonargparse's own ``skip_default`` takes False to equal the seed 0, and

@@ -146,6 +146,21 @@ def rename_tensors(checkpoint: dict[str, Any], renamed: Mapping[str, str]) -> No
             state[new + name.removeprefix(old)] = state.pop(name)
 
 
+def checkpoint_in(path: str | Path, resume: bool = False) -> Path:
+    """The checkpoint in a run's folder, its best one, or the last where it has no best; other paths as they are.
+
+    Args:
+        path: Folder of a run, or any other path.
+        resume: Whether to go on from it: then the newest of those to resume from.
+    """
+    folder = Path(path) / "checkpoints"
+    names = ("interrupted.ckpt", "last.ckpt", "best.ckpt") if resume else ("best.ckpt", "last.ckpt", "interrupted.ckpt")
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if resume and found:
+        return max(found, key=lambda file: file.stat().st_mtime)
+    return found[0] if found else Path(path)
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint's tensors and plain values onto the CPU; nothing in it is executed.
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo.core.checkpoint import head_config, read_checkpoint
+from zoo.core.checkpoint import checkpoint_in, head_config, read_checkpoint
 from zoo.functional.normalisation import left_to_encoder
 from zoo.io.backbone import check_input, resolve_backbone, without_head
 from zoo.io.encoder import load_encoder, load_state_dict_strict, submodule_state_dict
@@ -183,6 +183,7 @@ def read_classifier(
         ValueError: it cannot be read, or expects other inputs than the data's.
     """
     shape = tuple(input_shape)
+    source = str(checkpoint_in(source)) if isinstance(source, str) and Path(source).is_dir() else source
     if isinstance(source, str) and source.endswith(".ckpt") and not Path(source).is_file():
         raise FileNotFoundError(f"no teacher at {source}")
     if not (isinstance(source, str) and Path(source).is_file()):

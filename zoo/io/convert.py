@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo.core.checkpoint import head_config, read_checkpoint
+from zoo.core.checkpoint import checkpoint_in, head_config, read_checkpoint
 from zoo.io.encoder import load_encoder, save_encoder, submodule_state_dict
 from zoo.io.library_weights import save_state
 from zoo.io.onnx import save_onnx
@@ -20,7 +20,7 @@ def export(source: str, form: str, out: str | None = None) -> Path:
     the command ``export``.
 
     Args:
-        source: Folder that ``save_encoder`` wrote, or any module's checkpoint.
+        source: Folder that ``save_encoder`` wrote, any module's checkpoint, or a run's folder, whose best it is.
         form: Format: "encoder", "onnx" or "state".
         out: Path to write to; None is a default name beside the source.
 
@@ -29,6 +29,7 @@ def export(source: str, form: str, out: str | None = None) -> Path:
     """
     encoder = load_encoder(source)
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
+    source = str(checkpoint_in(source))
     head, names, task = (None, [], "") if form == "encoder" else _head(source, encoder)
     name = WITH_HEAD.get(task, "model.onnx") if form == "onnx" and head else FILES[form]
     path = Path(out) if out else folder / name

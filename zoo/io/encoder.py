@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from zoo.core.atomic import atomic_write
-from zoo.core.checkpoint import head_config, read_checkpoint
+from zoo.core.checkpoint import checkpoint_in, head_config, read_checkpoint
 from zoo.functional.finetune import interpolate
 from zoo.networks.encoder import Encoder
 from zoo.networks.low_rank import merged
@@ -46,13 +46,15 @@ def load_encoder(path: str | Path) -> Encoder:
     """Read an encoder that ``save_encoder`` wrote, or that of any module's checkpoint; in eval mode, on the CPU.
 
     Args:
-        path: Folder with ``encoder.json`` and ``encoder.safetensors``, or a checkpoint file.
+        path: Folder with ``encoder.json`` and ``encoder.safetensors``, a checkpoint file, or a run's folder, whose best
+            checkpoint it is.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged, holds no encoder, or has weights that do not fit its network.
     """
-    description, weights = (_from_folder if Path(path).is_dir() else _from_checkpoint)(Path(path))
+    path = checkpoint_in(path)
+    description, weights = (_from_folder if path.is_dir() else _from_checkpoint)(path)
     try:
         if description.get("format", _FORMAT) != _FORMAT:
             raise ValueError(f"format {description['format']} is not known here")

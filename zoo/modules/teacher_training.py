@@ -1,7 +1,6 @@
 """Training of a teacher, or of its last layer alone, before its student learns from it."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 from zoo.core.batch import LABEL, require
 from zoo.core.distributed import gather_rows, training_batches
 from zoo.core.nested_fit import fit_nested
+from zoo.core.run_dir import run_dir
 from zoo.distillation.teacher import Classifier, Teacher
 from zoo.functional.normalisation import left_to_encoder
 from zoo.modules.finetune import FinetuneModule
@@ -45,8 +45,9 @@ def train_teacher(module: SupervisedModule) -> Classifier:
     labels = {"num_classes": hp.num_classes, "class_names": hp.class_names, "task": hp.task}
     options = {"weights": hp.teacher_weights, "mode": "full", "normalisation": hp.normalisation}
     other = build_seeded(module, input_shape=hp.input_shape, **labels, backbone=source, **options)
-    folder = module.trainer.log_dir if module.trainer.logger else None
-    path = Path(folder) / "teacher.ckpt" if folder else None
+    trainer = module.trainer
+    keeps_files = trainer.loggers and not trainer.fast_dev_run  # type: ignore[attr-defined]
+    path = run_dir(trainer) / "teacher.ckpt" if keeps_files else None
     fit_nested(module.trainer, other, epochs, save_to=path)
     if path is not None:
         hp["teacher"] = {**hp.teacher, "sources": [str(path)], "weights": None}

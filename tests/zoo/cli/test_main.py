@@ -1,10 +1,13 @@
 import ast
+import os
 import subprocess
 import sys
 from graphlib import TopologicalSorter
 
 import pytest
 from conftest import ROOT
+
+from zoo.cli.main import _with_checkpoint_file, main
 
 HEAVY = "{'torch', 'lightning', 'yaml', 'jsonargparse', 'numpy', 'rich'}"
 CODE = f"""
@@ -65,3 +68,22 @@ def test_what_is_not_installed_is_said_in_one_line(package):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"error: {package} is not installed for {sys.executable}: ")
+
+
+@pytest.mark.parametrize("command", ["test", "validate", "predict"])
+def test_an_untrained_network_is_refused(command, capsys):
+    with pytest.raises(SystemExit) as error:
+        main([command, "--module", "pca"])
+    assert error.value.code == 2
+    assert f"error: {command} needs a trained network: --ckpt_path runs/" in capsys.readouterr().err
+
+
+def test_a_runs_folder_is_its_best_checkpoint_or_to_go_on_its_newest(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for seconds, name in enumerate(("last", "best")):
+        (tmp_path / f"checkpoints/{name}.ckpt").touch()
+        os.utime(tmp_path / f"checkpoints/{name}.ckpt", (seconds, 10 - seconds))
+    words = ["--ckpt_path", str(tmp_path), "--module", "pca"]
+    found = {command: _with_checkpoint_file([command, *words])[-1] for command in ("test", "fit")}
+    assert found == {"test": f"--ckpt_path={tmp_path}/checkpoints/best.ckpt",
+                     "fit": f"--ckpt_path={tmp_path}/checkpoints/last.ckpt"}  # fmt: skip

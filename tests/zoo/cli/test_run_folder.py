@@ -114,9 +114,22 @@ def test_both_files_repeat_the_run_to_the_bit(train, tmp_path):
 
 
 def test_a_config_of_the_users_own_is_not_overwritten(train, tmp_path):
+    """Without a logger, the run's folder has its files all the same; a logger of the user's may point anywhere."""
     text = "# mine\nmodel: zoo.modules.autoencoder.AutoencoderModule\ndata: datamodules.images.Digits\n"
     (tmp_path / "config.yaml").write_text(text)
-    quick = ("--trainer.logger=false", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
-    done = train("fit", "--config", "config.yaml", *quick)
+    (tmp_path / "version_0").mkdir()
+    (tmp_path / "version_0/config.yaml").write_text(text)
+    quick = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
+    done = train("fit", "--config", "config.yaml", *quick, "--trainer.logger=false")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "runs", "version_0"]
+    assert (tmp_path / "runs/autoencoder-digits/1/checkpoints/best.ckpt").is_file()
+    own = (
+        "--trainer.logger=CSVLogger",
+        "--trainer.logger.save_dir=.",
+        "--trainer.logger.name=",
+        "--trainer.logger.version=0",
+    )
+    done = train("fit", "--config", "config.yaml", *quick, *own)
     assert done.returncode == 1 and "config.yaml is there already" in done.stderr
-    assert (tmp_path / "config.yaml").read_text() == text
+    assert (tmp_path / "config.yaml").read_text() == (tmp_path / "version_0/config.yaml").read_text() == text

@@ -1,0 +1,116 @@
+"""What this project's command line gives Lightning's Trainer beside the user's options."""
+
+import logging
+import math
+import warnings
+from argparse import Namespace
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.profilers import Profiler
+
+from zoo.core.checkpoint import AtomicCheckpointIO
+
+_NOT_FOR_USERS = (
+    "does not have many workers",  # loaders give whole batches: workers would only slow them down
+    "The number of training batches",
+    "Checkpoint directory .* exists",
+    "LightningCLI's args",  # they are sys.argv, spelled out
+    "Starting from v1.9.0",  # the logger is chosen here
+    "isinstance.treespec, LeafSpec",
+    "Couldn't infer the batch indices",  # batches contain them
+    "Found .* in eval mode at the start of training",  # frozen modules are in eval mode on purpose
+)
+
+
+_LEAST = {  # of options that count; Lightning divides by some of them, and takes others for what they are not
+    **dict.fromkeys(("log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes"), 1),
+    **dict.fromkeys(("max_epochs", "max_steps", "num_sanity_val_steps"), -1),
+    **dict.fromkeys(("min_epochs", "min_steps", "reload_dataloaders_every_n_epochs", "gradient_clip_val"), 0),
+    **dict.fromkeys(("fast_dev_run", "overfit_batches", "val_check_interval"), 0),
+    **{f"limit_{stage}_batches": 0 for stage in ("train", "val", "test", "predict")},
+}
+
+
+def check_options(trainer: Any) -> None:
+    """Refuse numbers for the Trainer that lead nowhere.
+
+    Args:
+        trainer: Options of the Trainer by name.
+
+    Raises:
+        ValueError: one is out of range, or not finite.
+    """
+    for name, least in _LEAST.items():
+        value = trainer.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and not least <= value < math.inf:
+            unlimited = "; -1 is no limit" if least == -1 and name.startswith("max_") else ""
+            raise ValueError(f"`trainer.{name}` must be {least} or more{unlimited}; got {value}")
+
+
+def all_of(value: Any) -> list[Any]:
+    """An option that may be one thing, several or none, as a list."""
+    return list(value) if isinstance(value, list | tuple) else [] if value in (None, True, False) else [value]
+
+
+def loggers(option: Any, folder: Path) -> dict[str, Any]:
+    """Arguments for the Trainer that let the run's folder have all the run's files, whoever logs beside.
+
+    Args:
+        option: The user's loggers: one, several, True or None for none in particular, False for none at all.
+        folder: Folder of the run.
+    """
+    if option is False:
+        return {"default_root_dir": folder}
+    own = RunLogger(folder.parent.parent, folder.parent.name, folder.name)
+    return {"logger": [*all_of(option), own], "default_root_dir": folder}
+
+
+def plugins(option: Any) -> list[Any]:
+    """The user's plugins, with one that writes checkpoints atomically unless one of them writes them."""
+    own = all_of(option)
+    return own if any(isinstance(plugin, CheckpointIO) for plugin in own) else [*own, AtomicCheckpointIO()]
+
+
+class RunLogger(CSVLogger):
+    """``metrics.csv``, and ``hparams.yaml`` in plain values, which every reader of YAML can read."""
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Keep the hyperparameters, tuples as lists."""
+        super().log_hyperparams(_plain(vars(params) if isinstance(params, Namespace) else params or {}))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(each) for each in value]
+    return value if value is None or type(value) in (bool, int, float, str) else str(value)
+
+
+class NoProfiler(Profiler):
+    """Measures nothing; Lightning's own pass-through profiler creates some thirty generators a step."""
+
+    _nothing = nullcontext()
+
+    def start(self, action_name: str) -> None:
+        """Does nothing."""
+
+    def stop(self, action_name: str) -> None:
+        """Does nothing."""
+
+    def profile(self, action_name: str) -> Any:
+        """A context that does nothing."""
+        return self._nothing
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's tips and device lines, which are for developers."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _NOT_FOR_USERS:
+        warnings.filterwarnings("ignore", f".*{message}")
