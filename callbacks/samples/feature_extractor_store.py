@@ -60,8 +60,7 @@ def default_extractor(
         fingerprint: Digest of the data that the images are of; by default one of the images themselves.
         cache: Path of a folder; by default ``pretraining-zoo`` in the user's folder for such.
 
-    Raises:
-        ValueError: the file is there and damaged.
+    A damaged file is told and written anew.
     """
     known = labels >= 0
     if not known.any() or labels[known].min() == labels[known].max():
@@ -72,7 +71,10 @@ def default_extractor(
     folder = Path(cache or _cache_home() / "pretraining-zoo").expanduser()
     path = folder / f"scorer-{content.hexdigest()[:16]}.safetensors"
     if path.is_file():
-        return load_extractor(path).to(images.device)
+        try:
+            return load_extractor(path).to(images.device)
+        except ValueError as error:
+            log.warning("%s: it is trained anew", str(error).partition(". Delete it")[0])
     extractor = train_extractor(images, labels)
     try:
         save_extractor(extractor, path)

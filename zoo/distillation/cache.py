@@ -1,6 +1,7 @@
 """Caching a teacher's outputs per sample and augmentation on disk: computed once, for any number of students."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoo.core.atomic import atomic_write
+
+log = logging.getLogger(__name__)
+
 
 _PLURAL = ("data", "outputs")
 _FITS_ON_DEVICE = 2 * 2**30  # bytes: more than this stays on the disk, and is read batch by batch
@@ -63,6 +67,7 @@ class TeacherCache:
         self._known: dict[int, _View] = {}
         self._new: list[tuple[Tensor, dict[str, Tensor]]] = []
         self._asked: int | None = None
+        self._damaged: set[Path] = set()  # files that are as if they were not there, until they are written anew
         for path in sorted(self.folder.glob("view-*.safetensors")):
             self._check(path)
 
@@ -71,7 +76,9 @@ class TeacherCache:
             with safe_open(path, "pt") as file:
                 theirs = json.loads((file.metadata() or {})["fingerprint"])
         except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise ValueError(f"{path} is damaged or no file of a teacher's outputs: delete it") from error
+            log.warning("%s is damaged (%s): the teacher's outputs in it are computed anew", path, str(error)[:100])
+            self._damaged.add(path)
+            return
         names = [*self.fingerprint, *(name for name in theirs if name not in self.fingerprint)]
         if other := [name for name in names if theirs.get(name) != self.fingerprint.get(name)]:
             differ = " and ".join(f"{'other' if name in _PLURAL else 'another'} {name}" for name in other)
@@ -111,16 +118,21 @@ class TeacherCache:
             atomic_write(path, lambda tmp_path: save_file({"index": index, **outputs}, tmp_path, metadata))
         except (OSError, SafetensorError) as error:
             raise OSError(f"could not write the teacher's outputs, {path} ({error}): name another folder") from error
+        self._damaged.discard(path)
         return True
 
     def _read(self, view: int) -> _View | None:
         mine = f"{self.rank}-of-{self.world_size}" if self.augmented else "*"
-        paths = sorted(self.folder.glob(f"view-{view:03}-{mine}.safetensors"))
+        paths = sorted(set(self.folder.glob(f"view-{view:03}-{mine}.safetensors")) - self._damaged)
         if not paths:
             return None
-        parts = [load_file(path) for path in paths]
-        index = torch.cat([part.pop("index") for part in parts])
-        rows = torch.full((self.samples,), -1).index_put_((index,), torch.arange(len(index)))
+        try:
+            parts = [load_file(path) for path in paths]
+            index = torch.cat([part.pop("index") for part in parts])
+            rows = torch.full((self.samples,), -1).index_put_((index,), torch.arange(len(index)))
+        except (SafetensorError, OSError, KeyError, IndexError, RuntimeError) as error:
+            log.warning("%s is damaged (%s): a view is computed anew", paths[0], str(error)[:100])
+            return None
         if not self.augmented and (rows < 0).any():
             return None  # a process's file is missing
         first = parts[0]

@@ -1,11 +1,10 @@
 """Weights in the layout of torchvision and timm, read and written."""
 
 import json
-import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -66,8 +65,9 @@ def _read(file: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"no weights at {file}")
     try:
         found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{file} is damaged, or holds more than weights: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # torch.load raises many exception types on files that are not pickles
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"{file} is damaged, or holds more than weights ({reason})") from error
     for key in ("state_dict", "model"):  # as training scripts often save them
         found = found.get(key, found) if isinstance(found, dict) else found
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):

@@ -91,13 +91,20 @@ def test_outputs_made_with_something_else_are_refused(tmp_path, changed, says):
         cache(tmp_path, fingerprint={**MADE_WITH, **changed})
 
 
-def test_files_of_others_and_damaged_ones_are_named(tmp_path):
-    save_file({"x": torch.zeros(1)}, tmp_path / "view-000-0-of-1.safetensors")
-    with pytest.raises(ValueError, match=r"view-000-0-of-1\.safetensors is damaged or no file of a teacher's"):
-        cache(tmp_path)
-    (tmp_path / "view-000-0-of-1.safetensors").write_bytes(b"not a file of tensors")
-    with pytest.raises(ValueError, match="delete it"):
-        cache(tmp_path)
+@pytest.mark.parametrize("damage", ["other", "text", "cut"])
+def test_damaged_files_are_told_and_made_anew(damage, tmp_path, caplog):
+    path = tmp_path / "view-000-0-of-1.safetensors"
+    taught(cache(tmp_path))
+    whole = path.read_bytes()
+    if damage == "other":
+        save_file({"x": torch.zeros(1)}, path)
+    else:
+        path.write_bytes(b"not a file of tensors" if damage == "text" else whole[: len(whole) // 2])
+    again = cache(tmp_path)
+    assert "view-000-0-of-1.safetensors is damaged" in caplog.text
+    assert not again.has(0)
+    taught(again)
+    assert path.read_bytes() == whole and cache(tmp_path).has(0)
 
 
 def test_a_file_says_what_it_was_made_with_and_nothing_is_left_beside_it(tmp_path):

@@ -124,3 +124,13 @@ def test_what_does_not_fit_is_named(theirs, tmp_path):
         load_weights(Encoder("torchvision:resnet18", SHAPE), str(tmp_path / "d.pth"))
     with pytest.raises(ValueError, match="for networks of torchvision and timm; got 'conv'"):
         load_weights(Encoder("conv", SHAPE))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"junk", b"e\x00", b"PK\x03\x04" + bytes(60), b"\x80\x02", b"hello, I am text\n"]
+)
+def test_files_of_any_other_kind_are_named_in_a_sentence(content, tmp_path):
+    (tmp_path / "b.pth").write_bytes(content)
+    encoder = Encoder("torchvision:resnet18", (3, 32, 32))
+    with pytest.raises(ValueError, match=r"b\.pth is damaged, or holds more than weights \(\w+: "):
+        load_weights(encoder, str(tmp_path / "b.pth"))
