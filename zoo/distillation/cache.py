@@ -15,7 +15,6 @@ from zoo.core.atomic import atomic_write
 
 log = logging.getLogger(__name__)
 
-
 _PLURAL = ("data", "outputs")
 _FITS_ON_DEVICE = 2 * 2**30  # bytes: more than this stays on the disk, and is read batch by batch
 
@@ -74,8 +73,8 @@ class TeacherCache:
     def _check(self, path: Path) -> None:
         try:
             with safe_open(path, "pt") as file:
-                theirs = json.loads((file.metadata() or {})["fingerprint"])
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+                theirs = dict(json.loads((file.metadata() or {})["fingerprint"]))
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
             log.warning("%s is damaged (%s): the teacher's outputs in it are computed anew", path, str(error)[:100])
             self._damaged.add(path)
             return
