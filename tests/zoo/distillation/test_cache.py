@@ -91,13 +91,15 @@ def test_outputs_made_with_something_else_are_refused(tmp_path, changed, says):
         cache(tmp_path, fingerprint={**MADE_WITH, **changed})
 
 
-@pytest.mark.parametrize("damage", ["other", "text", "cut"])
+@pytest.mark.parametrize("damage", ["other", "list", "text", "cut"])
 def test_damaged_files_are_told_and_made_anew(damage, tmp_path, caplog):
     path = tmp_path / "view-000-0-of-1.safetensors"
     taught(cache(tmp_path))
     whole = path.read_bytes()
     if damage == "other":
         save_file({"x": torch.zeros(1)}, path)
+    elif damage == "list":
+        save_file({"x": torch.zeros(1)}, path, {"fingerprint": "[1]"})
     else:
         path.write_bytes(b"not a file of tensors" if damage == "text" else whole[: len(whole) // 2])
     again = cache(tmp_path)
