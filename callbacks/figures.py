@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
@@ -123,7 +124,13 @@ def evaluated(module: Any, batch: Any) -> Mapping[str, Any]:
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``name``.png into ``folder``; an older one of that name is replaced when the new one is complete."""
+    """Write ``name``.png into ``folder``; an older one of that name is replaced when the new one is complete.
+
+    Names of classes, columns and words are no mathematics, even with dollar signs in them: only axes' numbers are.
+    """
+    for text in figure.findobj(Text):
+        if "$" in text.get_text() and "\\mathdefault" not in text.get_text():  # type: ignore[attr-defined]
+            text.set_parse_math(False)  # type: ignore[attr-defined]
     atomic_write(folder / f"{name}.png", lambda path: figure.savefig(path, dpi=100, format="png"))
 
 

@@ -11,7 +11,7 @@ Ticks = tuple[tuple[float, str], ...]  # place and text
 Scale = Callable[[float], float]
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 340, 190, 52, 24, 8  # of curves, in pixels
-_BUCKETS = 100  # of a curve: of each its smallest and its largest value are drawn
+BUCKETS = 100  # of a curve: of each its smallest and its largest value are drawn
 
 
 class Dot(NamedTuple):
@@ -130,12 +130,13 @@ class Series(NamedTuple):
     points: Points
 
 
-def curve(title: str, series: Sequence[Series]) -> Curve | None:
+def curve(title: str, series: Sequence[Series], buckets: int = BUCKETS) -> Curve | None:
     """Draw a metric; values that are not finite are left out. None where no line has three points.
 
     Args:
         title: The metric.
         series: Lines; those of kind ``baseline`` are drawn at the height of their last point.
+        buckets: Number of parts of a line, of each of which two points are drawn.
     """
     finite = [s._replace(points=[p for p in s.points if math.isfinite(p[1])]) for s in series]
     finite = [s for s in finite if s.points]
@@ -149,7 +150,7 @@ def curve(title: str, series: Sequence[Series]) -> Curve | None:
     lines = []
     for s in finite:
         ends = [(min(steps), s.points[-1][1]), (max(steps), s.points[-1][1])]
-        chosen = ends if s.kind == "baseline" else thinned(s.points)
+        chosen = ends if s.kind == "baseline" else thinned(s.points, buckets)
         places = [(x(step), y(_level(value, logarithmic))) for step, value in chosen]
         text = " ".join(f"{px:g},{py:g}" for px, py in places)
         lines.append(Line(s.title, s.kind, s.colour, text, places[0] if len(places) == 1 else None))
@@ -178,11 +179,11 @@ def _scale(low: float, high: float, begin: float, end: float) -> Scale:
     return lambda value: round(begin + (end - begin) * ((value - low) / span if span else 0.5), 1)
 
 
-def thinned(points: Points) -> Points:
+def thinned(points: Points, buckets: int = BUCKETS) -> Points:
     """Of a long curve the smallest and the largest value of each part, so that spikes stay; first and last are kept."""
-    if len(points) <= 2 * _BUCKETS:
+    if len(points) <= 2 * buckets:
         return points
-    size = -(-len(points) // _BUCKETS)
+    size = -(-len(points) // buckets)
     chosen = {0, len(points) - 1}
     for begin in range(0, len(points), size):
         part = range(begin, min(begin + size, len(points)))

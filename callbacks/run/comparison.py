@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from callbacks.run import charts
 from callbacks.run.embedded import embedded
 from callbacks.run.report_page import (
+    MOST_ROWS,
     SIZE,
     box,
     capitalised,
@@ -41,7 +42,7 @@ def report(folders: Sequence[str], out: str | None = None) -> str:
 
     Raises:
         FileNotFoundError: a folder is not that of a run.
-        ValueError: a run's file is damaged.
+        ValueError: a run's file is damaged, or ``out`` is a folder.
     """
     runs = [read_run(folder) for folder in dict.fromkeys(folders)]
     path = Path(out) if out else (runs[0].folder if len(runs) == 1 else Path()) / "report.html"
@@ -272,7 +273,9 @@ def _rest(groups: Sequence[Group]) -> list[dict[str, Any]]:
     names = sorted({name for run in runs for name in run.metrics(run.stage)} - {
         finding.metric for run in runs if run.answer for finding in run.answer.findings})  # fmt: skip
     means = [(name, [group.mean(name) for group in groups]) for name in names]
-    return [_plain(name, [NOTHING if mean is None else number(mean) for mean in found]) for name, found in means]
+    return [_plain(name, [NOTHING if mean is None else number(mean) for mean in found]) for name, found in means][
+        :MOST_ROWS
+    ]
 
 
 def _figures(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """A run as one self-contained HTML page: no script, nothing fetched, figures and curves inside."""
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ SIZE = {"width": charts.WIDTH, "height": charts.HEIGHT, "left": charts.LEFT}
 _KINDS = {YES: "yes", NO: "no", NOT_SHOWN: "not-shown"}
 _STAGE_WORDS = {"test": "test", "val": "validation", "train": "training", "": "run"}
 _SHOWN_ELSEWHERE = {"command", "answer", "counts", "noun", "next", "title", "seconds", "figures", "status"}
-_MOST_CURVES, _MOST_CHARACTERS = 60, 50_000
+_MOST_CURVES, _FEWEST_CURVES = 60, 6  # of one run, and of many on one page
+MOST_ROWS, _MOST_CHARACTERS = 500, 50_000
 _MOST_REFERENCES = 3  # in a tile
 
 
@@ -54,7 +56,7 @@ def page(run: Run) -> str:
         plot=_plot(findings, str(run.facts.get("noun", "samples"))),
         numbers=[_row(finding, str(run.facts.get("noun", "samples"))) for finding in findings],
         figures=_figures(run),
-        metrics=metrics,
+        metrics=metrics[:MOST_ROWS],
         stage_words=_STAGE_WORDS[run.stage],
         curves=drawn,
         curve_words=_some([curve.title for curve in drawn], 3),
@@ -231,7 +233,8 @@ def curves(runs: Sequence[Run], important: Sequence[str] = ()) -> list[charts.Cu
     drawn = (
         _curve(runs, name, sorted(n for n in names if n.rpartition("_")[0] == name)) for name in sorted(main, key=order)
     )
-    return [curve for curve in drawn if curve][:_MOST_CURVES]
+    most = max(_FEWEST_CURVES, _MOST_CURVES // len(runs))
+    return list(itertools.islice((curve for curve in drawn if curve), most))
 
 
 def _curve(runs: Sequence[Run], name: str, baselines: Sequence[str]) -> charts.Curve | None:
@@ -247,7 +250,7 @@ def _curve(runs: Sequence[Run], name: str, baselines: Sequence[str]) -> charts.C
         for baseline in baselines:
             title = baseline.removeprefix(f"{name}_").replace("_", " ")
             series.append(charts.Series(title + which, "baseline", colour, run.curves.get(f"val/{baseline}", [])))
-    return charts.curve(name, series)
+    return charts.curve(name, series, max(5, charts.BUCKETS // len(runs)))
 
 
 def _some(names: Sequence[str], most: int) -> str:
@@ -263,5 +266,11 @@ def _option_words(run: Run) -> str:
 
 
 def write_page(text: str, path: Path) -> None:
-    """Write a page atomically."""
-    atomic_write(path, lambda tmp_path: Path(tmp_path).write_text(text, encoding="utf-8"))
+    """Write a page atomically; what UTF-8 does not have (of undecodable file names) is written as "?".
+
+    Raises:
+        ValueError: the path is a folder's.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file for the page, {path}/report.html for example")
+    atomic_write(path, lambda tmp_path: Path(tmp_path).write_bytes(text.encode("utf-8", "replace")))

@@ -3,20 +3,22 @@
 import csv
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from callbacks.figures import FigureText
-from zoo.core.findings import Answer, from_plain
+from zoo.core.findings import Answer, Finding, from_plain
 
 Points = list[tuple[float, float]]  # (step, value)
 
 HISTORY = "history.csv"  # in the place of metrics.csv, which only Lightning's CSVLogger writes
 STAGES = ("test", "val", "train", "")  # of metrics' names, "test/mse", the most telling first; "" of "lr-AdamW"
 RUNNING, FINISHED = "running", "finished"
+_MOST_ALIASES = 20  # of a YAML file: a few hundred can make it grow beyond all memory
 _TRACES = ("run.json", "metrics.csv", HISTORY, "config.yaml", "error.log")  # a folder with one of them is a run's
 
 
@@ -109,7 +111,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     try:
         facts = dict(json.loads(_text(path))) if path.is_file() else {}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it, and the page is made without it") from error
     lines = _text(folder / "error.log").strip().splitlines()
     return {"status": f"stopped: {lines[-1][:300]}", **facts} if lines else facts
@@ -119,24 +121,44 @@ def _read_answer(plain: Any) -> Answer | None:
     """The answer, or None where there is none or another version wrote what is not understood."""
     try:
         answer = from_plain(plain)
-        numbers = [finding.value for finding in answer.findings]
-        numbers += [reference.value for finding in answer.findings for reference in finding.references]
-        return answer if all(isinstance(x, int | float) for x in numbers) and isinstance(answer.question, str) else None
+        words = [answer.question, *answer.verdict]
+        return answer if all(isinstance(w, str) for w in words) and all(map(_sound, answer.findings)) else None
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _sound(found: Finding) -> bool:
+    """Whether a finding's parts, which may be anybody's, are of their types."""
+    words = [found.group, found.title, found.meaning, found.unit, found.metric, found.note, found.text]
+    words += [reference.title for reference in found.references]
+    numbers: list[Any] = [found.value, found.samples, *(reference.value for reference in found.references)]
+    numbers += [reference.chance for reference in found.references if reference.chance is not None]
+    intervals = [part.interval for part in (found, *found.references) if part.interval]  # type: ignore[attr-defined]
+    numbers += [end for interval in intervals for end in interval]
+    return (
+        all(isinstance(word, str) for word in words)
+        and all(isinstance(number, int | float) for number in numbers)
+        and all(len(interval) == 2 for interval in intervals)
+    )
 
 
 def read_curves(path: Path) -> dict[str, Points]:
     """Read Lightning's CSV as points by metric."""
     curves: dict[str, Points] = {}
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for row in csv.DictReader(line.replace("\0", "") for line in file):
+        for row in _rows(line.replace("\0", "") for line in file):
             step = _number(row.get("step"))
             for name, cell in row.items():
                 value = _number(cell)
                 if step is not None and value is not None and name not in ("step", "epoch", None):
                     curves.setdefault(name, []).append((step, value))
     return curves
+
+
+def _rows(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """The table's rows, up to one that is no row."""
+    with suppress(csv.Error):
+        yield from csv.DictReader(lines)
 
 
 def _number(cell: Any) -> float | None:
@@ -150,8 +172,10 @@ def _number(cell: Any) -> float | None:
 def _options(text: str) -> dict[str, Any]:
     """A YAML text's options under dotted names; none where it cannot be read. Kept: a run's page is made often."""
     try:
+        if "*" in text and sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)) > _MOST_ALIASES:
+            return {}
         return flat(yaml.safe_load(text))
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         return {}
 
 

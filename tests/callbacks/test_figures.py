@@ -10,8 +10,10 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 from sklearn.decomposition import PCA
 
+from callbacks.by_technique.pca import scree
 from callbacks.features.latent_map import LatentMap, principal_plane
-from callbacks.figures import FigureCallback
+from callbacks.figures import FigureCallback, save_figure
+from callbacks.predictions.figures import confusion, precision_bars
 from callbacks.samples.grid import SampleGrid
 from datamodules.images import Digits
 from zoo import AutoencoderModule
@@ -149,3 +151,14 @@ def test_labels_of_other_tasks_are_no_classes():
     assert class_labels({"input": x, "label": torch.tensor([1, -1, 0])}).tolist() == [1, -1, 0]
     for others in ({}, {"label": torch.zeros(3, 2)}, {"label": torch.zeros(3)}):
         assert class_labels({"input": x, **others}).tolist() == [-1] * 3
+
+
+def test_dollar_signs_in_names_are_no_mathematics(tmp_path):
+    names = ["$100", "$\\frac", "a$b$", "<b>&", "$$"]
+    save_figure(
+        confusion(torch.eye(5), torch.arange(5), names), tmp_path, "confusion"
+    )  # "$\\frac" is an error if it is
+    save_figure(precision_bars(torch.eye(5), torch.eye(5).long(), names), tmp_path, "precision")
+    levels = scree(torch.tensor([0.9, 0.09, 0.01]), 2)
+    save_figure(levels, tmp_path, "scree")
+    assert any("mathdefault" in text.get_text() and text.get_parse_math() for text in levels.axes[0].get_yticklabels())

@@ -181,3 +181,24 @@ def test_the_same_run_twice_is_one_run(tmp_path):
     run = str(write_run(tmp_path / "a/1", found()))
     said = report([run, run])
     assert said.startswith("Did pretraining pay? Not shown. Linear probe 95.3 %") and f"{run}/report.html" in said
+
+
+def test_a_folder_is_no_page(tmp_path):
+    run = write_run(tmp_path / "a/1", found())
+    with pytest.raises(ValueError, match="is a folder: name a file"):
+        report([str(run)], str(tmp_path))
+
+
+def test_forty_runs_are_within_the_weight(tmp_path):
+    runs = [write_run(tmp_path / f"a/{i}", found(), {"lr": i}, figures=("one", "two")) for i in range(40)]
+    for run in runs:
+        rows = [f"{step},{step % 7},{step % 5},{step % 3}" for step in range(1500)]
+        (run / "metrics.csv").write_text("\n".join(["step,train/loss,val/loss,val/probe", *rows, ""]))
+    report([str(run) for run in runs], str(tmp_path / "all.html"))
+    assert (tmp_path / "all.html").stat().st_size < 2_000_000
+
+
+def test_names_that_are_not_utf_8_do_not_stop_a_page(tmp_path):
+    run = write_run(tmp_path / "a/1", found(), command="python train.py --data.root photos\udcff")
+    report([str(run)])
+    assert b"photos?" in (run / "report.html").read_bytes()

@@ -73,12 +73,16 @@ def test_answers_of_this_version_are_read_and_others_left(tmp_path):
     plain = to_plain(answer)
     (tmp_path / "run.json").write_text(json.dumps({"answer": plain}))
     assert read_run(tmp_path).answer == answer
-    strange = (
-        {**plain, "findings": [{"future": 1}]},
-        {**plain, "findings": [{**plain["findings"][0], "value": "a"}]},
-        [],
-        3,
-    )
+    one = plain["findings"][0]
+    reference = {"title": "a", "value": 1, "interval": None, "chance": None, "rival": True}
+    changes = [{"future": 1}, {"value": "a"}, {"meaning": None}, {"interval": ["a", "b"]}, {"interval": [1]}]
+    changes += [
+        {"samples": "9"},
+        {"references": [{**reference, "chance": "x"}]},
+        {"references": [{"title": "a"}]},
+        {"unit": 5},
+    ]
+    strange = [{**plain, "findings": [{**one, **change}]} for change in changes] + [[], 3]
     for other in (*strange, {}, None, {"question": 1, "answer": "", "reason": "", "findings": []}):
         (tmp_path / "run.json").write_text(json.dumps({"answer": other}))
         assert read_run(tmp_path).answer is None
@@ -90,3 +94,20 @@ def test_what_is_said_of_figures_is_read_and_nonsense_left(tmp_path):
     assert run.figure_text("a") == FigureText("A", "look", 3)
     assert [run.figure_text(name).rank for name in ("b", "c", "not_there")] == [1000] * 3
     assert run.figure_text("not_there").title == "not there"
+
+
+def test_a_row_that_is_none_ends_the_table(tmp_path):
+    (tmp_path / "metrics.csv").write_bytes(
+        b"step,val/loss\n1,2.0\n\x00\xff,3\n2,1.0\n" + b'3,"' + b"x" * 200_000 + b'"\n4,5\n'
+    )
+    assert read_curves(tmp_path / "metrics.csv") == {"val/loss": [(1, 2.0), (2, 1.0)]}
+
+
+def test_a_configuration_that_would_grow_without_end_is_not_read(tmp_path):
+    lines = ["a0: &a0 {x: 1, y: 2}"] + [
+        f"a{i}: &a{i} {{{', '.join(f'k{j}: *a{i - 1}' for j in range(9))}}}" for i in range(1, 12)
+    ]
+    (tmp_path / "config.yaml").write_text("\n".join(lines))
+    assert read_run(tmp_path).options == {}
+    (tmp_path / "config.yaml").write_text("a: &a {x: 1}\nb: *a\n")
+    assert read_run(tmp_path).options == {"a.x": 1, "b.x": 1}
