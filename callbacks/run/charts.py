@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from zoo.core.findings import PERCENT, Interval, write_value
+from zoo.core.findings import PERCENT, Finding, Interval, write_value
 
 Points = Sequence[tuple[float, float]]  # (step, value)
 Ticks = tuple[tuple[float, str], ...]  # place and text
 Scale = Callable[[float], float]
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 340, 190, 52, 24, 8  # of curves, in pixels
+_FLAT = 0.2  # a value without which a plot's range is less than this share of itself is left out
 BUCKETS = 100  # of a curve: of each its smallest and its largest value are drawn
 
 
@@ -39,6 +40,34 @@ class Row(NamedTuple):
     value: float
     interval: Interval | None = None
     highlighted: bool = False
+
+
+def plot_rows(finding: Finding) -> list[Row]:
+    """A finding and what it is compared with, as rows of a plot."""
+    rows = [Row(finding.title, finding.value, finding.interval, True)]
+    return rows + [Row(reference.title, reference.value, reference.interval) for reference in finding.references]
+
+
+def on_scale(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Leave out what is so far from the rest that all else would look the same; at least three rows stay.
+
+    Returns:
+        Rows that stay, and titles of those left out.
+    """
+    kept, off = list(rows), []
+    while len(kept) > 3:
+        spans = {row.title: _span([other for other in kept if other is not row]) for row in kept if not row.highlighted}
+        farthest = min(spans, key=lambda title: spans[title])
+        if not spans[farthest] < _FLAT * _span(kept):
+            break
+        kept = [row for row in kept if row.title != farthest]
+        off.append(farthest)
+    return kept, off
+
+
+def _span(rows: Sequence[Row]) -> float:
+    values = [row.value for row in rows if math.isfinite(row.value)]
+    return max(values, default=0.0) - min(values, default=0.0)
 
 
 def dot_plot(rows: Sequence[Row], unit: str, band: Interval | None = None) -> DotPlot | None:

@@ -168,19 +168,21 @@ def _plot(findings: Sequence[Finding], noun: str) -> dict[str, Any] | None:
     leading = next((finding for finding in [*(f for f in compared if f.rivals), *compared]), None)
     if leading is None:
         return None
-    rows = [charts.Row(leading.title, leading.value, leading.interval, True)]
-    rows += [charts.Row(reference.title, reference.value, reference.interval) for reference in leading.references]
+    rows, off = charts.on_scale(charts.plot_rows(leading))
     rival = next((reference for reference in leading.rivals if reference.chance), None)
     band = (rival.value - rival.chance, rival.value + rival.chance) if rival and rival.chance else None
     dots = charts.dot_plot(rows, leading.unit, band)
     of = f" of {leading.samples:,} {noun}" if leading.samples else ""
     caption = [capitalised(leading.meaning)]
     if any(row.interval for row in rows):
-        caption.append(unbroken(f"Bars are 95 % intervals{of}."))
+        caption.append(f"Bars are 95 % intervals{of}.")
     if band and rival:
         caption.append(f"Shaded: what differs from {rival.title} by chance.")
+    if off:
+        told = [write_value(r.value, leading.unit) for r in leading.references if r.title in off]
+        caption.append(f"Off the scale: {', '.join(map(' '.join, zip(off, told, strict=False)))}.")
     title = capitalised(f"{leading.group}: {leading.title}").rstrip(".")
-    return {"title": title, "dots": dots, "caption": " ".join(caption)} if dots else None
+    return {"title": title, "dots": dots, "caption": unbroken(" ".join(caption))} if dots else None
 
 
 def _row(finding: Finding, noun: str) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from PIL import Image
 from run_folders import SCRATCH, accuracy, found, pretrained, write_run
 
 import callbacks.run
+from callbacks.run.charts import on_scale, plot_rows
 from callbacks.run.comparison import comparison
 from callbacks.run.embedded import embedded
 from callbacks.run.report_page import capitalised, curves, page, seconds_of
 from callbacks.run.run_files import read_run
+from zoo.core.findings import Reference
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>&"\''
 STYLE = (Path(callbacks.run.__file__).parent / "templates/style.css.jinja").read_text()
@@ -99,6 +101,19 @@ def test_an_answer_stands_first_then_tiles_plot_numbers_and_figures(tmp_path):
         assert places[-1] >= 0, text
     assert len([div for div in tags.all("div") if div.get("class") == "tile"]) == 4
     assert not any(meta.get("http-equiv") == "refresh" for meta in tags.all("meta"))
+
+
+def test_a_reference_that_is_far_off_does_not_flatten_the_plot(tmp_path):
+    far = Reference("most frequent class", 0.1)
+    plain = found()[0]
+    wide = plain._replace(references=(*plain.references, far))
+    rows, off = on_scale(plot_rows(wide))
+    assert [row.title for row in rows] == [row.title for row in plot_rows(plain)] and off == [far.title]
+    assert on_scale(plot_rows(plain)) == (plot_rows(plain), [])
+    two = plain._replace(references=(far,))
+    assert on_scale(plot_rows(two)) == (plot_rows(two), []), "what little there is to compare with stays"
+    tags = checked(page(read_run(write_run(tmp_path / "a/1", [wide]))))
+    assert "Off the scale: most frequent class 10.0 %." in tags.text
 
 
 def test_names_with_html_in_them_are_text(tmp_path):
@@ -230,7 +245,7 @@ def test_nothing_is_wider_than_a_telephone():
     fixed = [float(size) for size in re.findall(r"(?<![-\w])(?:min-)?width: (\d+)px", STYLE.replace("max-width", ""))]
     assert all(size <= 400 for size in fixed)
     minima = [float(size) for size in re.findall(r"minmax\((\d+)px", STYLE)]
-    assert not minima and "min(100%, 420px)" in STYLE
+    assert not minima and "min(100%, 350px)" in STYLE
     assert "prefers-color-scheme: dark" in STYLE and "color-scheme: light dark" in STYLE
 
 
