@@ -48,21 +48,17 @@ def plot_rows(finding: Finding) -> list[Row]:
     return rows + [Row(reference.title, reference.value, reference.interval) for reference in finding.references]
 
 
-def on_scale(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """Leave out what is so far from the rest that all else would look the same; at least three rows stay.
+def on_scale(rows: Sequence[Row]) -> tuple[list[Row], Row | None]:
+    """Leave out the reference that is so far from the rest that all else would look the same; at least three rows stay.
 
     Returns:
-        Rows that stay, and titles of those left out.
+        Rows that stay, and the one left out.
     """
-    kept, off = list(rows), []
-    while len(kept) > 3:
-        spans = {row.title: _span([other for other in kept if other is not row]) for row in kept if not row.highlighted}
-        farthest = min(spans, key=lambda title: spans[title])
-        if not spans[farthest] < _FLAT * _span(kept):
-            break
-        kept = [row for row in kept if row.title != farthest]
-        off.append(farthest)
-    return kept, off
+    without = {i: [*rows[:i], *rows[i + 1 :]] for i, row in enumerate(rows) if not row.highlighted}
+    farthest = min(without, key=lambda i: _span(without[i]), default=None)
+    if farthest is None or len(rows) < 4 or not _span(without[farthest]) < _FLAT * _span(rows):
+        return list(rows), None
+    return without[farthest], rows[farthest]
 
 
 def _span(rows: Sequence[Row]) -> float:

@@ -179,8 +179,7 @@ def _plot(findings: Sequence[Finding], noun: str) -> dict[str, Any] | None:
     if band and rival:
         caption.append(f"Shaded: what differs from {rival.title} by chance.")
     if off:
-        told = [write_value(r.value, leading.unit) for r in leading.references if r.title in off]
-        caption.append(f"Off the scale: {', '.join(map(' '.join, zip(off, told, strict=False)))}.")
+        caption.append(f"Off the scale: {off.title} {write_value(off.value, leading.unit)}.")
     title = capitalised(f"{leading.group}: {leading.title}").rstrip(".")
     return {"title": title, "dots": dots, "caption": unbroken(" ".join(caption))} if dots else None
 

@@ -106,12 +106,12 @@ def test_an_answer_stands_first_then_tiles_plot_numbers_and_figures(tmp_path):
 def test_a_reference_that_is_far_off_does_not_flatten_the_plot(tmp_path):
     far = Reference("most frequent class", 0.1)
     plain = found()[0]
-    wide = plain._replace(references=(*plain.references, far))
+    wide = plain._replace(references=(far, *plain.references))
     rows, off = on_scale(plot_rows(wide))
-    assert [row.title for row in rows] == [row.title for row in plot_rows(plain)] and off == [far.title]
-    assert on_scale(plot_rows(plain)) == (plot_rows(plain), [])
+    assert [row.title for row in rows] == [row.title for row in plot_rows(plain)] and off.title == far.title
+    assert on_scale(plot_rows(plain)) == (plot_rows(plain), None)
     two = plain._replace(references=(far,))
-    assert on_scale(plot_rows(two)) == (plot_rows(two), []), "what little there is to compare with stays"
+    assert on_scale(plot_rows(two)) == (plot_rows(two), None), "what little there is to compare with stays"
     tags = checked(page(read_run(write_run(tmp_path / "a/1", [wide]))))
     assert "Off the scale: most frequent class 10.0 %." in tags.text
 
