@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 import lightning.pytorch as pl
+from torch import Tensor
 
 from zoo.core.renamed import RenamedOptions
 
@@ -15,13 +16,29 @@ class SplitDataModule(pl.LightningDataModule, metaclass=RenamedOptions):
     have the samples' numbers within the split as ``index`` (B,) long.
     """
 
-    def _loader(self, split: str, shuffle: bool = False) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} must define _loader(split, shuffle)")
+    all_labels_train = False  # labels are so few that none is set aside for validation, nor for testing
+    told_few = False  # whether that was said
 
     @property
     def test_is_validation(self) -> bool:
         """Whether the samples that choose the best checkpoint are the test's, too, since there are no others."""
         return False
+
+    def labels_of(self, split: str) -> Tensor | None:
+        """Labels of a split's samples, (N,) long or (N, K), in their order; None where there are none."""
+        return None
+
+    def fold(self, train: Tensor, held_out: Tensor) -> Any:
+        """These data as cross-validation needs them.
+
+        Args:
+            train: Indices of the training samples that train, (N1,) long.
+            held_out: Indices of those that are predicted instead, (N2,) long.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define fold(train, held_out)")
+
+    def _loader(self, split: str, shuffle: bool = False) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define _loader(split, shuffle)")
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         """This process's rank, and how many there are."""

@@ -106,7 +106,9 @@ class Domains(SplitDataModule):
             "mnist_m": lambda: MNISTM(root, photographs, **options),
         }
         self.source, self.target = (
-            makers.get(name, lambda name=name: Folder(name, size, in_memory=True, crop_scale=1.0, **options))()
+            makers.get(
+                name, lambda name=name: Folder(name, size, in_memory=True, crop_scale=1.0, few_labels=0, **options)
+            )()
             for name in (source, target)
         )
         self.validate_on = validate_on

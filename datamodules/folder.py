@@ -13,7 +13,7 @@ from datamodules.folder_labels import file_labels, folder_classes, folder_labels
 from datamodules.folder_parts import Part, find_all, find_parts
 from datamodules.image_base import ImageData, Split
 from datamodules.image_listing import find_images, plain_text, shown
-from datamodules.label_budget import stratified_split
+from datamodules.label_budget import FEW_LABELS, are_few, for_training, learns_from_labels, stratified_split, tell_few
 from datamodules.label_file import LabelFile
 from datamodules.value_range import Ranges
 from zoo.core.arguments import at_least
@@ -54,6 +54,8 @@ class Folder(ImageData):
             not name the classes. Images that are not in it are unlabelled.
         task: Task of those labels: "classification"; "multilabel", several classes an image, labels (B, C) of 0
             and 1; or "regression", numbers (B, K); in both NaN means unlabelled.
+        few_labels: Number of labels up to which a module that learns from them gets them all to train on: none is set
+            aside for validation or testing, and a part ``val`` is for testing; 0 divides always.
         test_root: Path of another folder, all of whose images are for testing; classes are matched by name.
         test_labels: File of labels of the images under ``test_root``, where its sub-folders do not name the classes.
         value_range: Values that become black and white in images of more than 8 bits, [low, high]; None decides by
@@ -82,6 +84,7 @@ class Folder(ImageData):
         channels: Literal[1, 3] = 3,
         labels: str = "",
         task: Task = "classification",
+        few_labels: int = FEW_LABELS,
         test_root: str = "",
         test_labels: str = "",
         value_range: list[float] | None = None,
@@ -98,6 +101,9 @@ class Folder(ImageData):
         super().__init__(**options)
         self._by_default = {"flip": flip is None, "crop_scale": crop_scale is None}
         at_least(1, size=size)
+        at_least(0, few_labels=few_labels)
+        self.few_labels = few_labels
+        self._undivided: dict[str, Split] = {}  # images of few labels, which are divided for some modules only
         self.labels, self.task, self.test_labels = labels, task, test_labels
         self.root, self.test_root = Path(root).expanduser(), Path(test_root).expanduser() if test_root else None
         self.size, self.channels, self.strict = size, channels, strict
@@ -142,7 +148,7 @@ class Folder(ImageData):
     @property
     def test_is_validation(self) -> bool:
         """Whether there is no separate test part, and the images that choose the best checkpoint are the test, too."""
-        return "val" in self._parts and "test" not in self._parts
+        return "val" in self._parts and "test" not in self._parts and not self.all_labels_train
 
     @cached_property
     def _given(self) -> LabelFile | None:
@@ -161,11 +167,35 @@ class Folder(ImageData):
         if isinstance(module, GradientFreeModule):  # which sums over the images as they are, unless told otherwise
             self.flip &= not self._by_default["flip"]
             self.crop_scale = 1.0 if self._by_default["crop_scale"] else self.crop_scale
+        if self._undivided and stage == "fit" and learns_from_labels(self.trainer) != self.all_labels_train:
+            self.splits = {name: split for name, split in self.splits.items() if name == "predict"}  # divide anew
         super().setup(stage)
+        if self._undivided:
+            tell_few(self, self._undivided["train"].labels, None if "test" in self._parts else stage)
 
     def read(self) -> dict[str, Split]:
-        found = {name: self._image_files(name) for name in sorted(self.files, key=_ORDER.index)}
-        splits = {name: self._split(files) for name, files in found.items()}
+        splits = self._undivided
+        if not splits:
+            found = {name: self._image_files(name) for name in sorted(self.files, key=_ORDER.index)}
+            splits = {name: self._split(files) for name, files in found.items()}
+            self._undivided = splits if are_few(splits["train"].labels, self.few_labels) else {}
+        self.all_labels_train = bool(self._undivided) and learns_from_labels(self.trainer)
+        return self._all_to_train(splits) if self.all_labels_train else self._divided(dict(splits))
+
+    def _all_to_train(self, splits: dict[str, Split]) -> dict[str, Split]:
+        images, labels = splits["train"]
+        assert labels is not None
+        kept = for_training(labels, self.trainer)
+        test = splits.get("test", splits.get("val"))
+        return {"train": Split(images[kept], labels[kept]), **({} if test is None else {"test": test})}
+
+    def fold(self, train: Tensor, held_out: Tensor) -> Any:
+        """As that of all images; it is not divided again."""
+        other = super().fold(train, held_out)
+        other._undivided = {}
+        return other
+
+    def _divided(self, splits: dict[str, Split]) -> dict[str, Split]:
         if "val" not in splits and "test" not in splits:
             splits["train"], splits["test"] = self._divide(splits["train"])
         if "val" not in splits:
@@ -199,6 +229,7 @@ class Folder(ImageData):
             self.ranges, stages = ranges, ["predict"] if "predict" in self.splits else []
             stages += [None] if "train" in self.splits else []  # type: ignore[list-item]
             self.splits.clear()
+            self._undivided = {}
             for stage in stages:
                 self.setup(stage)
 

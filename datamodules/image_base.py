@@ -1,5 +1,6 @@
 """What all sources of images share: splits, label budgets, loaders, and the work on whole batches on the device."""
 
+import copy
 import hashlib
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -181,6 +182,20 @@ class ImageData(SplitDataModule):
         elif "train" not in self.splits:
             self.splits |= self._binarised(self._with_budget(self.read()))
 
+    def labels_of(self, split: str) -> Tensor | None:
+        """Labels of a split's images, (N,) long or (N, K), in their order; None where there are none."""
+        return self.splits[split].labels if split in self.splits else None
+
+    def fold(self, train: Tensor, held_out: Tensor) -> Any:
+        """These data with some of the training images to train on and others to predict, see ``SplitDataModule``."""
+        images, labels = self.splits["train"]
+        parts = {"train": train, "predict": held_out}
+        other = copy.copy(self)
+        other.splits = {
+            name: Split(images[chosen], None if labels is None else labels[chosen]) for name, chosen in parts.items()
+        }
+        return other
+
     def _with_budget(self, splits: dict[str, Split]) -> dict[str, Split]:
         if self.labels_per_class is None:
             return splits
@@ -204,7 +219,9 @@ class ImageData(SplitDataModule):
         drawn = {name: Split(draw_binary(splits[name].images, generator), splits[name].labels) for name in names}
         return {**splits, **drawn}
 
-    def _loader(self, split: str, shuffle: bool = False) -> TensorLoader | StreamLoader:
+    def _loader(self, split: str, shuffle: bool = False) -> TensorLoader | StreamLoader | list[Any]:
+        if split not in self.splits:
+            return []
         images, labels = self.splits[split]
         sampler = ShardedSampler(images, *self._rank_and_world_size(), shuffle, self.seed, self.augmentation_period)
         if not isinstance(images, Tensor):

@@ -1,9 +1,18 @@
 """Stratified, reproducible choices by label. A label of -1 is of an unlabelled sample."""
 
+import logging
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from zoo.core.arguments import at_least
+from zoo.core.counts import count_labelled
+from zoo.functional.finetune import is_labelled
+
+log = logging.getLogger(__name__)
+
+FEW_LABELS = 50  # a tenth of which says nothing: 4 of 5 right is anything between 38 and 96 %
 
 
 def _shuffled(members: Tensor, seed: int) -> Tensor:
@@ -69,3 +78,40 @@ def check_options(batch_size: int, val_fraction: float, labels_per_class: int | 
         raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
     if labelled_only and labels_per_class is None:
         raise ValueError("`data.labelled_only` needs `data.labels_per_class`")
+
+
+def learns_from_labels(trainer: Any) -> bool:
+    """Whether a module is trained that learns from labels; it says so itself, ``learns_from_labels``."""
+    fits = trainer is not None and trainer.state.fn == "fit"
+    return fits and bool(getattr(trainer.lightning_module, "learns_from_labels", False))
+
+
+def for_training(labels: Tensor, trainer: Any) -> Tensor:
+    """Indices, (N1,) long, of the samples that the module at work learns from: the labelled ones, and all if it
+    ``learns_from_unlabelled``."""
+    if getattr(trainer.lightning_module, "learns_from_unlabelled", False):
+        return torch.arange(len(labels))
+    return is_labelled(labels).nonzero().squeeze(1)
+
+
+def are_few(labels: Tensor | None, limit: int) -> bool:
+    """Whether some samples have labels, (N,) long or (N, K), and ``limit`` at most."""
+    return 0 < count_labelled(labels) <= limit
+
+
+def tell_few(data: Any, labels: Tensor | None, stage: str | None) -> None:
+    """Say once of a datamodule that all of its labels train, or that they did if a tested module had them.
+
+    Args:
+        data: Datamodule with ``few_labels``.
+        labels: Labels of what it divides, or None.
+        stage: Stage that is set up.
+    """
+    if data.told_few:
+        return
+    if data.all_labels_train:
+        data.told_few, count = True, count_labelled(labels)
+        log.warning("the %d labels are few: all of them train, and none is set aside for validation or testing", count)
+    elif stage in ("validate", "test") and are_few(labels, data.few_labels):
+        data.told_few = True
+        log.warning("these labels are few: a module that was trained on these data has seen all of them")

@@ -1,20 +1,31 @@
 """Tables of numbers: one sample a row."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from datamodules.base import SplitDataModule
 from datamodules.encodings import check_encoding
-from datamodules.label_budget import check_options, stratified_split, subsample_labels
+from datamodules.label_budget import (
+    FEW_LABELS,
+    are_few,
+    check_options,
+    for_training,
+    learns_from_labels,
+    stratified_split,
+    subsample_labels,
+    tell_few,
+)
 from datamodules.loader import ShardedSampler, TensorLoader
 from datamodules.table_files import Header
 from datamodules.table_reader import BUNDLED, Choice, Table, read_table
+from datamodules.table_splits import Fold, Splits, column_scale, tell_rounded
+from zoo.core.arguments import at_least
 from zoo.core.batch import INPUT, LABEL, SEED
 from zoo.core.counts import count_labelled
 from zoo.functional.finetune import Task, is_labelled
@@ -22,15 +33,6 @@ from zoo.functional.normalisation import column_names
 
 _TEST = 0.2
 _FEWEST = 5  # rows that can be divided in three
-
-
-class Splits(NamedTuple):
-    """A table's samples in three splits, and what was done to them."""
-
-    rows: dict[str, Tensor]  # of "train", "val", "test": (N, D) float32
-    labels: dict[str, Tensor]  # where there are labels
-    mean: Tensor  # (D,) float64
-    std: Tensor  # (D,) float64
 
 
 class Vectors(SplitDataModule):
@@ -65,6 +67,8 @@ class Vectors(SplitDataModule):
         labels_per_class: Training labels that are kept of each class, the others forgotten; None keeps all.
         label_seed: Seed of the choice of labels.
         labelled_only: Whether to train on the labelled rows alone.
+        few_labels: Number of labels up to which a module that learns from them gets them all to train on: none is set
+            aside for validation or testing; 0 divides always.
         val_fraction: Share of the training rows set aside for validation.
         seed: Seed of shuffling and of the choice of validation rows.
 
@@ -90,10 +94,12 @@ class Vectors(SplitDataModule):
         labels_per_class: int | None = None,
         label_seed: int = 0,
         labelled_only: bool = False,
+        few_labels: int = FEW_LABELS,
         val_fraction: float = 0.1,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        at_least(0, few_labels=few_labels)
         check_encoding(encoding)
         check_options(batch_size, val_fraction, labels_per_class, labelled_only)
         if source in BUNDLED and label:
@@ -113,6 +119,7 @@ class Vectors(SplitDataModule):
         self.standardise, self.scale = standardise, scale
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self.labels_per_class, self.label_seed, self.labelled_only = labels_per_class, label_seed, labelled_only
+        self.few_labels = few_labels
 
     @cached_property
     def table(self) -> Table:
@@ -131,9 +138,37 @@ class Vectors(SplitDataModule):
         train, val = (rest[chosen] for chosen in stratified_split(strata[rest], self.val_fraction, self.seed))
         mean, std = self._given(self.scale) if self.scale else self._own_scale(rows[train])
         indices = {"train": train, "val": val, "test": test}
+        if self.all_labels_train and labels is not None:  # the scale stays, which the module was told
+            indices = {"train": for_training(labels, self.trainer)}
         scaled = {name: ((rows[index] - mean) / std).float() for name, index in indices.items()}
         known = {} if labels is None else {name: labels[index] for name, index in indices.items()}
         return Splits(*self._with_budget(scaled, known), mean, std)
+
+    def setup(self, stage: str | None = None) -> None:
+        if stage == "fit" and not self._is_fold():
+            few = learns_from_labels(self.trainer) and are_few(self.table.labels, self.few_labels)
+            if few != self.all_labels_train:
+                self.all_labels_train = few
+                self.__dict__.pop("splits", None)
+        if stage != "predict":
+            tell_few(self, self.table.labels, stage)
+
+    def _is_fold(self) -> bool:
+        return isinstance(self.__dict__.get("splits"), Fold)  # few rows, which are only predicted, have no splits
+
+    def labels_of(self, split: str) -> Tensor | None:
+        """Labels of a split's rows, (N,) long or (N, K), in their order; None where there are none."""
+        return self.splits.labels.get(split)
+
+    def fold(self, train: Tensor, held_out: Tensor) -> Any:
+        """These data with some of the training rows to train on and others to predict, see ``SplitDataModule``."""
+        parts, other = {"train": train, "predict": held_out}, copy.copy(self)
+        rows, labels = (
+            {name: values["train"][chosen] for name, chosen in parts.items()} if values else {}
+            for values in self.splits[:2]
+        )
+        other.__dict__["splits"] = Fold(rows, labels, self.splits.mean, self.splits.std)
+        return other
 
     def _check_enough(self) -> None:
         table = self.table
@@ -153,24 +188,11 @@ class Vectors(SplitDataModule):
         return mean, std
 
     def _own_scale(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of each column (D,), such that constant ones become 0."""
-        std, mean = torch.std_mean(rows, 0, correction=0)
-        if (flat := std <= 1e-12 * mean.abs()).any():
-            names = [repr(name) for name, constant in zip(self.columns, flat.tolist(), strict=True) if constant]
-            rank_zero_warn(f"columns without variance in {self.source}: {', '.join(names)}")
-        if not self.standardise:
-            self._say_rounded(rows)
-            return torch.zeros_like(mean), torch.ones_like(std)
-        return mean, torch.where(flat, 1.0, std)
-
-    def _say_rounded(self, rows: Tensor) -> None:
-        """Name columns of whole numbers that float32, in which rows are served, rounds."""
-        rounded = ((rows == rows.round()) & (rows.float().double() != rows)).any(0)
-        if names := [repr(name) for name, lossy in zip(self.columns, rounded.tolist(), strict=True) if lossy]:
-            rank_zero_warn(
-                f"columns of {self.source} with whole numbers that float32 rounds: {', '.join(names)}; "
-                "`data.standardise` true keeps their differences"
-            )
+        mean, std = column_scale(rows, self.columns, self.source)
+        if self.standardise:
+            return mean, std
+        tell_rounded(rows, self.columns, self.source)
+        return torch.zeros_like(mean), torch.ones_like(std)
 
     @cached_property
     def everything(self) -> Tensor:
@@ -266,9 +288,11 @@ class Vectors(SplitDataModule):
                 "give the data the module's (scale=module.hparams.normalisation), and they are matched by name"
             )
 
-    def _loader(self, split: str, shuffle: bool = False) -> TensorLoader:
+    def _loader(self, split: str, shuffle: bool = False) -> TensorLoader | list[Any]:
         self._check_order()
-        if split == "predict":
+        if split in ("val", "test") and split not in self.splits.rows:
+            return []
+        if split == "predict" and not self._is_fold():
             rows, labels = self.everything, self.table.labels
         else:
             rows, labels = self.splits.rows[split], self.splits.labels.get(split)

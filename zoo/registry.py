@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 NONE: Mapping[str, str] = MappingProxyType({})
+_OF_FEW_LABELS = MappingProxyType({"cross_validation": "callbacks.predictions.cross_validation.CrossValidation"})
 
 
 class Technique(NamedTuple):
@@ -32,7 +33,7 @@ class Source(NamedTuple):
     """
 
     path: str
-    default_budget: str  # an option of the trainer
+    default_budget: str  # an option of the trainer; "" is by the number of samples (``callbacks.run.length``)
     summary: str
     path_option: str = ""
     endings: tuple[str, ...] = ()
@@ -117,12 +118,12 @@ MODULES = {
             "--module.mode full --data.labels_per_class 20",
         ),
         next_step="predict --module finetune --ckpt_path {run}/checkpoints/best.ckpt",
+        callbacks=_OF_FEW_LABELS,
     ),
     "distill": Technique(
         "zoo.modules.distill.DistillModule",
         "digits",
         "knowledge distillation from one teacher or several: KD, DKD, hints, attention, RKD, CRD",
-        callbacks={"distillation_comparison": "callbacks.predictions.distillation_comparison.DistillationComparison"},
         usual=(
             "teacher",
             "backbone",
@@ -138,6 +139,10 @@ MODULES = {
             "--module.dkd_weight 0 --module.kd_weight 1 --module.temperature 4",
         ),
         next_step="predict --module distill --ckpt_path {run}/checkpoints/best.ckpt",
+        callbacks={
+            "distillation_comparison": "callbacks.predictions.distillation_comparison.DistillationComparison",
+            **_OF_FEW_LABELS,
+        },
     ),
     "adapt": Technique(
         "zoo.modules.adapt.AdaptModule",
@@ -238,7 +243,7 @@ DATA = {
     ),
     "folder": Source(
         "datamodules.folder.Folder",
-        "max_steps=1000",
+        "",
         "any folder of images: --data.root DIR",
         path_option="root",
         endings=_IMAGES,
@@ -249,7 +254,7 @@ DATA = {
     ),
     "vectors": Source(
         "datamodules.tabular.Vectors",
-        "max_epochs=100",
+        "",
         "numerical tables: --data.source FILE (.csv, .parquet, .npy), or iris, wine, breast_cancer",
         path_option="source",
         endings=(".csv", ".tsv", ".parquet", ".npy", ".npz"),
@@ -278,6 +283,7 @@ CALLBACKS = {
     "reconstruction": "callbacks.features.reconstruction.Reconstruction",
     "classification": "callbacks.predictions.evaluation.Classification",
     "predictions": "callbacks.predictions.writer.Predictions",
+    "length": "callbacks.run.length.TrainingLength",
     "report": "callbacks.run.report.RunReport",
 }
 # Old names, for one release: groups of options, and classes that a YAML file may name.

@@ -62,7 +62,9 @@ class BestCheckpoint(ModelCheckpoint):
             logged = ", ".join(sorted(name for name in trainer.callback_metrics if "/" in name))
             _tell("no validation had the metric %r, so no best checkpoint is kept; there are: %s", self.monitor, logged)
         elif trainer.global_step and self.save_top_k:
-            _tell("nothing was validated (`trainer.check_val_every_n_epoch`?): the best checkpoint is the last")
+            few = getattr(getattr(trainer, "datamodule", None), "all_labels_train", False)  # which says so itself
+            if not few:
+                _tell("nothing was validated (`trainer.check_val_every_n_epoch`?): the best checkpoint is the last")
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ class TimeLeft:
             self._began = time.perf_counter()
 
     def where(self, trainer: pl.Trainer) -> str:
-        """ "epoch 6/60", or "step 300/1000" where steps end the training sooner; without an end "epoch 6"."""
+        """Such as "epoch 6/60", or "step 300/1000" where steps end the training sooner; without an end "epoch 6"."""
         if self._left_by_steps(trainer) < self._left_by_epochs(trainer):
             return f"step {trainer.global_step}/{trainer.max_steps}"
         last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
@@ -44,7 +44,7 @@ class TimeLeft:
         return None if math.isinf(left) else self.batches / max(1.0, self.batches + left)
 
     def text(self, trainer: pl.Trainer) -> str:
-        """ "2 min left"; "at most ..." where training may stop early; "" as long as nothing is known."""
+        """Such as "2 min left"; "at most ..." where training may stop early; "" as long as nothing is known."""
         left = self._left(trainer)
         seconds = (time.perf_counter() - self._began) / (self.batches - 1) * left if self.batches > 1 else math.inf
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ class TimeLeft:
         seconds = min([seconds, *(limit for limit in limits if limit is not None)])
         if math.isinf(seconds):
             return ""
-        early = any(isinstance(callback, EarlyStopping) for callback in callbacks)
+        early = any(isinstance(callback, EarlyStopping) and getattr(callback, "active", True) for callback in callbacks)
         return f"{'at most ' if early else ''}{duration(max(0.0, seconds))} left"
 
     def _left(self, trainer: pl.Trainer) -> float:

@@ -4,10 +4,13 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from conftest import quiet_trainer
 from sklearn.datasets import load_wine
 from sklearn.preprocessing import StandardScaler
 
+from callbacks.predictions.cross_validation import CrossValidation
 from datamodules.tabular import Vectors
+from zoo import AutoencoderModule, FinetuneModule
 
 TABLE = "length;width;kind\n" + "".join(f"{i};{i * i};{'ab'[i % 2]}\n" for i in range(20))
 
@@ -514,3 +517,49 @@ def test_damaged_tables_are_one_line(tmp_path, content, says):
     with pytest.raises(ValueError, match=says) as error:
         _ = Vectors(str(tmp_path / "t.csv")).table
     assert "t.csv" in str(error.value) and "\n" not in str(error.value)
+
+
+def few_rows(tmp_path, count=40, labelled=None):
+    rng = np.random.default_rng(0)
+    labels = [str(i % 2) if i < (labelled or count) else "" for i in range(count)]
+    lines = [f"{x + i % 2:.3f},{y:.3f},{labels[i]}" for i, (x, y) in enumerate(rng.normal(size=(count, 2)))]
+    (tmp_path / "few.csv").write_text("\n".join(["a,b,y", *lines]) + "\n")
+    return Vectors(str(tmp_path / "few.csv"), label="y")
+
+
+def sizes(data):
+    return {name: len(rows) for name, rows in data.splits.rows.items()}
+
+
+def finetune(data):
+    module = FinetuneModule((2,), 2, data.class_names, backbone="mlp", normalisation=data.normalisation)
+    trainer = quiet_trainer(max_epochs=2, callbacks=[CrossValidation(repeats=2)])
+    trainer.fit(module, data)
+    return trainer, module
+
+
+def test_few_labels_all_train_and_are_cross_validated(tmp_path, caplog):
+    data = few_rows(tmp_path)
+    before = data.normalisation
+    trainer, module = finetune(data)
+    result = trainer.callbacks[0].result
+    assert sizes(data) == {"train": 40} and result.labels == 40 and 0 <= result.low < result.score < result.high <= 1
+    assert data.normalisation == before and "the 40 labels are few" in caplog.text
+    assert trainer.test(module, data, verbose=False) == []
+    assert len(torch.cat(trainer.predict(module, data))) == 40  # all rows, in the table's order
+
+
+def test_unlabelled_rows_take_no_part_where_they_teach_nothing(tmp_path):
+    data = few_rows(tmp_path, 100, 30)
+    finetune(data)
+    assert sizes(data) == {"train": 30}
+
+
+def test_labels_are_not_few_for_what_does_not_learn_from_them_nor_for_a_test(tmp_path, caplog):
+    data = few_rows(tmp_path)
+    quiet_trainer(max_epochs=1).fit(AutoencoderModule((2,), network="mlp"), data)
+    assert sizes(data) == {"train": 28, "val": 4, "test": 8}
+    module = FinetuneModule((2,), 2, data.class_names, backbone="mlp", normalisation=data.normalisation)
+    fresh = few_rows(tmp_path)
+    assert "test/score" in quiet_trainer().test(module, fresh, verbose=False)[0]
+    assert "has seen all of them" in caplog.text

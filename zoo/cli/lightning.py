@@ -115,7 +115,16 @@ class ZooCLI(LightningCLI):
         else:  # after the best one, whose state it saves
             last = load("callbacks.run.last_checkpoint.LastCheckpoint")(self._get(self.config, "checkpoint.dirpath"))
             self.trainer_defaults = {**self.trainer_defaults, "callbacks": [last]}
-        return super().instantiate_trainer(**kwargs)
+        return self._with_length(config, kwargs)
+
+    def _with_length(self, config: dict[str, Any], options: dict[str, Any]) -> pl.Trainer:
+        """The trainer; where no length is given a callback sets it when the data are known."""
+        given = config.get("max_epochs") is not None or config.get("max_steps", -1) != -1 or config.get("max_time")
+        trainer = super().instantiate_trainer(**(options if given else {**options, "max_epochs": 1}))
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "chosen_options"):
+                callback.given = bool(given)
+        return trainer
 
     def _new_folder(self, config: dict[str, Any]) -> Path:
         """Of a training ``runs/<module>-<data>/<n>``; of other commands ``runs/<module>-<data>/predict/<n>``."""
@@ -145,6 +154,8 @@ class ZooCLI(LightningCLI):
             return
         best = result.settle(self.trainer, self.model, self.datamodule, self.final)
         metrics = result.test(self.trainer, self.model, self.datamodule)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            metrics |= getattr(callback, "results", {})  # what was measured otherwise than by the test
         if self.trainer.is_global_zero:
             self._finish(best, metrics)
 

@@ -65,6 +65,9 @@ class SaveConfig(SaveConfigCallback):
         own = self.folder / "config.yaml"
         if not self.overwrite and not self.already_saved and trainer.is_global_zero and own.exists():
             raise FileExistsError(f"{own} is there already and is not overwritten: run in another folder")
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            for option, value in getattr(callback, "chosen_options", {}).items():
+                self.config[option] = value  # what was chosen when the data were known
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -112,8 +112,9 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
         if data is None and technique and not option_value(arguments, "--config"):
             data, special = technique.data, list(technique.default_data_args)
         told = any(a.startswith(("--config", "--trainer.max_")) for a in arguments)
-        if command == ["fit"] and data and not told:
-            defaults.append(f"--trainer.{(technique and technique.default_budget) or _default_budget(data)}")
+        budget = (technique and technique.default_budget) or _default_budget(data or "")
+        if command == ["fit"] and budget and not told:
+            defaults.append(f"--trainer.{budget}")
     saved: list[str] = []
     if checkpoint is not None:
         saved = _from_checkpoint(checkpoint, resolve(model, MODULES, "module") if model else None)
@@ -170,7 +171,7 @@ def data_at(text: str, preferred: str) -> tuple[str, str] | None:
 
 def _default_budget(data: str) -> str:
     source = DATA.get(data.replace("-", "_"))
-    return source.default_budget if source else "max_epochs=20"
+    return source.default_budget if source else ""
 
 
 def _configs_first(defaults: list[str], arguments: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ _NOT_FOR_USERS = (
     "Starting from v1.9.0",  # the logger is chosen here
     "isinstance.treespec, LeafSpec",
     "Couldn't infer the batch indices",  # batches contain them
+    "Total length of .* across ranks is zero",  # data of few labels have no validation
     "Found .* in eval mode at the start of training",  # frozen modules are in eval mode on purpose
 )
 

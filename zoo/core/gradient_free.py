@@ -18,6 +18,8 @@ class GradientFreeModule(ZooModule):
     that never changes: clipping, accumulation, mixed precision, DDP and the rest work as for any other module.
     """
 
+    stops_early = False  # the length is part of what is learned: one pass, or a neighbourhood that shrinks to the end
+
     def __init__(self) -> None:
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(()))

@@ -7,12 +7,18 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import Tensor
 
 from zoo.core.checkpoint import AtomicCheckpointIO
 
 
 def fit_nested(
-    trainer: Any, module: pl.LightningModule, epochs: int | None, steps: int = -1, save_to: Path | None = None
+    trainer: Any,
+    module: pl.LightningModule,
+    epochs: int | None,
+    steps: int = -1,
+    save_to: Path | None = None,
+    data: Any = None,
 ) -> None:
     """Train another module on the training data of a trainer that is fitting, whose state does not change.
 
@@ -24,28 +30,13 @@ def fit_nested(
         epochs: Limit of epochs; None is none.
         steps: Limit of steps; -1 is none.
         save_to: Path of a checkpoint without the optimiser, or None.
+        data: Datamodule to train on; None is the trainer's.
     """
     device = trainer.strategy.root_device
     if trainer.is_global_zero:
-        accelerator = {"cuda": "gpu"}.get(device.type, device.type)
-        other = pl.Trainer(
-            accelerator=accelerator,
-            strategy=SingleDeviceStrategy(device),
-            precision=trainer.precision,
-            max_epochs=-1 if epochs is None else epochs,
-            max_steps=steps,
-            limit_train_batches=trainer.limit_train_batches,
-            limit_val_batches=0,
-            plugins=[AtomicCheckpointIO()],
-            accumulate_grad_batches=trainer.accumulate_grad_batches,
-            gradient_clip_val=trainer.gradient_clip_val,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            data = getattr(trainer, "datamodule", None)
+        other = _nested_trainer(trainer, epochs, steps)
+        with _own_randomness(device):
+            data = data or getattr(trainer, "datamodule", None)
             other.fit(module, *([copy.copy(data)] if data else [trainer.train_dataloader]))
         if save_to is not None:
             other.save_checkpoint(save_to, weights_only=True)
@@ -53,3 +44,41 @@ def fit_nested(
     if trainer.world_size > 1:
         state = trainer.strategy.broadcast({name: value.cpu() for name, value in module.state_dict().items()}, 0)
         module.load_state_dict(state)
+
+
+def predict_nested(trainer: Any, module: pl.LightningModule, data: Any) -> Tensor:
+    """Predictions (N, C) of another module for the samples that a datamodule predicts, on the CPU, in their order.
+
+    Args:
+        trainer: Trainer that is fitting; its state does not change, and its process alone predicts.
+        module: Module whose ``predict_step`` gives (B, C).
+        data: Datamodule.
+    """
+    with _own_randomness(trainer.strategy.root_device):
+        batches = _nested_trainer(trainer, 0).predict(module, copy.copy(data))
+    module.to(trainer.strategy.root_device)
+    return torch.cat([batch.float().cpu() for batch in batches or []])  # type: ignore[union-attr]
+
+
+def _nested_trainer(trainer: Any, epochs: int | None, steps: int = -1) -> pl.Trainer:
+    device = trainer.strategy.root_device
+    return pl.Trainer(
+        accelerator={"cuda": "gpu"}.get(device.type, device.type),
+        strategy=SingleDeviceStrategy(device),
+        precision=trainer.precision,
+        max_epochs=-1 if epochs is None else epochs,
+        max_steps=steps,
+        limit_train_batches=trainer.limit_train_batches,
+        limit_val_batches=0,
+        plugins=[AtomicCheckpointIO()],
+        accumulate_grad_batches=trainer.accumulate_grad_batches,
+        gradient_clip_val=trainer.gradient_clip_val,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _own_randomness(device: torch.device) -> Any:
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 _Z = 1.959963984540054  # of the two-sided 95 % interval
 
 
-def wilson(right: float, n: int, z: float = _Z) -> tuple[float, float]:
+def wilson(right: float, n: float, z: float = _Z) -> tuple[float, float]:
     """Interval of a share, 95 % by default (Wilson 1927): holds near 0 and 1, and for few samples.
 
     Args:
         right: Number of samples with the property, 0 to ``n``.
-        n: Number of samples, at least 1.
+        n: Number of samples, more than 0.
         z: Quantile of the standard normal distribution.
     """
     share, spread = right / n, z * z / n
@@ -87,3 +87,19 @@ def _squared_error(values: Sequence[float]) -> float:
     """The squared standard error of a mean."""
     mean = math.fsum(values) / len(values)
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)
+
+
+def jackknife(value: float, without_one: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of a statistic of n samples by the jackknife (Tukey 1958), with Student's t of n - 1 degrees.
+
+    Args:
+        value: The statistic.
+        without_one: The statistic without each of the samples, n values, at least two.
+    """
+    from scipy.stats import t  # a large import, needed by comparisons only
+
+    n = len(without_one)
+    mean = math.fsum(without_one) / n
+    error = math.sqrt((n - 1) / n * math.fsum((other - mean) ** 2 for other in without_one))
+    half = float(t.ppf(0.975, n - 1)) * error
+    return value - half, value + half

@@ -89,6 +89,7 @@ class DistillModule(SupervisedModule):
         FileNotFoundError: there is no such teacher.
     """
 
+    learns_from_unlabelled = True
     batch_independent = "its default teacher learns from batches of this size, too; tests of its own name a teacher"
     renamed: ClassVar[dict[str, str]] = {
         "label_loss": "label_weight",

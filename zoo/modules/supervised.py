@@ -68,6 +68,8 @@ class SupervisedModule(FullPrecisionBuffers, ZooModule):
 
     monitor = "val/score"
     monitor_mode = "max"
+    learns_from_labels = True  # few ones are not set aside for validation
+    learns_from_unlabelled = False
     modes: tuple[str, ...] = ("full", "lp_ft", "gradual")
     renamed_tensors: ClassVar[dict[str, str]] = {"probed": "probe_fitted"}
     class_weight: Tensor

@@ -1,11 +1,13 @@
 import random
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from zoo.functional.intervals import (
     chance_difference,
     independent_difference,
+    jackknife,
     mean_difference_interval,
     mean_interval,
     wilson,
@@ -56,3 +58,21 @@ def test_mean_difference_interval_is_welchs():
     expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
     assert mean_difference_interval(first, second) == pytest.approx((expected.low, expected.high))
     assert mean_difference_interval([1.0, 1.0], [0.5, 0.5]) == (0.5, 0.5)
+
+
+def test_the_jackknife_of_a_mean_is_students_interval():
+    values = [1.0, 4.0, 2.5, 7.0, 3.0]
+    without = [(sum(values) - value) / 4 for value in values]
+    assert jackknife(sum(values) / 5, without) == pytest.approx(mean_interval(values))
+
+
+def test_the_jackknife_of_a_ratio_is_as_wide_as_many_samples_say():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(300):
+        x = rng.exponential(2.0, 40)
+        y = 3 * x + rng.normal(size=40)
+        without = [(y.sum() - y[i]) / (x.sum() - x[i]) for i in range(40)]
+        low, high = jackknife(y.sum() / x.sum(), without)
+        inside += low <= 3 <= high
+    assert 0.92 <= inside / 300 <= 0.985
