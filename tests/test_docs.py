@@ -26,6 +26,7 @@ DOCUMENTS = [
 ]
 HEADINGS = [
     "The idea",
+    "The textbook loop",
     "Run it",
     "Options that matter",
     "What a run leaves behind",
