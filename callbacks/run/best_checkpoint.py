@@ -29,6 +29,7 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._compared = False
+        self._resumes = True
         self._resumed_from = Path()
         self._resumed_steps = 0
 
@@ -68,11 +69,14 @@ class BestCheckpoint(ModelCheckpoint):
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self._resumes = trainer.state.fn == "fit"
         self._resumed_from = Path(str(trainer.ckpt_path or "")).parent
         self._resumed_steps = checkpoint["global_step"]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best of the run that is resumed, with its files if they are in another folder."""
+        if not self._resumes:  # a test or prediction has no best
+            return
         if self.dirpath == state_dict.get("dirpath"):
             super().load_state_dict(state_dict)
             return

@@ -75,3 +75,12 @@ def test_a_best_that_is_gone_is_said(tmp_path, caplog):
     assert "is gone: its val/loss" in caplog.text and second.best_model_path == str(
         tmp_path / "2/checkpoints/best.ckpt"
     )
+
+
+def test_a_test_has_no_best_of_its_own(tmp_path):
+    fit(tmp_path / "1", max_epochs=1)
+    best = BestCheckpoint(filename="best", monitor="val/loss")
+    testing = quiet_trainer(tmp_path / "2", callbacks=[best], enable_checkpointing=True)
+    path = tmp_path / "1/checkpoints/best.ckpt"
+    testing.test(AutoencoderModule((1, 8, 8), latent_dim=4), Digits(), ckpt_path=path, verbose=False)
+    assert not (tmp_path / "2/checkpoints").exists()
