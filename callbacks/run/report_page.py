@@ -118,8 +118,8 @@ def _status_boxes(run: Run) -> list[dict[str, Any]]:
     if run.status == RUNNING:
         return [box("running", "Still running", "This page reloads itself every 15 seconds")]
     if not run.complete:
-        status, _, reason = run.status.partition(": ")
-        return [box("failed", status.capitalize(), reason or "The run was ended before its time")]
+        status, _, reason = run.status.partition(":")
+        return [box("failed", status.capitalize(), reason.strip() or "The run was ended before its time")]
     return []
 
 

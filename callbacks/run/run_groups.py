@@ -129,7 +129,7 @@ def value_text(name: str, value: Any) -> str:
     """An option's value: of a run's folder the last parts, of a class its name."""
     text = NOTHING if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     if name.endswith("class_path"):
-        return text.rpartition(".")[2]
+        return text.rpartition(".")[2].removesuffix("Module")
     if name.endswith("backbone") and value in _SCRATCH:
         return "none"
     parts = [part for part in text.split("/") if part]
@@ -141,6 +141,7 @@ def value_text(name: str, value: Any) -> str:
 
 def _label(options: dict[str, Any], runs: Sequence[Run]) -> str:
     """What parts the group from the others, in words."""
+    options = dict(sorted(options.items(), key=lambda option: not option[0].endswith("class_path")))  # techniques first
     words = {"backbone none": "from scratch"}
     told = [f"{short(name)} {value_text(name, value)}" for name, value in options.items()]
     told = [words.get(text, text.replace("backbone ", "from ", 1)) for text in told if not text.endswith(NOTHING)]

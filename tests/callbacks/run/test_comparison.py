@@ -42,6 +42,17 @@ def test_runs_are_named_by_the_options_in_which_they_differ(tmp_path):
     assert set(groups[0].options) == {"model.init_args.backbone", "model.init_args.mode"}
 
 
+def test_techniques_are_named_first_and_options_of_one_alone_are_no_difference(tmp_path):
+    options = [
+        {"epochs": 1, "model": {"class_path": "zoo.modules.pca.PCAModule", "init_args": {"components": 16}}},
+        {"epochs": 8, "model": {"class_path": "zoo.modules.vqvae.VQVAEModule", "init_args": {"codes": 64}}},
+    ]
+    runs = [write_run(tmp_path / str(i), accuracy(0.9), chosen) for i, chosen in enumerate(options)]
+    for run in runs:
+        (run / "config.yaml").write_text("seed_everything: 0\n")
+    assert [group.label for group in judged(*runs)[0]] == ["model PCA, epochs 1", "model VQVAE, epochs 8"]
+
+
 def test_where_only_the_seed_differs_runs_are_one_group_with_students_interval(tmp_path):
     groups, _ = judged(*seeds(tmp_path / "a", SCRATCH, SCRATCH_VALUES), *seeds(tmp_path / "b", pretrained(), MINE))
     assert [len(group.runs) for group in groups] == [3, 3]

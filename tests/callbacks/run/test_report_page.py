@@ -128,7 +128,9 @@ def test_names_with_html_in_them_are_text(tmp_path):
         assert 'alert("x")' in tags.text and not {"b onerror", "i", "script"} & {tag for tag, _ in tags.seen}
 
 
-@pytest.mark.parametrize("status", ["running", "trained", "interrupted", "stopped: out of memory", "finished", ""])
+@pytest.mark.parametrize(
+    "status", ["running", "trained", "interrupted", "stopped: out of memory", "stopped:", "finished", ""]
+)
 def test_every_state_is_shown(tmp_path, status):
     run = write_run(tmp_path / "a/1", found(), status=status)
     (run / "metrics.csv").write_text("step,val/probe\n1,0.9\n2,0.95\n3,0.96\n")
@@ -136,7 +138,8 @@ def test_every_state_is_shown(tmp_path, status):
     refreshed = any(meta.get("http-equiv") == "refresh" for meta in tags.all("meta"))
     assert refreshed == (status == "running") == ("Still running" in tags.text)
     assert ("Preliminary" in tags.text) == (status != "finished")
-    assert "Stopped. Out of memory." in tags.text or "stopped" not in status
+    assert "Stopped. Out of memory." in tags.text or not status.endswith("memory")
+    assert "Stopped. The run was ended before its time." in tags.text or status != "stopped:"
     assert "Interrupted." in tags.text or status != "interrupted"
 
 
