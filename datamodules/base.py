@@ -1,5 +1,6 @@
 """What all datamodules share: a loader for each split, and options under their old names for one release."""
 
+import copy
 from importlib import import_module
 from typing import Any
 
@@ -43,6 +44,19 @@ class SplitDataModule(pl.LightningDataModule, metaclass=RenamedOptions):
     def _rank_and_world_size(self) -> tuple[int, int]:
         """This process's rank, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def all_samples(self) -> "SplitDataModule":
+        """The same data, whose training samples are all there are: with ``labelled_only`` a copy without it."""
+        if not getattr(self, "labelled_only", False):
+            return self
+        other = copy.copy(self)
+        other.labelled_only = False  # type: ignore[attr-defined]
+        other._forget_splits()
+        return other
+
+    def _forget_splits(self) -> None:
+        """Forget the samples that were read."""
+        self.__dict__.pop("splits", None)
 
     @property
     def replay(self) -> dict[str, Any]:

@@ -196,6 +196,9 @@ class ImageData(SplitDataModule):
         }
         return other
 
+    def _forget_splits(self) -> None:
+        self.splits = {}
+
     def _with_budget(self, splits: dict[str, Split]) -> dict[str, Split]:
         if self.labels_per_class is None:
             return splits

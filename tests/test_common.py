@@ -82,7 +82,7 @@ def first_batch(data):
 
 
 def test_trains_and_moves_only_what_is_trainable(name, tmp_path):
-    module, data = make(name)
+    module, data = make(name, **getattr(technique(name), "frozen_options", {}))
     before = weights(module)
     frozen = next(n for n, p in module.named_parameters())
     learns_by_gradient = not isinstance(module, GradientFreeModule)  # the others have nothing to freeze

@@ -102,9 +102,11 @@ MODULES = {
         "zoo.modules.finetune.FinetuneModule",
         "digits",
         "transfer learning from any encoder: probe, full, LP-FT, gradual, LoRA, L2-SP; or from scratch",
-        default_data_args=("--data.labels_per_class=10", "--data.labelled_only=true"),
+        default_budget="max_epochs=100",
+        default_data_args=("--data.labels_per_class=5", "--data.labelled_only=true"),
         usual=(
             "backbone",
+            "pretraining",
             "weights",
             "mode",
             "lora_rank",
@@ -118,12 +120,16 @@ MODULES = {
             "--module.mode full --data.labels_per_class 20",
         ),
         next_step="predict --module finetune --ckpt_path {run}/checkpoints/best.ckpt",
-        callbacks=_OF_FEW_LABELS,
+        callbacks={
+            **_OF_FEW_LABELS,
+            "baseline_comparison": "callbacks.predictions.baseline_comparison.BaselineComparison",
+        },
     ),
     "distill": Technique(
         "zoo.modules.distill.DistillModule",
         "digits",
         "knowledge distillation from one teacher or several: KD, DKD, hints, attention, RKD, CRD",
+        default_data_args=("--data.labels_per_class=10",),
         usual=(
             "teacher",
             "backbone",
@@ -148,6 +154,7 @@ MODULES = {
         "zoo.modules.adapt.AdaptModule",
         "domains",
         "domain adaptation, from a labelled source to an unlabelled target: AdaBN, CORAL, DANN, CDAN, AdaMatch",
+        callbacks={"baseline_comparison": "callbacks.predictions.baseline_comparison.BaselineComparison"},
         usual=(
             "method",
             "backbone",

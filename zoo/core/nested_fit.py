@@ -22,7 +22,9 @@ def fit_nested(
 ) -> None:
     """Train another module on the training data of a trainer that is fitting, whose state does not change.
 
-    The first process trains, without output, on its device and in its precision; then all get the weights.
+    The first process trains, without output, on its device and in its precision; then all get the weights. Where the
+    trainer keeps its best checkpoint by the module's ``monitor``, the weights with the best validation are kept here,
+    too; otherwise the last.
 
     Args:
         trainer: Trainer that is fitting.
@@ -30,14 +32,18 @@ def fit_nested(
         epochs: Limit of epochs; None is none.
         steps: Limit of steps; -1 is none.
         save_to: Path of a checkpoint without the optimiser, or None.
-        data: Datamodule to train on; None is the trainer's.
+        data: Datamodule to train on in place of the trainer's own.
     """
     device = trainer.strategy.root_device
     if trainer.is_global_zero:
-        other = _nested_trainer(trainer, epochs, steps)
+        chosen = _BestWeights(module) if data is None and _chooses_by(trainer, module) else None
+        other = _nested_trainer(trainer, epochs, steps, chosen)
+        data = data or getattr(trainer, "datamodule", None)
+        loaders = [copy.copy(data)] if data else [trainer.train_dataloader, trainer.val_dataloaders]
         with _own_randomness(device):
-            data = data or getattr(trainer, "datamodule", None)
-            other.fit(module, *([copy.copy(data)] if data else [trainer.train_dataloader]))
+            other.fit(module, *loaders)
+        if chosen is not None and chosen.state is not None:
+            module.load_state_dict(chosen.state)
         if save_to is not None:
             other.save_checkpoint(save_to, weights_only=True)
     module.to(device).eval()
@@ -60,7 +66,14 @@ def predict_nested(trainer: Any, module: pl.LightningModule, data: Any) -> Tenso
     return torch.cat([batch.float().cpu() for batch in batches or []])  # type: ignore[union-attr]
 
 
-def _nested_trainer(trainer: Any, epochs: int | None, steps: int = -1) -> pl.Trainer:
+def _chooses_by(trainer: Any, module: Any) -> bool:
+    """Whether the trainer's best checkpoint is by the metric that the module names."""
+    monitor = getattr(module, "monitor", None)
+    return monitor is not None and any(getattr(c, "monitor", None) == monitor for c in trainer.checkpoint_callbacks)
+
+
+def _nested_trainer(trainer: Any, epochs: int | None, steps: int = -1, chosen: pl.Callback | None = None) -> pl.Trainer:
+    """A silent trainer on one device that differs from another in nothing that changes the weights."""
     device = trainer.strategy.root_device
     return pl.Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
@@ -68,8 +81,12 @@ def _nested_trainer(trainer: Any, epochs: int | None, steps: int = -1) -> pl.Tra
         precision=trainer.precision,
         max_epochs=-1 if epochs is None else epochs,
         max_steps=steps,
+        callbacks=[chosen] if chosen else [],
         limit_train_batches=trainer.limit_train_batches,
-        limit_val_batches=0,
+        limit_val_batches=trainer.limit_val_batches if chosen else 0,
+        check_val_every_n_epoch=trainer.check_val_every_n_epoch,
+        val_check_interval=trainer.val_check_interval,
+        num_sanity_val_steps=0,
         plugins=[AtomicCheckpointIO()],
         accumulate_grad_batches=trainer.accumulate_grad_batches,
         gradient_clip_val=trainer.gradient_clip_val,
@@ -82,3 +99,17 @@ def _nested_trainer(trainer: Any, epochs: int | None, steps: int = -1) -> pl.Tra
 
 def _own_randomness(device: torch.device) -> Any:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+class _BestWeights(pl.Callback):
+    """The weights with the best value of the module's ``monitor``, as ``best.ckpt`` has them, in memory."""
+
+    def __init__(self, module: Any) -> None:
+        self.monitor, self.sign = module.monitor, -1 if module.monitor_mode == "min" else 1
+        self.best = -torch.inf
+        self.state: dict[str, Any] | None = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is not None and self.sign * float(value) > self.best:
+            self.best, self.state = self.sign * float(value), copy.deepcopy(pl_module.state_dict())

@@ -13,13 +13,14 @@ Every method learns from the source's labels, and from images of the target:
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from zoo.core.arguments import at_least, between, one_of
 from zoo.core.batch import LABEL, TARGET, require
+from zoo.core.findings import Headline
 from zoo.core.optim import total_steps_fn
 from zoo.functional.adapt import (
     certainty_weight,
@@ -32,6 +33,7 @@ from zoo.functional.adapt import (
     strong_view,
     warm_up,
 )
+from zoo.modules.baseline import build_seeded, supervised_options
 from zoo.modules.supervised import SupervisedModule
 from zoo.networks.spec import Spec
 from zoo.networks.stages import batch_norms
@@ -68,6 +70,8 @@ class AdaptModule(SupervisedModule):
         ValueError: an argument out of its range, "adabn" for a network without batch norms, no labels, no target.
     """
 
+    headline: ClassVar = Headline("Did adaptation pay?", ("accuracy",))
+    contestants = ("adapted", "not adapted")
     batch_independent = "its batch norms look at whole batches"
     takes_tuples = False  # a tuple cannot hold images of two domains
 
@@ -154,6 +158,14 @@ class AdaptModule(SupervisedModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._progress = min(1.0, self.global_step / max(1.0, total_steps_fn(self)()))
+
+    def baseline(self) -> "AdaptModule | None":
+        """The same network from the same start, to learn without the target."""
+        if self.hparams.method == "none" or "backbone" not in self.hparams:
+            return None
+        other: AdaptModule = build_seeded(self, AdaptModule, **supervised_options(self), method="none")
+        other.encoder.load_state_dict(self.encoder.state_dict())
+        return other
 
     def _strength(self) -> float:
         hp = self.hparams

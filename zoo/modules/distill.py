@@ -11,7 +11,6 @@ Both see the same crop. The student's loss is a weighted sum of
 - ``crd``: features that identify a sample among others (Tian et al. 2020).
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from zoo.core.arguments import at_least, more_than
 from zoo.core.batch import INDEX, LABEL, require
+from zoo.core.findings import Headline
 from zoo.distillation.source import TeacherSource
 from zoo.distillation.teacher import LabelSpace, Teacher, read_teacher
 from zoo.functional.distill import (
@@ -30,9 +30,10 @@ from zoo.functional.distill import (
     rkd_distance_loss,
     standardise_logits,
 )
+from zoo.modules.baseline import build_seeded, supervised_options
 from zoo.modules.finetune import FinetuneModule
 from zoo.modules.supervised import SupervisedModule
-from zoo.modules.teacher_training import build_seeded, prepare
+from zoo.modules.teacher_training import prepare
 from zoo.networks.contrast import ContrastMemory
 from zoo.networks.encoder import checked_shape
 from zoo.networks.layers import Connector, layer_outputs, layer_shapes
@@ -73,8 +74,6 @@ class DistillModule(SupervisedModule):
         standardise: Whether logits are standardised per sample before they are compared (Sun et al. 2024).
         crd_negatives: Number of negative samples of contrastive distillation.
         cache: Folder for the teacher's outputs, computed once per sample, or per augmentation of it.
-        train_baseline: Whether the same student also learns from labels alone, as a baseline; needs the callback
-            ``DistillationComparison``, which runs of the command line have.
         mode: Mode: "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage by stage from the top).
         lr: Learning rate of the optimiser; small networks tolerate a larger one.
         normalisation: Normalisation that the data applied to pixels in [0, 1].
@@ -90,6 +89,8 @@ class DistillModule(SupervisedModule):
     """
 
     learns_from_unlabelled = True
+    headline: ClassVar = Headline("Did distillation pay?", ("accuracy", "student"))
+    contestants = ("distilled", "labels alone")
     batch_independent = "its default teacher learns from batches of this size, too; tests of its own name a teacher"
     renamed: ClassVar[dict[str, str]] = {
         "label_loss": "label_weight",
@@ -125,7 +126,6 @@ class DistillModule(SupervisedModule):
         standardise: bool = False,
         crd_negatives: int = 1024,
         cache: str = "",
-        train_baseline: bool = True,
         mode: Literal["full", "lp_ft", "gradual"] = "lp_ft",
         lr: float = 5e-3,
         normalisation: dict[str, Any] | None = None,
@@ -290,9 +290,10 @@ class DistillModule(SupervisedModule):
         return super()._evaluate(stage, batch, batch_idx)
 
     def baseline(self) -> FinetuneModule | None:
-        """The same network with a head of its own, to learn from labels alone; None of a student that was given as a
+        """The same network from the same start, to learn from labels alone; None of a student that was given as a
         network, of which there is no other."""
         if "backbone" not in self.hparams:
             return None
-        names = inspect.signature(SupervisedModule.__init__).parameters
-        return build_seeded(self, **{name: self.hparams[name] for name in names if name in self.hparams})
+        other: FinetuneModule = build_seeded(self, FinetuneModule, **supervised_options(self))
+        other.encoder.load_state_dict(self.encoder.state_dict())
+        return other

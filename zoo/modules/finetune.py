@@ -13,24 +13,38 @@ Options of ``SupervisedModule``: layer-wise learning rates (Clark et al. 2020), 
 2022) and WiSE-FT (Wortsman et al. 2022).
 """
 
-import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, get_args
 
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from zoo.modules.supervised import SupervisedModule
-
-log = logging.getLogger(__name__)
+from zoo.core.arguments import at_least, one_of
+from zoo.core.findings import Headline
+from zoo.modules.baseline import build_seeded, supervised_options
+from zoo.modules.pretraining import Pretraining, pretrain, untrained_config
+from zoo.modules.supervised import Mode, SupervisedModule
+from zoo.networks.encoder import checked_shape
+from zoo.networks.spec import Spec
 
 
 class FinetuneModule(SupervisedModule):
     """An encoder with a linear head, trained on labels.
 
     Args:
+        input_shape: Shape of one sample, (C, H, W) or another.
+        num_classes: Number of classes or, of a regression, of values, C; None where the data have no labels.
+        class_names: Names of the classes, in the order of their indices.
+        task: Task: "classification"; "multilabel", several classes per sample; "regression"; or a task's import path.
+        backbone: Folder with an exported encoder, or checkpoint of any module that has one; such a module's
+            ``encoder`` itself, which is copied; a classifier of torchvision ("resnet18") or timm ("timm:NAME"); else a
+            network's spec, trained from scratch; "" is one that is pretrained first.
         mode: Mode: "probe", "full", "lp_ft" (a linear probe first, then everything) or "gradual" (stage by stage from
             the top). For a network from scratch "lp_ft" is "full".
+        pretraining: Pretraining where no backbone is named, on all training samples without their labels: "map" (a
+            self-organising map), "denoising" (an autoencoder), "auto" (a map where a sample has 256 numbers or fewer)
+            or "none".
+        pretrain_epochs: Number of epochs of that pretraining.
         options: Further options of ``SupervisedModule``.
 
     Logged: ``loss`` (of a regression in units of the target's variance), ``accuracy`` of a classification; when
@@ -43,6 +57,39 @@ class FinetuneModule(SupervisedModule):
     """
 
     modes = ("probe", "full", "lp_ft", "gradual")
+    frozen_options: ClassVar[dict[str, Any]] = {"pretraining": "none"}  # frozen parameters stay as made
+    headline: ClassVar = Headline("Did pretraining pay?", ("accuracy",))
+
+    def __init__(
+        self,
+        input_shape: Sequence[int] = (1, 28, 28),
+        num_classes: int | None = None,
+        class_names: list[str] = [],  # noqa: B006  # as in SupervisedModule
+        task: str = "classification",
+        backbone: Spec | nn.Module = "",
+        mode: Mode = "lp_ft",
+        pretraining: Pretraining = "auto",
+        pretrain_epochs: int = 30,
+        **options: Any,
+    ) -> None:
+        at_least(1, pretrain_epochs=pretrain_epochs)
+        one_of(get_args(Pretraining), pretraining=pretraining)
+        alone = not isinstance(backbone, nn.Module) and not backbone and pretraining != "none"
+        if alone:
+            backbone = untrained_config(pretraining, checked_shape(input_shape), options.get("normalisation"))
+        super().__init__(input_shape, num_classes, class_names, task, backbone, mode=mode, **options)
+        self._pretrains = alone
+
+    @property
+    def contestants(self) -> tuple[str, str]:  # type: ignore[override]
+        """Names of the module and of its baseline in the results."""
+        other = "conv " if len(self.hparams.input_shape) == 3 else "mlp "
+        return "pretrained", f"{'' if self._learns_from_scratch else other}from scratch"
+
+    @property
+    def _learns_from_scratch(self) -> bool:
+        """Whether the encoder's network is one that labels alone can train: a map's units are not."""
+        return getattr(self.encoder.trunk, "learns_from_scratch", True)
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The task's loss, averaged over the batch's labelled samples, plus the weighted L2-SP penalty."""
@@ -51,9 +98,11 @@ class FinetuneModule(SupervisedModule):
     def on_fit_start(self) -> None:
         if self.hparams.num_classes is None:
             raise ValueError("these data have no labels, and fine-tuning needs some: use labelled data")
-        if not self.origin:
-            name = self.hparams.get("backbone", {}).get("network", "a given network")
-            log.warning("no trained backbone is named (`backbone` PATH): %s learns from scratch", name)
+
+    def on_train_start(self) -> None:
+        if self._pretrains and not (self.current_epoch or self.global_step):
+            pretrain(self)
+        super().on_train_start()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if self.hparams.mode == "probe":
@@ -67,3 +116,22 @@ class FinetuneModule(SupervisedModule):
         if self.hparams.mode == "probe":
             return SGD(self.head.parameters(), lr=0.0)
         return super().configure_optimizers()
+
+    def baseline(self) -> "FinetuneModule | None":
+        """A network from scratch: the same, or one that suits the input where the same cannot learn so. None of one
+        that learns from scratch itself, or was given as a network."""
+        config = self.hparams.get("backbone")
+        if not self.origin or not config:
+            return None
+        plain = {"mode": "full", "lora_rank": 0, "l2_sp": 0.0, "wise_ft": 1.0, "freeze_norm": False, "layer_decay": 1.0}
+        options = {**supervised_options(self), **plain, "backbone": {**config, "origin": ""}}
+        if not self._learns_from_scratch:
+            options["backbone"] = ""
+        other: FinetuneModule = build_seeded(self, FinetuneModule, **options, pretraining="none")
+        return other
+
+    def baseline_limits(self) -> tuple[int | None, int]:
+        """As many steps, but for a probe, whose training has none: the trainer's own limits."""
+        if self.hparams.mode != "probe":
+            return super().baseline_limits()
+        return self.trainer.max_epochs, self.trainer.max_steps

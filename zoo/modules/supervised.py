@@ -60,6 +60,8 @@ class SupervisedModule(FullPrecisionBuffers, ZooModule):
         optimizer: Optimiser: "adamw", "sgd", "lars" or {name: adamw, betas: [0.9, 0.95]} (see ``zoo.core.optim``).
         schedule: Schedule of the learning rate, "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
         normalisation: Normalisation that the data applied to pixels in [0, 1]; otherwise the backbone's is applied.
+        train_baseline: Whether the same network also learns without what the technique adds, to compare with; needs
+            the callback ``BaselineComparison``, which runs of the command line have.
 
     Raises:
         ValueError: an argument out of its range; no labels; a backbone that cannot be read or does not fit the data.
@@ -71,6 +73,7 @@ class SupervisedModule(FullPrecisionBuffers, ZooModule):
     learns_from_labels = True  # few ones are not set aside for validation
     learns_from_unlabelled = False
     modes: tuple[str, ...] = ("full", "lp_ft", "gradual")
+    contestants: tuple[str, str] = ("trained", "baseline")  # names of the module and of its baseline in the results
     renamed_tensors: ClassVar[dict[str, str]] = {"probed": "probe_fitted"}
     class_weight: Tensor
     target_mean: Tensor
@@ -103,6 +106,7 @@ class SupervisedModule(FullPrecisionBuffers, ZooModule):
         optimizer: OptimSpec = "adamw",
         schedule: OptimSpec = "cosine",
         normalisation: dict[str, Any] | None = None,
+        train_baseline: bool = True,
     ) -> None:
         super().__init__()
         one_of(self.modes, mode=mode)
@@ -312,6 +316,16 @@ class SupervisedModule(FullPrecisionBuffers, ZooModule):
         beside = [p for p in self.parameters() if p.requires_grad and id(p) not in held]  # the head, and a subclass's
         groups = layered_groups([*staged_parameters(self.encoder), beside], hp.lr, hp.weight_decay, hp.layer_decay)
         return configure(self, hp.optimizer, hp.schedule, hp.lr, hp.weight_decay, groups)
+
+    # What it is compared with
+
+    def baseline(self) -> "SupervisedModule | None":
+        """The same network without what the technique adds, to be trained for as long; None where there is no such."""
+        return None
+
+    def baseline_limits(self) -> tuple[int | None, int]:
+        """Limits of the baseline's epochs and steps, when this module's training is over: as many steps."""
+        return None, self.trainer.global_step
 
     # What comes after
 

@@ -1,7 +1,6 @@
 """Training of a teacher, or of its last layer alone, before its student learns from it."""
 
 import logging
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from zoo.core.nested_fit import fit_nested
 from zoo.core.run_dir import run_dir
 from zoo.distillation.teacher import Classifier, Teacher
 from zoo.functional.normalisation import left_to_encoder
+from zoo.modules.baseline import build_seeded
 from zoo.modules.finetune import FinetuneModule
 from zoo.modules.supervised import SupervisedModule
 
@@ -44,7 +44,7 @@ def train_teacher(module: SupervisedModule) -> Classifier:
     log.warning("no trained teacher is named (`teacher` FILE): a network %r is trained first, %d epochs", name, epochs)
     labels = {"num_classes": hp.num_classes, "class_names": hp.class_names, "task": hp.task}
     options = {"weights": hp.teacher_weights, "mode": "full", "normalisation": hp.normalisation}
-    other = build_seeded(module, input_shape=hp.input_shape, **labels, backbone=source, **options)
+    other = build_seeded(module, FinetuneModule, input_shape=hp.input_shape, **labels, backbone=source, **options)
     trainer = module.trainer
     keeps_files = trainer.loggers and not trainer.fast_dev_run  # type: ignore[attr-defined]
     path = run_dir(trainer) / "teacher.ckpt" if keeps_files else None
@@ -54,15 +54,6 @@ def train_teacher(module: SupervisedModule) -> Classifier:
     scale = (other.target_mean, other.target_std) if other.task.scaled else None
     preprocess = left_to_encoder(hp.normalisation, other.encoder.normalisation)
     return Classifier(other.encoder, other.head, preprocess, scale)  # type: ignore[arg-type]
-
-
-def build_seeded(module: SupervisedModule, **options: Any) -> FinetuneModule:
-    """Another module, whose initial weights depend on the seed of ``module`` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(module._seed)
-        other = FinetuneModule(**options)
-    other.origin = other.origin or "scratch"  # on purpose: no warning
-    return other
 
 
 @torch.no_grad()

@@ -58,3 +58,14 @@ def merged(state: dict[str, Tensor]) -> dict[str, Tensor]:
             up, down = (state[f"{layer}{_PREFIX}0.{matrix}"] for matrix in ("up", "down"))
             plain[f"{layer}weight"] = value + (up @ down).view_as(value)
     return plain
+
+
+def load_plain(network: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load a state dict without updates into a network that may have them, as its frozen weights; what else the state
+    holds is left out.
+
+    Raises:
+        KeyError: it lacks a weight.
+    """
+    named = {name: name.replace(f"{_PREFIX}original", "weight") for name in network.state_dict()}
+    network.load_state_dict({k: state[v] for k, v in named.items() if f"{_PREFIX}0." not in k}, strict=False)

@@ -19,6 +19,7 @@ class Projection(nn.Module):
         components: Number of rows of W, at most D.
     """
 
+    learns_from_scratch = False
     centre: Tensor
     any_dtype = True  # subtracts in the input's precision
 

@@ -27,6 +27,7 @@ class Prototypes(nn.Module):
     """
 
     any_dtype = True
+    learns_from_scratch = False
     positions: Tensor
     scale: Tensor
     centre: Tensor

@@ -31,6 +31,7 @@ class Task:
 
     unpooled = False  # the head takes the encoder's ``forward_features`` and not its features (B, D)
     mixes = False  # samples may be blended with one another (mixup)
+    score_name = "score"  # what the score is
     scaled = False  # labels are standardised by the training labels' mean and standard deviation
 
     def __init__(self, outputs: int) -> None:
@@ -53,6 +54,19 @@ class Task:
     def metrics(self) -> MetricCollection:
         """Metrics of predictions and labels; checkpoints are chosen by ``score``, of which higher is better."""
         raise NotImplementedError
+
+    def weighted_score(self, prediction: Tensor, labels: Tensor, weights: Tensor) -> Tensor | None:
+        """The ``score`` of samples that count unequally, from which its interval is resampled; None where unknown.
+
+        Args:
+            prediction: Predictions (N, C).
+            labels: Labels of N samples, all labelled.
+            weights: Weights of the samples, (R, N) float64: R scores at once.
+
+        Returns:
+            (R,)
+        """
+        return None
 
     def probe(
         self, features: Tensor, labels: Tensor, l2: float, class_weight: Tensor | None = None

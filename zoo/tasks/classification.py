@@ -15,6 +15,7 @@ class Classification(Task):
     """Labels (B,) long, -1 for unlabelled samples; outputs are logits (B, C), predictions probabilities."""
 
     mixes = True
+    score_name = "accuracy"
 
     def loss(
         self, output: Tensor, labels: Tensor, class_weight: Tensor | None = None, smoothing: float = 0.0
@@ -35,6 +36,10 @@ class Classification(Task):
             "calibration_error": MulticlassCalibrationError(classes),
         }
         return MetricCollection(found, compute_groups=False)  # type: ignore[arg-type]
+
+    def weighted_score(self, prediction: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Share of the weight that is on samples with the right class, (R,)."""
+        return (weights @ (prediction.argmax(1) == labels).to(weights.dtype)) / weights.sum(1)
 
     def probe(
         self, features: Tensor, labels: Tensor, l2: float, class_weight: Tensor | None = None

@@ -1,5 +1,6 @@
 """Multi-label classification: any number of classes per sample."""
 
+import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
@@ -15,6 +16,7 @@ class Multilabel(Task):
     probabilities, each independent of the others."""
 
     mixes = True
+    score_name = "mean average precision"
 
     def loss(
         self, output: Tensor, labels: Tensor, class_weight: Tensor | None = None, smoothing: float = 0.0
@@ -30,6 +32,12 @@ class Multilabel(Task):
         """Metrics with mean average precision as the score."""
         found = {"score": MultilabelAveragePrecision(self.outputs), "f1": MultilabelF1Score(self.outputs)}
         return MetricCollection(found, compute_groups=False)  # type: ignore[arg-type]
+
+    def weighted_score(self, prediction: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Average precision of each class, averaged over the classes that occur, (R,)."""
+        return torch.stack(
+            [_average_precision(p, y, weights) for p, y in zip(prediction.T, labels.T, strict=True)]
+        ).nanmean(0)
 
     def probe(
         self, features: Tensor, labels: Tensor, l2: float, class_weight: Tensor | None = None
@@ -54,3 +62,13 @@ class Multilabel(Task):
     def kd_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """KL divergence of each class's probability from the teacher's."""
         return binary_kd_loss(student, teacher, temperature)
+
+
+def _average_precision(prediction: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Weighted average precision (R,) of one class, from (N,), (N,) and (R, N); NaN where it has no positive sample."""
+    order = prediction.argsort(descending=True, stable=True)
+    ranked, positive = weights[:, order], labels[order].to(weights.dtype)
+    # Samples of equal prediction are of one threshold: all count as soon as the first does.
+    last = torch.searchsorted(-prediction[order].contiguous(), -prediction[order].contiguous(), right=True) - 1
+    hits, seen = (ranked * positive).cumsum(1)[:, last], ranked.cumsum(1)[:, last]
+    return (ranked * positive * hits / seen.clamp_min(1e-12)).sum(1) / (ranked @ positive)

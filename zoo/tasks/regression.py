@@ -22,6 +22,7 @@ class Regression(Task):
     and standard deviation, predictions in the labels' units."""
 
     scaled = True
+    score_name = "R squared"
 
     def loss(
         self, output: Tensor, labels: Tensor, class_weight: Tensor | None = None, smoothing: float = 0.0
@@ -37,6 +38,15 @@ class Regression(Task):
         """Metrics with R^2 as the score."""
         found = {"score": _R2(), "mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)}
         return MetricCollection(found, compute_groups=False)  # type: ignore[arg-type]
+
+    def weighted_score(self, prediction: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """R^2 of each value, averaged over the values, (R,)."""
+        truth = labels.view(len(labels), -1).to(weights.dtype)
+        error = (prediction.view_as(truth).to(weights.dtype) - truth).square()
+        truth = truth - truth.mean(0)  # differences of large squares cancel
+        total, mean = weights.sum(1, keepdim=True), weights @ truth / weights.sum(1, keepdim=True)
+        variance = weights @ truth.square() / total - mean.square()
+        return (1 - (weights @ error / total) / variance).mean(1)
 
     def probe(
         self, features: Tensor, labels: Tensor, l2: float, class_weight: Tensor | None = None

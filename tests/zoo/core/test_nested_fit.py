@@ -1,6 +1,7 @@
 import lightning.pytorch as pl
 import torch
 from conftest import quiet_trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.images import Digits
 from zoo import FinetuneModule
@@ -62,3 +63,26 @@ def test_any_loader_does(tmp_path):
     loader = torch.utils.data.DataLoader(pairs, batch_size=50)
     quiet_trainer(tmp_path, max_epochs=1, callbacks=[Aside(other)]).fit(around, loader)
     assert not any(torch.equal(p, q) for p, q in zip(other.parameters(), before, strict=True))
+
+
+def test_where_the_run_around_it_keeps_its_best_weights_it_does_too(tmp_path):
+    def best_of(folder):
+        return ModelCheckpoint(folder, monitor="val/score", mode="max", save_weights_only=True)
+
+    alone, best = made(2), best_of(tmp_path / "alone")
+    quiet_trainer(tmp_path, max_epochs=12, enable_checkpointing=True, callbacks=[best]).fit(alone, digits())
+    other = made(2)
+    aside, own = AtTheEnd(other), best_of(tmp_path / "own")
+    quiet_trainer(tmp_path, max_epochs=1, enable_checkpointing=True, callbacks=[own, aside]).fit(made(1), digits())
+    kept = FinetuneModule.load_from_checkpoint(best.best_model_path)
+    assert same(other, kept) and not same(other, alone), "the last epoch was the best: nothing was chosen"
+
+
+class AtTheEnd(pl.Callback):
+    """Trains another module, at a high rate, when the training is over."""
+
+    def __init__(self, other):
+        self.other = other
+
+    def on_train_end(self, trainer, module):
+        fit_nested(trainer, self.other, 12)

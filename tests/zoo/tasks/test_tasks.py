@@ -104,3 +104,21 @@ def test_a_task_of_ones_own_by_import_path(tmp_path):
     assert fit.callback_metrics["val/score"] > 0.8
     fit.save_checkpoint(tmp_path / "a.ckpt")
     torch.load(tmp_path / "a.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
+def test_weighted_scores_are_those_of_samples_that_are_repeated(kind):
+    torch.manual_seed(0)
+    task, counts = make_task(kind, 3), torch.randint(0, 3, (4, 40))
+    counts[0] = 1
+    prediction = torch.rand(40, 3).mul(8).round() / 8  # some are equal
+    labels = {
+        "classification": torch.randint(3, (40,)),
+        "multilabel": torch.randint(2, (40, 3)),
+        "regression": 2 + torch.randn(40, 3),
+    }[kind]
+    found = task.weighted_score(prediction, labels, counts.double())
+    for row, score in zip(counts, found, strict=True):
+        metric = task.metrics()["score"]
+        metric.update(prediction.repeat_interleave(row, 0), labels.repeat_interleave(row, 0))
+        assert score.item() == pytest.approx(metric.compute().item(), rel=1e-3)
