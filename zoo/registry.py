@@ -121,8 +121,8 @@ MODULES = {
         ),
         next_step="predict --module finetune --ckpt_path {run}/checkpoints/best.ckpt",
         callbacks={
-            **_OF_FEW_LABELS,
             "baseline_comparison": "callbacks.predictions.baseline_comparison.BaselineComparison",
+            **_OF_FEW_LABELS,
         },
     ),
     "distill": Technique(

@@ -102,7 +102,8 @@ class BaselineComparison(pl.Callback):
             return
         finding = self.compare(pl_module, rows, _target_of(trainer))
         self._found = [finding]
-        scores = dict(zip(list(rows)[2:], (reference.value for reference in finding.references), strict=True))
+        others = [name for name in rows if name not in ("labels", "own")]
+        scores = dict(zip(others, (reference.value for reference in finding.references), strict=False))
         pl_module.log_dict({f"test/{name}_score": score for name, score in scores.items()})
 
     def compare(self, module: Any, rows: Mapping[str, Tensor], note: str) -> Finding:

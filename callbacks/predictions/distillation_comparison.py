@@ -51,10 +51,8 @@ class DistillationComparison(BaselineComparison):
 
     def _profiles(self, module: Any, finding: Finding) -> list[ComparisonRow]:
         student, shape = nn.Sequential(module.encoder, module.head), module.hparams.input_shape
-        scores = {
-            **{reference.title: reference.value for reference in finding.references},
-            finding.title: finding.value,
-        }
+        others = ("teacher", module.contestants[1])
+        scores = {r.title: r.value for r in finding.references if r.title in others} | {finding.title: finding.value}
         networks = {name: module.teacher if name == "teacher" else student for name in scores}
         return [profile_network(name, score, networks[name], shape) for name, score in scores.items()]
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from callbacks.predictions.findings import accuracy_finding
 from zoo.core.findings import NUMBER, PERCENT, Finding, Interval, Reference
 from zoo.functional.intervals import chance_difference, wilson
 from zoo.functional.resampling import bootstrap, chance_of_differences, percentile_interval
@@ -37,6 +38,8 @@ def paired_finding(
         elif len(drawn):
             chance = chance_of_differences(drawn - again, score - value)
         references.append(Reference(name, value, spread, chance, rival))
+    if of_classes:
+        references += accuracy_finding(own.argmax(1), labels).references
     meaning = f"{task.score_name} on test samples; more is better"
     unit, notes = (PERCENT, [note]) if of_classes else (NUMBER, [task.score_name, note])
     options: Any = {"samples": len(labels), "interval": interval, "references": tuple(references), "metric": "score"}

@@ -13,7 +13,7 @@ Every method learns from the source's labels, and from images of the target:
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +70,7 @@ class AdaptModule(SupervisedModule):
         ValueError: an argument out of its range, "adabn" for a network without batch norms, no labels, no target.
     """
 
-    headline: ClassVar = Headline("Did adaptation pay?", ("accuracy",))
+    headline = Headline(("accuracy",), "Did adaptation pay?", variant="method")
     contestants = ("adapted", "not adapted")
     batch_independent = "its batch norms look at whole batches"
     takes_tuples = False  # a tuple cannot hold images of two domains

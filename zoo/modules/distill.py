@@ -89,7 +89,7 @@ class DistillModule(SupervisedModule):
     """
 
     learns_from_unlabelled = True
-    headline: ClassVar = Headline("Did distillation pay?", ("accuracy", "student"))
+    headline = Headline(("accuracy", "student"), "Did distillation pay?")
     contestants = ("distilled", "labels alone")
     batch_independent = "its default teacher learns from batches of this size, too; tests of its own name a teacher"
     renamed: ClassVar[dict[str, str]] = {

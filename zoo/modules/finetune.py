@@ -58,7 +58,7 @@ class FinetuneModule(SupervisedModule):
 
     modes = ("probe", "full", "lp_ft", "gradual")
     frozen_options: ClassVar[dict[str, Any]] = {"pretraining": "none"}  # frozen parameters stay as made
-    headline: ClassVar = Headline("Did pretraining pay?", ("accuracy",))
+    headline = Headline(("accuracy",), variant="mode")
 
     def __init__(
         self,
