@@ -17,7 +17,8 @@ class Technique(NamedTuple):
     path: str
     data: str
     summary: str
-    default_budget: str = ""  # where the data's (below) does not suit the technique
+    default_budget: str = ""  # where the data's (below) does not suit the technique, whatever the data
+    budget_on_default_data: str = ""
     default_data_args: tuple[str, ...] = ()  # of its default data
     callbacks: Mapping[str, str] = NONE  # of this technique alone: the name of their options, import path
     usual: tuple[str, ...] = ()
@@ -45,6 +46,7 @@ MODULES = {
         "zoo.modules.autoencoder.AutoencoderModule",
         "digits",
         "plain, denoising, sparse, contractive, (beta-)variational and importance-weighted autoencoders",
+        budget_on_default_data="max_epochs=80",
         usual=(
             "variant",
             "network",
@@ -64,6 +66,7 @@ MODULES = {
         "zoo.modules.vqvae.VQVAEModule",
         "digits",
         "autoencoder with a learned codebook (VQ-VAE)",
+        budget_on_default_data="max_epochs=100",
         usual=(
             "network",
             "codes",
@@ -82,6 +85,7 @@ MODULES = {
         "zoo.modules.gan.GANModule",
         "digits",
         "generative adversarial networks: six objectives, R1/R2/WGAN-GP, DiffAugment, conditional or not",
+        budget_on_default_data="max_epochs=60",
         usual=(
             "objective",
             "network",
@@ -102,7 +106,7 @@ MODULES = {
         "zoo.modules.finetune.FinetuneModule",
         "digits",
         "transfer learning from any encoder: probe, full, LP-FT, gradual, LoRA, L2-SP; or from scratch",
-        default_budget="max_epochs=100",
+        budget_on_default_data="max_epochs=100",
         default_data_args=("--data.labels_per_class=5", "--data.labelled_only=true"),
         usual=(
             "backbone",
@@ -130,6 +134,7 @@ MODULES = {
         "digits",
         "knowledge distillation from one teacher or several: KD, DKD, hints, attention, RKD, CRD",
         default_data_args=("--data.labels_per_class=10",),
+        budget_on_default_data="max_epochs=50",
         usual=(
             "teacher",
             "backbone",
@@ -155,6 +160,7 @@ MODULES = {
         "domains",
         "domain adaptation, from a labelled source to an unlabelled target: AdaBN, CORAL, DANN, CDAN, AdaMatch",
         callbacks={"baseline_comparison": "callbacks.predictions.baseline_comparison.BaselineComparison"},
+        budget_on_default_data="max_epochs=40",
         usual=(
             "method",
             "backbone",

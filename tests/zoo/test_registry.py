@@ -17,7 +17,8 @@ def test_every_import_path_leads_somewhere():
 def test_what_a_technique_needs_is_there():
     for entry in MODULES.values():
         assert entry.data in DATA and not set(entry.callbacks) & set(CALLBACKS)
-    budgets = [entry.default_budget for entry in MODULES.values()] + [entry.default_budget for entry in DATA.values()]
+    budgets = [entry.budget_on_default_data for entry in MODULES.values()]
+    budgets += [entry.default_budget for entry in MODULES.values()] + [entry.default_budget for entry in DATA.values()]
     assert all(budget.startswith(("max_epochs=", "max_steps=")) for budget in budgets if budget)
 
 

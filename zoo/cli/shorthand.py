@@ -112,7 +112,7 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
         if data is None and technique and not option_value(arguments, "--config"):
             data, special = technique.data, list(technique.default_data_args)
         told = any(a.startswith(("--config", "--trainer.max_")) for a in arguments)
-        budget = (technique and technique.default_budget) or _default_budget(data or "")
+        budget = _default_budget(technique, (data or "").replace("-", "_"))
         if command == ["fit"] and budget and not told:
             defaults.append(f"--trainer.{budget}")
     saved: list[str] = []
@@ -169,8 +169,11 @@ def data_at(text: str, preferred: str) -> tuple[str, str] | None:
     return fitting[0], f"--data.{DATA[fitting[0]].path_option}={text}"
 
 
-def _default_budget(data: str) -> str:
-    source = DATA.get(data.replace("-", "_"))
+def _default_budget(technique: Technique | None, data: str) -> str:
+    """How long a technique trains on a source by default: an option of the trainer, or ""."""
+    if technique and (technique.default_budget or (data == technique.data and technique.budget_on_default_data)):
+        return technique.default_budget or technique.budget_on_default_data
+    source = DATA.get(data)
     return source.default_budget if source else ""
 
 

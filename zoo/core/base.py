@@ -19,11 +19,11 @@ _METHODS = {FEATURES: ("encode",), PREDICTION: ("forward", "classify"), "best_ma
 class ZooModule(CheckpointedModule):
     """Define ``loss(batch) -> (loss, dict to log)``, ``encode`` and ``configure_optimizers``, and it trains.
 
-    The best checkpoint has the least (``monitor_mode`` "min") or the most ("max") of the metric ``monitor``. Each step
-    seeds torch's generator from (seed, epoch, batch, rank), so that a resumed run repeats an uninterrupted one.
+    The best checkpoint has the least (``monitor_mode`` "min") or the most ("max") of ``monitor``; None is the last one.
+    Each step seeds torch's generator from (seed, epoch, batch, rank), so that a resumed run repeats an unbroken one.
     """
 
-    monitor = "val/loss"
+    monitor: str | None = "val/loss"
     monitor_mode = "min"
     input_key = INPUT  # key of the module's input in a batch
     headline: ClassVar = Headline()  # the question that a run answers, and by which findings

@@ -102,7 +102,7 @@ class AutoencoderModule(ZooModule):
         network: Spec | nn.Module = "conv",
         latent_dim: int = 16,
         likelihood: Likelihood = "gaussian",
-        std: float = 0.1,
+        std: float = 0.2,
         learn_std: bool = False,
         beta: float = 1.0,
         importance_samples: int = 5,

@@ -57,6 +57,7 @@ class FinetuneModule(SupervisedModule):
     """
 
     modes = ("probe", "full", "lp_ft", "gradual")
+    deterministic_options: ClassVar[dict[str, Any]] = {"pretraining": "none"}  # a map's ties are decided by rounding
     frozen_options: ClassVar[dict[str, Any]] = {"pretraining": "none"}  # frozen parameters stay as made
     headline = Headline(("accuracy",), variant="mode")
 

@@ -69,6 +69,7 @@ class SkipGramModule(ZooModule):
         ValueError: an argument out of its range.
     """
 
+    monitor = None  # the loss of held-out text is least long before the neighbours are best
     input_key = TOKENS
     batch_independent = "its negative samples are drawn anew for every batch"
     headline = Headline(("similarity", "words", "neighbours"), "Are words of like meaning near each other?")
