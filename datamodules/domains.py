@@ -1,6 +1,7 @@
 """Two domains at once: a labelled source, and a target whose labels are for testing only."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
@@ -112,6 +113,7 @@ class Domains(SplitDataModule):
             for name in (source, target)
         )
         self.validate_on = validate_on
+        self.target_name = Path(target).name  # for results
 
     @property
     def input_shape(self) -> tuple[int, ...]:

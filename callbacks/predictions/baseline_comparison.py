@@ -54,6 +54,7 @@ class BaselineComparison(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self._baseline is None or not self._labelled:
+            self._baseline = None
             return
         _, name = pl_module.contestants
         log.warning("to compare, %s is trained for as long (`train_baseline` false leaves it out)", name)
@@ -68,13 +69,12 @@ class BaselineComparison(pl.Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._rows, self._found = {}, []
-        if has_baseline(pl_module) and not self._trained:
+        if has_baseline(pl_module) and not self._trained:  # here: another run's may have left one
             self._baseline = _read_baseline(trainer, pl_module)
-            self._trained = self._baseline is not None
 
     def others(self, module: Any) -> dict[str, Any]:
         """Functions from inputs (B, *input_shape) to predictions (B, C), by the name of the metric."""
-        return {"baseline": self._baseline.classify} if self._trained else {}
+        return {} if self._baseline is None else {"baseline": self._baseline.classify}
 
     @torch.no_grad()
     def on_test_batch_end(
