@@ -17,6 +17,7 @@ from zoo.core.checkpoint import read_checkpoint
 from zoo.core.distributed import gather_rows
 from zoo.core.findings import Finding
 from zoo.core.nested_fit import fit_nested
+from zoo.core.run_dir import run_dir
 
 log = logging.getLogger(__name__)
 _FILE = "baseline.ckpt"  # in the run's folder
@@ -58,8 +59,8 @@ class BaselineComparison(pl.Callback):
             return
         _, name = pl_module.contestants
         log.warning("to compare, %s is trained for as long (`train_baseline` false leaves it out)", name)
-        folder = trainer.log_dir if trainer.logger else None
-        path = Path(folder) / _FILE if folder else None
+        keeps_files = trainer.loggers and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        path = run_dir(trainer) / _FILE if keeps_files else None
         epochs, steps = pl_module.baseline_limits()
         fit_nested(trainer, self._baseline, epochs, steps, save_to=path)
         self._baseline.interpolate_with_start()
