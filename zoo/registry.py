@@ -85,7 +85,7 @@ MODULES = {
         "zoo.modules.gan.GANModule",
         "digits",
         "generative adversarial networks: six objectives, R1/R2/WGAN-GP, DiffAugment, conditional or not",
-        budget_on_default_data="max_epochs=60",
+        budget_on_default_data="max_epochs=40",
         usual=(
             "objective",
             "network",
