@@ -215,6 +215,11 @@ class Corpus(SplitDataModule):
         self.setup()
         return self._fingerprint
 
+    @property
+    def test_is_validation(self) -> bool:
+        """True: one text is held out, for both."""
+        return True
+
     def setup(self, stage: str | None = None) -> None:
         if self._ready:
             return

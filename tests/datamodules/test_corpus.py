@@ -83,3 +83,10 @@ def test_texts_without_pairs_are_refused(tmp_path):
         Corpus(str(tmp_path / "empty.txt")).setup()
     with pytest.raises(ValueError, match="no sentence has two words"):
         Corpus(sentences=[["one"], ["two"]], min_count=1).setup()
+
+
+def test_the_held_out_text_is_validation_and_test():
+    data = Corpus(sentences=["one two three four five six"] * 3000, min_count=1)
+    assert data.test_is_validation
+    batches = [next(iter(loader)) for loader in (data.val_dataloader(), data.test_dataloader())]
+    assert torch.equal(batches[0]["tokens"], batches[1]["tokens"])

@@ -83,3 +83,20 @@ def test_domains_that_do_not_fit(tmp_path):
         ready(source=str(tmp_path / "s"), target=str(tmp_path / "t"), size=8)
     with pytest.raises(ValueError, match=r"of \(1, 8, 8\), the target of \(3, 9, 9\): they must be of one size"):
         Domains(target=str(tmp_path / "s"), size=9).input_shape  # noqa: B018
+
+
+@pytest.mark.parametrize("validate_on, parts, expected", [
+    ("source", ("train", "val"), False),
+    ("target", ("train", "val"), True),
+    ("target", ("train", "val", "test"), False),
+])  # fmt: skip
+def test_whether_the_targets_validation_is_its_test(validate_on, parts, expected, tmp_path):
+    for domain in ("source", "target"):
+        for part in parts:
+            for name in ("a", "b"):
+                folder = tmp_path / domain / part / name
+                folder.mkdir(parents=True)
+                for i in range(3):
+                    Image.new("RGB", (8, 8), (40 * i,) * 3).save(folder / f"{i}.png")
+    data = Domains(str(tmp_path / "source"), str(tmp_path / "target"), size=8, validate_on=validate_on)
+    assert data.test_is_validation == expected

@@ -98,9 +98,9 @@ def test_only_where_validation_says_when(module, data, active):
     assert fit(module(), data(), stop_at=1)[1].active == active
 
 
-def test_the_best_checkpoints_metric_is_watched():
+def test_the_best_checkpoints_metric_is_watched(tmp_path):
     length = TrainingLength()
-    best = pl.callbacks.ModelCheckpoint(monitor="val/score", mode="max")
+    best = pl.callbacks.ModelCheckpoint(tmp_path, monitor="val/score", mode="max")
     trainer = quiet_trainer(max_epochs=1, callbacks=[length, best], enable_checkpointing=True)
     trainer.fit(FinetuneModule((1, 8, 8), 10, mode="probe", backbone="mlp"), Digits())
     assert (length.monitor, length.mode) == ("val/score", "max") and 0 < float(length.best_score) <= 1
