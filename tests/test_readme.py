@@ -20,7 +20,7 @@ from PIL import Image
 
 README = (ROOT / "README.md").read_text()
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("install", "command-line", "python", "data")}
-TEXT = "\n".join([README, *PAGES.values()])
+TEXT = "\n".join([README, *(f"#{text}" for text in PAGES.values())])  # a page's title is a section's heading
 SHELL = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for line in block.splitlines()]
 COMMANDS = [line for line in SHELL if "venv" not in line]
 PROGRAMS = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", TEXT, re.S))
@@ -29,7 +29,7 @@ PROGRAMS = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", TEXT, re.S))
 def sections():
     """Heading to what it has to run, in order: commands, and ``python FILE`` for each program."""
     found = {}
-    for heading, text in re.findall(r"^##? (.+?)\n(.*?)(?=^##? |\Z)", TEXT, re.M | re.S):
+    for heading, text in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", TEXT, re.M | re.S):
         blocks = re.findall(r"```(sh\n.*?|python\n# \w+\.py\n.*?)```", text, re.S)
         lines = [line for block in blocks for line in printed(*block.split("\n", 1))]
         if lines:

@@ -20,7 +20,7 @@ from callbacks.run.run_files import read_run
 from zoo.core import stop
 from zoo.core.arguments import at_least
 from zoo.core.atomic import atomic_write
-from zoo.core.counts import noun_of, sample_counts, title_of
+from zoo.core.counts import caveat_of, noun_of, sample_counts, title_of
 from zoo.core.findings import collect, to_plain
 from zoo.core.run_dir import run_dir
 
@@ -107,6 +107,7 @@ def _ending(trainer: pl.Trainer, next_command: str, seconds: float) -> dict[str,
         "title": title_of(module, data),
         "noun": noun,
         "answer": to_plain(collect(trainer, module, noun)),
+        "caveat": caveat_of(data),
         "next": next_command,
         "seconds": round(seconds, 1),
     }

@@ -18,7 +18,7 @@ from zoo.core.findings import NO, NOT_SHOWN, YES, Answer, Finding, Verdict, writ
 SIZE = {"width": charts.WIDTH, "height": charts.HEIGHT, "left": charts.LEFT}
 _KINDS = {YES: "yes", NO: "no", NOT_SHOWN: "not-shown"}
 _STAGE_WORDS = {"test": "test", "val": "validation", "train": "training", "": "run"}
-_SHOWN_ELSEWHERE = {"command", "answer", "counts", "noun", "next", "title", "seconds", "figures", "status"}
+_SHOWN_ELSEWHERE = {"command", "answer", "counts", "noun", "caveat", "next", "title", "seconds", "figures", "status"}
 _MOST_CURVES, _FEWEST_CURVES = 60, 6  # of one run, and of many on one page
 MOST_ROWS, _MOST_CHARACTERS = 500, 50_000
 _MOST_REFERENCES = 3  # in a tile
@@ -135,14 +135,16 @@ def verdict_kind(verdict: Verdict) -> str:
 
 def verdict_box(run: Run, answer: Answer) -> dict[str, Any]:
     """The answer and its sentence, and what they rest on where that is not the test."""
-    notes = []
+    notes = [capitalised(str(run.facts.get("caveat") or ""))]
+    if answer.advice:
+        notes.append(f"Try next: {answer.advice.replace('`', '')}.")
     if run.stage != "test" and run.status != FINISHED:
         notes.append("Preliminary: of validation, which also chooses the checkpoint.")
     return box(
         verdict_kind(answer.verdict),
         answer.verdict.answer,
         answer.verdict.reason,
-        notes,
+        [note for note in notes if note],
         str(run.facts.get("next") or ""),
     )
 

@@ -8,12 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from zoo.cli.clock import STARTED
-from zoo.core.counts import noun_of, sample_counts
+from zoo.core.counts import caveat_of, noun_of, sample_counts
 from zoo.core.findings import NO, NOT_SHOWN, YES, Answer, Finding, collect, write, write_interval, write_value
 
 _COLOURS = {YES: "bold green", NO: "bold red", NOT_SHOWN: "bold yellow"}
 _PER_GROUP = 2  # findings in the table; all are in the report
-_NO_TEST = "there is no separate test part: validation chose the checkpoint and is the test, so the numbers flatter"
 
 
 class Ending(NamedTuple):
@@ -38,7 +37,7 @@ def ending_of(trainer: Any, module: Any, title: str, rows: Iterable[tuple[str, s
     """
     data = getattr(trainer, "datamodule", None)
     noun = noun_of(data)
-    warning = _NO_TEST if getattr(data, "test_is_validation", False) else ""
+    warning = caveat_of(data)
     counts = {k: v for callback in trainer.callbacks for k, v in getattr(callback, "counts", {}).items()}
     return Ending(title, counts or sample_counts(trainer), noun, collect(trainer, module, noun), tuple(rows), warning)
 

@@ -46,6 +46,13 @@ def noun_of(datamodule: Any) -> str:
     return {3: "images", 1: "rows"}.get(len(shape), "samples") if shape else "samples"
 
 
+def caveat_of(datamodule: Any) -> str:
+    """What a datamodule's test numbers must be read with; "" where they mean what they say."""
+    if not getattr(datamodule, "test_is_validation", False):
+        return ""
+    return "there is no separate test part: validation chose the checkpoint and is the test, so the numbers flatter"
+
+
 def title_of(module: Any, datamodule: Any) -> str:
     """A run's title: the technique, its variant, and the data, "autoencoder (VAE) on Digits"."""
     name = type(module).__name__.removesuffix("Module").lower() or type(module).__name__

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from conftest import quiet_trainer
@@ -5,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.images import Digits
 from zoo import AutoencoderModule
-from zoo.core.counts import count_labelled, noun_of, number_of_samples, sample_counts, title_of
+from zoo.core.counts import caveat_of, count_labelled, noun_of, number_of_samples, sample_counts, title_of
 
 
 @pytest.mark.parametrize(("labels", "count"), [
@@ -49,3 +51,8 @@ def test_titles_and_nouns():
     assert title_of(AutoencoderModule((1, 8, 8)), Digits()) == "autoencoder (VAE) on Digits"
     assert title_of(AutoencoderModule((1, 8, 8), variant="denoising"), None) == "autoencoder (denoising)"
     assert noun_of(Digits()) == "images" and noun_of(None) == "samples"
+
+
+def test_a_test_that_chose_the_checkpoint_is_said():
+    assert "validation chose" in caveat_of(SimpleNamespace(test_is_validation=True))
+    assert caveat_of(Digits()) == caveat_of(None) == ""
