@@ -30,6 +30,7 @@ HEADINGS = [
     "Run it",
     "Options that matter",
     "What a run leaves behind",
+    "What is logged",
     "Departures from the papers",
     "How it was checked",
     "What was measured",
@@ -90,6 +91,15 @@ def test_options_on_a_page_are_the_class_s_with_its_defaults(name):
     for option, default in rows:
         assert option in known, f"{name} has no option {option}"
         assert yaml.safe_load(default) == known[option].default, f"{name}'s {option} is {known[option].default!r}"
+
+
+@pages
+def test_departures_are_numbered(name):
+    """So that somebody can name one."""
+    section = (PAGES / f"{name}.md").read_text().partition("## Departures from the papers\n")[2].partition("\n## ")[0]
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. ", section, re.M)]
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 2
+    assert not re.findall(r"^- ", section, re.M)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
