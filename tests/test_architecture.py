@@ -25,7 +25,7 @@ ALLOWED |= {
 OUTSIDE = {
     "zoo": {
         *("torch", "lightning", "torchvision", "safetensors", "numpy", "rich", "gensim", "sklearn", "torchmetrics"),
-        *("timm", "onnx", "onnxruntime"),  # only if installed
+        *("timm", "huggingface_hub", "onnx", "onnxruntime"),  # only if installed; the hub comes with timm
         *("jsonargparse", "yaml"),  # the second is the first one's
         "scipy",  # scikit-learn's
     },

@@ -6,16 +6,20 @@ of theirs are loaded by ``zoo.io.library_weights``. Within ``model`` parameters 
 
 import copy
 import re
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.core.suggest import did_you_mean
+from zoo.networks.connection import no_connection
 from zoo.networks.layers import layer_outputs
 
 _NO_LAST_LAYER = ("googlenet", "inception", "squeezenet")
+_SECONDS = 10.0  # that a server may be silent
 _NOT_PLAIN = ("mnasnet",)  # its weights carry a version, without which they are refused
 # Names in torchvision's files that are older than those in its networks; it renames them while it loads.
 _OLD_NAMES = {
@@ -63,7 +67,11 @@ class LibraryTrunk(nn.Module):
         raise NotImplementedError
 
     def download(self) -> dict[str, Tensor]:
-        """Their weights, by the library's names; its last layer's may be among them."""
+        """Their weights, by the library's names; its last layer's may be among them. They are kept.
+
+        Raises:
+            OSError: they have to be downloaded, and the server cannot be reached: told within seconds.
+        """
         raise NotImplementedError
 
     @torch.no_grad()
@@ -146,7 +154,12 @@ class TorchvisionTrunk(LibraryTrunk):
         return {"mean": list(shown.mean), "std": list(shown.std)}
 
     def download(self) -> dict[str, Tensor]:
-        return dict(self._weights().get_state_dict(progress=True, check_hash=True, weights_only=True))
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(_SECONDS)  # torchvision would wait for ever
+        try:
+            return dict(self._weights().get_state_dict(progress=True, check_hash=True, weights_only=True))
+        finally:
+            socket.setdefaulttimeout(before)
 
 
 class TimmTrunk(LibraryTrunk):
@@ -186,7 +199,30 @@ class TimmTrunk(LibraryTrunk):
         return {"mean": list(config["mean"]), "std": list(config["std"])}
 
     def download(self) -> dict[str, Tensor]:
-        return self._create(pretrained=True).state_dict()
+        with _without_retries():
+            return self._create(pretrained=True).state_dict()
+
+
+@contextmanager
+def _without_retries() -> Iterator[None]:
+    """Without a connection, from the hub's cache alone: it would try again for two minutes.
+
+    Raises:
+        ConnectionError: there is no connection, and what is wanted is not in the cache.
+    """
+    from huggingface_hub import constants
+
+    offline = constants.HF_HUB_OFFLINE
+    trouble = "" if offline else no_connection(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = bool(offline or trouble)
+    try:
+        yield
+    except Exception as error:  # the hub raises many exception types
+        if trouble:
+            raise ConnectionError(trouble) from error
+        raise
+    finally:
+        constants.HF_HUB_OFFLINE = offline
 
 
 def _in_colour(x: Tensor) -> Tensor:
