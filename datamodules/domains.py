@@ -12,6 +12,7 @@ from datamodules.image_base import ImageData
 from datamodules.images import MNIST, Digits
 from datamodules.loader import Resumable, TensorLoader
 from datamodules.mnist_m import MNISTM, DigitsM
+from zoo.core.arguments import at_least
 from zoo.core.batch import INPUT, SEED, TARGET
 
 
@@ -98,6 +99,7 @@ class Domains(SplitDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        at_least(1, size=size)
         options: dict[str, Any] = {"batch_size": batch_size, "shift": shift, "flip": flip, "seed": seed}
         options["val_fraction"] = val_fraction
         makers: dict[str, Any] = {

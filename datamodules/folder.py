@@ -101,7 +101,7 @@ class Folder(ImageData):
         super().__init__(**options)
         self._by_default = {"flip": flip is None, "crop_scale": crop_scale is None}
         at_least(1, size=size)
-        at_least(0, few_labels=few_labels)
+        at_least(0, few_labels=few_labels, num_workers=num_workers)
         self.few_labels = few_labels
         self._undivided: dict[str, Split] = {}  # images of few labels, which are divided for some modules only
         self.labels, self.task, self.test_labels = labels, task, test_labels

@@ -101,6 +101,7 @@ class ImageData(SplitDataModule):
         super().__init__()
         between(0, 1, jitter=jitter)
         between(0, 180, rotate=rotate)
+        at_least(0, shift=shift)
         between(0, 1, crop_scale=crop_scale)
         more_than(0, crop_scale=crop_scale)
         if augmentation_period is not None:

@@ -73,7 +73,7 @@ def check_options(batch_size: int, val_fraction: float, labels_per_class: int | 
     Raises:
         ValueError: one out of its range, or ``labelled_only`` without a budget.
     """
-    at_least(1, batch_size=batch_size)
+    at_least(1, batch_size=batch_size, labels_per_class=1 if labels_per_class is None else labels_per_class)
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
     if labelled_only and labels_per_class is None:

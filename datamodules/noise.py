@@ -44,6 +44,8 @@ class Noise(SplitDataModule):
 
     num_classes = None
 
+    unchecked_options = ("options",)  # a bound may be infinite
+
     def __init__(
         self,
         kind: str = "uniform_01",

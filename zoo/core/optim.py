@@ -6,7 +6,7 @@ A spec is a name or a mapping ``{"name": ..., options}``: "adamw", {"name": "sgd
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,7 +15,9 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from zoo.core.arguments import at_least, below, between, check_finite, more_than
 from zoo.core.optimizers import LARS
+from zoo.core.options import check_type
 from zoo.core.suggest import did_you_mean
 
 OptimSpec = str | dict[str, Any]
@@ -123,6 +125,8 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": _adamw, "sgd": _sgd,
 
 
 def _parse(spec: OptimSpec) -> tuple[str, dict[str, Any]]:
+    if not isinstance(spec, str | Mapping):
+        raise TypeError(f"an optimizer or schedule is a name or a mapping with `name`; got {spec!r}")
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     return str(options.pop("name", None)), options
 
@@ -142,6 +146,34 @@ def check_specs(optimizer: OptimSpec = "adamw", schedule: OptimSpec = "constant"
             if option not in known:
                 hint = did_you_mean(option, known)
                 raise ValueError(f"{what} {name!r} has no option {option!r}{hint}; it has: {', '.join(known)}")
+        _check_values(what, table[name], options)
+
+
+def _check_values(what: str, maker: Any, options: dict[str, Any]) -> None:
+    named = {f"{what}.{option}": value for option, value in options.items()}
+    types = inspect.signature(maker).parameters
+    for option, value in options.items():
+        check_type(f"{what}.{option}", value, types[option].annotation)
+        check_finite(f"{what}.{option}", value)
+    between(0, 1, **{name: value for name, value in named.items() if name.endswith((".warmup", ".floor", ".momentum"))})
+    more_than(0, **{name: value for name, value in named.items() if name.endswith(".trust")})
+    if "betas" in options:
+        check_betas(options["betas"], f"{what}.betas")
+    if options.get("nesterov") and not options.get("momentum", 0.9):
+        raise ValueError(f"{what}.nesterov needs a momentum above 0")
+
+
+def check_betas(betas: Sequence[float], name: str = "betas") -> None:
+    """Refuse Adam's betas unless they are two numbers from 0 to below 1.
+
+    Raises:
+        ValueError: they are not; names them.
+    """
+    if len(betas) != 2:
+        raise ValueError(f"{name} must be two numbers; got {betas}")
+    for beta in betas:
+        at_least(0, **{name: beta})
+        below(1, **{name: beta})
 
 
 def configure(
@@ -175,7 +207,12 @@ def configure(
 
 def can_fuse(trainer: Any) -> bool:
     """Whether an optimiser may be fused, one kernel for all parameters: Lightning refuses to clip gradients for a fused
-    one in mixed precision."""
+    one in mixed precision.
+
+    Raises:
+        ValueError: gradients are to be clipped to a length that is negative or not finite.
+    """
+    at_least(0, **{"`trainer.gradient_clip_val`": trainer.gradient_clip_val or 0})
     return not (trainer.gradient_clip_val and "mixed" in str(trainer.precision))
 
 

@@ -6,6 +6,8 @@ from abc import ABCMeta
 from collections.abc import Mapping
 from typing import Any
 
+from zoo.core.options import check_options
+
 log = logging.getLogger(__name__)
 _told: set[tuple[str, str]] = set()
 
@@ -39,8 +41,11 @@ def current_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
 class RenamedOptions(ABCMeta):
     """Metaclass of classes whose constructors take renamed options under their old names, too.
 
-    A class says which in an attribute ``renamed``, {old name: new name, or "" for an option that is gone}.
+    A class says which in an attribute ``renamed``, {old name: new name, or "" for an option that is gone}. Numbers are
+    checked here, too: those that are not finite, or no numbers, are refused by name.
     """
+
+    unchecked_options: tuple[str, ...] = ()  # names of options whose numbers their users check
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> None:
         super().__init__(name, bases, namespace, **options)
@@ -50,6 +55,8 @@ class RenamedOptions(ABCMeta):
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
         given = current_options(cls, options)
+        names = list(cls.__signature__.parameters)
+        check_options(cls, {**dict(zip(names, args, strict=False)), **given}, cls.unchecked_options)
         made = super().__call__(*args, **given)
         made.__dict__["_given_options"] = frozenset(given)  # not by setattr: it may be a torch module's
         return made

@@ -169,12 +169,14 @@ def log_density(codes: Tensor, left: Tensor, variances: Tensor, noise: Tensor, d
     return -0.5 * (distance + volume + dim * math.log(2 * math.pi))
 
 
-def check_components(wanted: Any, dim: int) -> None:
+def check_components(wanted: Any, dim: int, sketch_size: int | None = None) -> None:
     """Refuse a number of components that inputs of ``dim`` numbers cannot have.
 
     Raises:
-        ValueError: neither 1 to ``dim``, nor a fraction between 0 and 1, nor "mle" or None.
+        ValueError: neither 1 to ``dim``, nor a fraction between 0 and 1, nor "mle" or None; no size of a sketch.
     """
+    if sketch_size is not None and sketch_size < 1:
+        raise ValueError(f"sketch_size must be 1 or more; got {sketch_size}")
     if wanted is None or wanted == "mle":
         return
     if isinstance(wanted, bool) or not isinstance(wanted, int | float):

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.core.arguments import below, more_than
+from zoo.core.arguments import at_least, below, more_than
 from zoo.core.base import ZooModule
 from zoo.core.batch import as_mapping, check_shape, require
 from zoo.core.findings import Headline
@@ -121,6 +121,8 @@ class AutoencoderModule(ZooModule):
         super().__init__()
         more_than(0, latent_dim=latent_dim, std=std, lr=lr, importance_samples=importance_samples)
         more_than(0, sparsity_target=sparsity_target)
+        at_least(0, beta=beta, penalty=penalty, corruption_level=corruption_level, weight_decay=weight_decay)
+        at_least(0, test_samples=test_samples)
         below(1, sparsity_target=sparsity_target)
         check_specs(optimizer, schedule)
         self.save_hyperparameters(ignore=["network"] if isinstance(network, nn.Module) else [])

@@ -22,7 +22,7 @@ from zoo.core.base import ZooModule
 from zoo.core.batch import LABEL, require
 from zoo.core.ema import update_ema
 from zoo.core.findings import Headline
-from zoo.core.optim import adam_eps, can_fuse, clip_by_group
+from zoo.core.optim import adam_eps, can_fuse, check_betas, clip_by_group
 from zoo.functional import gan
 from zoo.functional.diff_augment import POLICIES, diff_augment
 from zoo.functional.priors import draw, interpolate_noise
@@ -78,6 +78,7 @@ class GANModule(ZooModule):
     divergence_hint = "try a lower `lr`, a larger `r1`, or `trainer.gradient_clip_val` 1"
     renamed_tensors: ClassVar[dict[str, str]] = {"average.": "generator_ema."}
     renamed_methods: ClassVar[dict[str, str]] = {"criticise": "discriminate"}
+    unchecked_options = ("prior_options",)  # a bound may be infinite
 
     def __init__(
         self,
@@ -107,8 +108,9 @@ class GANModule(ZooModule):
         super().__init__()
         at_least(0, r1=r1, r2=r2, wgan_gp=wgan_gp, critic_lr=critic_lr, ema=ema)
         at_least(1, latent_dim=latent_dim, penalty_every=penalty_every, critic_steps=critic_steps)
-        more_than(0, lr=lr)
+        more_than(0, lr=lr, num_classes=num_classes or 1)
         below(1, ema=ema)
+        check_betas(betas)
         one_of(gan.LOSSES, objective=objective)
         for policy in augment:
             one_of(POLICIES, augment=policy)

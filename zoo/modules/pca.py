@@ -86,7 +86,7 @@ class PCAModule(GradientFreeModule):
     ) -> None:
         super().__init__()
         dim = math.prod(input_shape)
-        pca.check_components(n_components, dim)
+        pca.check_components(n_components, dim, sketch_size)
         self.save_hyperparameters()
         self.wanted = min(_DEFAULT_COMPONENTS, dim) if n_components is None else n_components
         begin = self.wanted if isinstance(self.wanted, int) else min(_DEFAULT_COMPONENTS, dim)

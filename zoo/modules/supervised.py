@@ -111,7 +111,7 @@ class SupervisedModule(FullPrecisionBuffers, ZooModule):
         super().__init__()
         one_of(self.modes, mode=mode)
         at_least(0, l2_sp=l2_sp, lora_rank=lora_rank, probe_l2=probe_l2, mixup=mixup, weight_decay=weight_decay)
-        at_least(1, unfreeze_every=unfreeze_every)
+        at_least(1, unfreeze_every=unfreeze_every, num_classes=1 if num_classes is None else num_classes)
         more_than(0, lr=lr, layer_decay=layer_decay)
         between(0, 1, layer_decay=layer_decay, wise_ft=wise_ft, label_smoothing=label_smoothing)
         check_specs(optimizer, schedule)
@@ -136,6 +136,8 @@ class SupervisedModule(FullPrecisionBuffers, ZooModule):
         self.task = make_task(hp.task, outputs)
         self.head = self.task.head(self.features)
         weights = hp.class_weights if isinstance(hp.class_weights, list) else [1.0] * outputs
+        for weight in weights:
+            at_least(0, class_weights=weight)
         if len(weights) != outputs:
             raise ValueError(f"`class_weights` has {len(weights)} values for {outputs} classes")
         self.register_buffer("class_weight", torch.tensor(weights))

@@ -72,7 +72,7 @@ class VQVAEModule(ZooModule):
     ) -> None:
         super().__init__()
         more_than(0, codes=codes, code_dim=code_dim, std=std, lr=lr)
-        at_least(0, decay=decay)
+        at_least(0, decay=decay, commitment_weight=commitment_weight, weight_decay=weight_decay)
         below(1, decay=decay)
         check_specs(optimizer, schedule)
         self.save_hyperparameters()

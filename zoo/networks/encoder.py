@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.core.arguments import at_least, check_number
 from zoo.functional.normalisation import normalise
 from zoo.networks.precision import cast_like
 from zoo.networks.spec import TRUNKS, Spec, build
@@ -21,6 +22,11 @@ def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...]:
     """
     if input_shape is None:
         raise ValueError("these data have no input_shape, and the network needs one; for text there is skipgram")
+    for size in input_shape:
+        check_number("input_shape", size, whole=True)
+        at_least(1, input_shape=size)
+    if not input_shape:
+        raise ValueError("input_shape must have one size or more; got none")
     return tuple(input_shape)
 
 

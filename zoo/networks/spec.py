@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import nn
 
+from zoo.core.arguments import at_least
+from zoo.core.options import check_options
 from zoo.core.suggest import did_you_mean
 from zoo.networks.adversarial import (
     DCGANGenerator,
@@ -63,6 +65,8 @@ def _tell_renamed(name: str) -> None:
 
 def parse_spec(spec: Spec) -> dict[str, Any]:
     """The long form of a spec."""
+    if not isinstance(spec, str | Mapping):
+        raise TypeError(f"a network is a name or a mapping with `name`; got {spec!r}")
     if not isinstance(spec, str):
         return dict(spec)
     name, _, arch = spec.partition(":")
@@ -90,6 +94,11 @@ def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]],
     if name not in known:
         raise ValueError(f"unknown network {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}")
     try:
+        check_options(known[name], options)
+        for option, value in options.items():
+            for size in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(size, int | float) and not isinstance(size, bool):  # all of them are sizes
+                    at_least(1, **{option: size})
         return known[name](**given, **options)
-    except TypeError as error:
-        raise ValueError(f"network {name!r}: {error}") from error
+    except (TypeError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
+        raise ValueError(f"network {name!r}: {str(error).splitlines()[0]}") from error

@@ -61,7 +61,7 @@ def test_spectral_norm_limits_every_layer(name):
 def test_sizes_that_cannot_be_made_are_named():
     with pytest.raises(ValueError, match="sides of 4 to 256; got 3 x 40"):
         build("dcgan", TRUNKS, input_shape=(1, 3, 40))
-    with pytest.raises(ValueError, match="norm must be batch, group or none"):
+    with pytest.raises(ValueError, match="norm must be one of batch, group, none"):
         build({"name": "dcgan", "norm": "layer"}, GENERATORS, latent_dim=5, output_shape=(1, 28, 28))
 
 

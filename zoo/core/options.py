@@ -1,0 +1,102 @@
+"""Options of a constructor beside its annotations: wrong types and numbers that are not finite are refused by name."""
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from zoo.core.arguments import check_finite, check_number, one_of
+
+_SEVERAL = (list, tuple, Sequence)
+_WORDS = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
+
+
+def check_options(function: Any, options: Mapping[str, Any], unchecked: Iterable[str] = ()) -> None:
+    """Refuse values of the wrong type, and numbers that are not finite. What an annotation does not say is not checked.
+
+    Args:
+        function: Class or function with annotated arguments; of a class its parents' constructors count, too.
+        options: Values of its arguments, by name.
+        unchecked: Names of arguments whose numbers are checked by whoever uses them.
+
+    Raises:
+        ValueError: a number is not finite, or a name is not one of those allowed; names the argument.
+        TypeError: another type, such as text where there has to be a number; names the argument.
+    """
+    annotations = _annotations(function)
+    for name, value in options.items():
+        if name not in unchecked:
+            check_finite(name, value)
+        check_type(name, value, annotations.get(name, Any))
+
+
+def _annotations(function: Any) -> dict[str, Any]:
+    functions = [function]
+    if isinstance(function, type):
+        functions = [vars(base).get("__init__") for base in reversed(function.__mro__)]
+    found: dict[str, Any] = {}
+    for each in filter(inspect.isfunction, functions):
+        found |= {p.name: p.annotation for p in inspect.signature(each).parameters.values()}
+    return found
+
+
+def check_type(name: str, value: Any, annotation: Any) -> None:
+    """Refuse a value that an annotation excludes.
+
+    Raises:
+        ValueError: none of the names that are allowed; names the argument.
+        TypeError: another type; names the argument.
+    """
+    kinds = list(get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    if any(_fits(value, kind) for kind in kinds):
+        return
+    kinds = [kind for kind in kinds if kind is not NoneType]
+    if len(kinds) == 1 and get_origin(kinds[0]) is Literal:
+        one_of(map(str, get_args(kinds[0])), **{name: value})
+    if set(kinds) <= {int, float}:
+        check_number(name, value, whole=float not in kinds)
+    raise TypeError(f"{name} must be {' or '.join(map(_in_words, kinds))}; got {value!r}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value may be of this kind; in doubt it may."""
+    origin = get_origin(kind) or kind
+    if origin is Literal:
+        return value in get_args(kind)
+    if origin in (int, float):
+        try:
+            check_number("", value, whole=origin is int)
+        except TypeError:
+            return False
+        return True
+    if origin is NoneType:
+        return value is None
+    if origin is bool:
+        return (
+            value in (0, 1) if isinstance(value, int) else not isinstance(value, str | float | list | dict | NoneType)
+        )
+    if origin is str:
+        return isinstance(value, str | Path)
+    if origin in _SEVERAL:
+        return not isinstance(value, str | int | float | Mapping | NoneType) and _items_fit(value, get_args(kind))
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping)
+    return isinstance(value, origin) if isinstance(origin, type) else True
+
+
+def _items_fit(values: Any, kinds: Sequence[Any]) -> bool:
+    if not kinds or not isinstance(values, list | tuple):
+        return True
+    return all(_fits(value, kinds[0]) for value in values)
+
+
+def _in_words(kind: Any) -> str:
+    origin = get_origin(kind) or kind
+    if origin is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    if origin in _SEVERAL:
+        return "a list"
+    if origin in (dict, Mapping):
+        return "a mapping"
+    return str(_WORDS.get(origin, getattr(kind, "__name__", kind)))
