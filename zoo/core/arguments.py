@@ -67,7 +67,7 @@ def check_finite(name: str, value: Any) -> None:
     for path, number in _numbers(name, value):
         if isinstance(number, Integral):
             if abs(int(number)) > _LARGEST_WHOLE:
-                raise ValueError(f"{path} is too large: {number:.3g}")
+                raise ValueError(f"{path} is too large: numbers are below 2**63")
         elif not abs(number) <= _LARGEST:
             raise ValueError(f"{path} must be finite; got {number}")
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -10,6 +11,8 @@ from zoo.core.arguments import check_finite, check_number, one_of
 
 _SEVERAL = (list, tuple, Sequence)
 _WORDS = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
+_WORDS |= dict.fromkeys((dict, Mapping), "a mapping") | dict.fromkeys(_SEVERAL, "a list")
+_PLAIN = (str, Real, list, tuple, dict, NoneType)
 
 
 def check_options(function: Any, options: Mapping[str, Any], unchecked: Iterable[str] = ()) -> None:
@@ -18,7 +21,7 @@ def check_options(function: Any, options: Mapping[str, Any], unchecked: Iterable
     Args:
         function: Class or function with annotated arguments; of a class its parents' constructors count, too.
         options: Values of its arguments, by name.
-        unchecked: Names of arguments whose numbers are checked by whoever uses them.
+        unchecked: Names of arguments that may hold numbers which are not finite.
 
     Raises:
         ValueError: a number is not finite, or a name is not one of those allowed; names the argument.
@@ -65,38 +68,30 @@ def _fits(value: Any, kind: Any) -> bool:
     if origin is Literal:
         return value in get_args(kind)
     if origin in (int, float):
-        try:
-            check_number("", value, whole=origin is int)
-        except TypeError:
-            return False
-        return True
-    if origin is NoneType:
-        return value is None
+        return isinstance(value, Integral if origin is int else Real) and not isinstance(value, bool)
     if origin is bool:
-        return (
-            value in (0, 1) if isinstance(value, int) else not isinstance(value, str | float | list | dict | NoneType)
-        )
-    if origin is str:
+        return not isinstance(value, float) and value in (0, 1)
+    if origin in (str, Path):
         return isinstance(value, str | Path)
     if origin in _SEVERAL:
-        return not isinstance(value, str | int | float | Mapping | NoneType) and _items_fit(value, get_args(kind))
-    if origin in (dict, Mapping):
-        return isinstance(value, Mapping)
-    return isinstance(value, origin) if isinstance(origin, type) else True
-
-
-def _items_fit(values: Any, kinds: Sequence[Any]) -> bool:
-    if not kinds or not isinstance(values, list | tuple):
+        items = value if isinstance(value, list | tuple) else []
+        return not isinstance(value, str | Real | dict | NoneType) and all(_fits(item, _item(kind)) for item in items)
+    if not isinstance(origin, type) or origin.__module__ in ("typing", "inspect"):  # Any, or no annotation
         return True
-    return all(_fits(value, kinds[0]) for value in values)
+    try:
+        return isinstance(value, origin) or not isinstance(value, _PLAIN)
+    except TypeError:  # a protocol
+        return True
+
+
+def _item(kind: Any) -> Any:
+    """The kind of every item of a list; of a tuple's parts nothing is said."""
+    kinds = {kind for kind in get_args(kind) if kind is not ...}
+    return kinds.pop() if len(kinds) == 1 else Any
 
 
 def _in_words(kind: Any) -> str:
     origin = get_origin(kind) or kind
     if origin is Literal:
         return " or ".join(map(repr, get_args(kind)))
-    if origin in _SEVERAL:
-        return "a list"
-    if origin in (dict, Mapping):
-        return "a mapping"
-    return str(_WORDS.get(origin, getattr(kind, "__name__", kind)))
+    return _WORDS.get(origin, str(getattr(origin, "__name__", origin)))
