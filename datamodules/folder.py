@@ -76,6 +76,7 @@ class Folder(ImageData):
     """
 
     renamed: ClassVar = {"kind": "task"}
+    unchecked_options = ("value_range",)  # it has a message of its own
 
     def __init__(
         self,

@@ -55,11 +55,13 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
     if any(_fits(value, kind) for kind in kinds):
         return
     kinds = [kind for kind in kinds if kind is not NoneType]
-    if len(kinds) == 1 and get_origin(kinds[0]) is Literal:
+    names = any(get_origin(kind) is Literal for kind in kinds)
+    if names and len(kinds) == 1:
         one_of(map(str, get_args(kinds[0])), **{name: value})
     if set(kinds) <= {int, float}:
         check_number(name, value, whole=float not in kinds)
-    raise TypeError(f"{name} must be {' or '.join(map(_in_words, kinds))}; got {value!r}")
+    text = f"{name} must be {' or '.join(map(_in_words, kinds))}; got {value!r}"
+    raise ValueError(text) if names else TypeError(text)
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -45,7 +45,7 @@ class RenamedOptions(ABCMeta):
     checked here, too: those that are not finite, or no numbers, are refused by name.
     """
 
-    unchecked_options: tuple[str, ...] = ()  # names of options whose numbers their users check
+    unchecked_options: tuple[str, ...] = ()  # names of options whose numbers are checked elsewhere
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> None:
         super().__init__(name, bases, namespace, **options)
