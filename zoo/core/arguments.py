@@ -10,6 +10,10 @@ _LARGEST = 3.4e38  # of float32
 _LARGEST_WHOLE = 2**63 - 1  # of torch's integers
 
 
+class WrongTypeError(TypeError, ValueError):
+    """A value of another type than an argument takes, which the user can mend as any other wrong value."""
+
+
 def at_least(least: float, **values: float) -> None:
     """Raise a ``ValueError`` that names the first value below ``least``, or that is not finite.
 
@@ -91,4 +95,4 @@ def check_number(name: str, value: Any, whole: bool = False) -> None:
     """
     wanted, what = (Integral, "a whole number") if whole else (Real, "a number")
     if not isinstance(value, wanted) or isinstance(value, bool):
-        raise TypeError(f"{name} must be {what}; got {value!r}")
+        raise WrongTypeError(f"{name} must be {what}; got {value!r}")

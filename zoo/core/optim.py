@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from zoo.core.arguments import at_least, below, between, check_finite, more_than
+from zoo.core.arguments import WrongTypeError, at_least, below, between, check_finite, more_than
 from zoo.core.optimizers import LARS
 from zoo.core.options import check_type
 from zoo.core.suggest import did_you_mean
@@ -126,7 +126,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": _adamw, "sgd": _sgd,
 
 def _parse(spec: OptimSpec) -> tuple[str, dict[str, Any]]:
     if not isinstance(spec, str | Mapping):
-        raise TypeError(f"an optimizer or schedule is a name or a mapping with `name`; got {spec!r}")
+        raise WrongTypeError(f"an optimizer or schedule is a name or a mapping with `name`; got {spec!r}")
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     return str(options.pop("name", None)), options
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from zoo.core.arguments import check_finite, check_number, one_of
+from zoo.core.arguments import WrongTypeError, check_finite, check_number, one_of
 
 _SEVERAL = (list, tuple, Sequence)
 _WORDS = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
@@ -25,7 +25,7 @@ def check_options(function: Any, options: Mapping[str, Any], unchecked: Iterable
 
     Raises:
         ValueError: a number is not finite, or a name is not one of those allowed; names the argument.
-        TypeError: another type, such as text where there has to be a number; names the argument.
+        WrongTypeError: another type, such as text where there has to be a number; names the argument.
     """
     annotations = _annotations(function)
     for name, value in options.items():
@@ -49,19 +49,17 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
 
     Raises:
         ValueError: none of the names that are allowed; names the argument.
-        TypeError: another type; names the argument.
+        WrongTypeError: another type; names the argument.
     """
     kinds = list(get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else [annotation]
     if any(_fits(value, kind) for kind in kinds):
         return
     kinds = [kind for kind in kinds if kind is not NoneType]
-    names = any(get_origin(kind) is Literal for kind in kinds)
-    if names and len(kinds) == 1:
+    if len(kinds) == 1 and get_origin(kinds[0]) is Literal:
         one_of(map(str, get_args(kinds[0])), **{name: value})
     if set(kinds) <= {int, float}:
         check_number(name, value, whole=float not in kinds)
-    text = f"{name} must be {' or '.join(map(_in_words, kinds))}; got {value!r}"
-    raise ValueError(text) if names else TypeError(text)
+    raise WrongTypeError(f"{name} must be {' or '.join(map(_in_words, kinds))}; got {value!r}")
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo.core.arguments import at_least
+from zoo.core.arguments import WrongTypeError, at_least
 from zoo.core.options import check_options
 from zoo.core.suggest import did_you_mean
 from zoo.networks.adversarial import (
@@ -66,7 +66,7 @@ def _tell_renamed(name: str) -> None:
 def parse_spec(spec: Spec) -> dict[str, Any]:
     """The long form of a spec."""
     if not isinstance(spec, str | Mapping):
-        raise TypeError(f"a network is a name or a mapping with `name`; got {spec!r}")
+        raise WrongTypeError(f"a network is a name or a mapping with `name`; got {spec!r}")
     if not isinstance(spec, str):
         return dict(spec)
     name, _, arch = spec.partition(":")
