@@ -17,6 +17,7 @@ from callbacks.run.time_left import duration
 from zoo.core.arguments import at_least, more_than
 from zoo.core.findings import NUMBER, PERCENT, Finding, Reference
 from zoo.core.nested_fit import fit_nested, predict_nested
+from zoo.core.renamed import RenamedOptions
 from zoo.functional.intervals import jackknife, wilson
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class CVResult(NamedTuple):
     chance: float  # score of always the most frequent class; NaN where there are no classes
 
 
-class CrossValidation(pl.Callback):
+class CrossValidation(pl.Callback, metaclass=RenamedOptions):
     """For data whose labels are so few that all of them train (``all_labels_train``): ``test/cv_score``.
 
     When training is over, the module is trained again from the same start, for as long, without a fold of the labelled

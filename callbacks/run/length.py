@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from zoo.core.arguments import at_least
 from zoo.core.counts import count_labelled, number_of_samples
+from zoo.core.renamed import RenamedOptions
 
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 100
 UNKNOWN = 20  # epochs, where nobody knows how many samples there are
@@ -18,7 +19,7 @@ _LEAST_PATIENCE = 5  # validations
 _ENOUGH = {"min": 20, "max": 50}  # samples of a loss, labels of a score, which moves in steps of one sample
 
 
-class TrainingLength(EarlyStopping):
+class TrainingLength(EarlyStopping, metaclass=RenamedOptions):
     """Sets ``max_epochs`` when the data are known, so that about ``samples`` samples are seen, and stops early.
 
     Never fewer than 10 epochs nor more than 100: small data would be learned by heart, and of large data every sample
