@@ -1,6 +1,5 @@
 """Lightning's CLI with this project's defaults: a folder for each run, figures, an export and a final table."""
 
-import math
 import os
 import sys
 from collections.abc import Collection
@@ -13,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
 from zoo.cli import result, summary
+from zoo.cli.alike import fill_in, read_alike, same
 from zoo.cli.clock import STARTED
 from zoo.cli.config_files import chosen_class, technique_of, with_present_names
 from zoo.cli.ending import ending_of, print_ending
@@ -20,7 +20,7 @@ from zoo.cli.errors import Flags, arguments_of, explain, translate_warnings
 from zoo.cli.parser import ShortHelp, ZooParser
 from zoo.cli.run_folder import SaveConfig, forget_run_folder, keep_traceback, run_folder
 from zoo.cli.shorthand import load
-from zoo.cli.trainer import NoProfiler, all_of, check_options, loggers, plugins, quiet_lightning
+from zoo.cli.trainer import NoProfiler, all_of, check_options, loggers, one_line_errors, plugins, quiet_lightning
 from zoo.core import stop
 from zoo.core.checkpoint import checkpoint_in, read_checkpoint
 from zoo.core.counts import title_of
@@ -89,6 +89,7 @@ class ZooCLI(LightningCLI):
             said = checkpoint.get("hyper_parameters", {})
             read_alike(config.get("data") or {}, said.get("normalisation") or {}, checkpoint)
             self.remembered = said if self.subcommand == "predict" else {}
+            fill_in(config.model, said)
         model_class = load(paths[0])
         if config.checkpoint.monitor is None and hasattr(model_class, "monitor"):
             config.checkpoint.monitor = model_class.monitor
@@ -120,7 +121,8 @@ class ZooCLI(LightningCLI):
     def _with_length(self, config: dict[str, Any], options: dict[str, Any]) -> pl.Trainer:
         """The trainer; where no length is given a callback sets it when the data are known."""
         given = config.get("max_epochs") is not None or config.get("max_steps", -1) != -1 or config.get("max_time")
-        trainer = super().instantiate_trainer(**(options if given else {**options, "max_epochs": 1}))
+        with one_line_errors():
+            trainer = super().instantiate_trainer(**(options if given else {**options, "max_epochs": 1}))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, "chosen_options"):
                 callback.given = bool(given)
@@ -181,7 +183,9 @@ class ZooCLI(LightningCLI):
         technique = technique_of(type(self.model))
         if technique is None or not technique.next_step or self.trainer.logger is None:
             return ""
-        return f"{self.parser.prog} {technique.next_step.format(run=self.folder)}"
+        tested = Path(self.config[self.subcommand].ckpt_path or "") if self.subcommand != "fit" else Path()
+        run = tested.parents[1] if tested.parent.name == "checkpoints" else self.folder
+        return f"{self.parser.prog} {technique.next_step.format(run=run)}"
 
     def _tell_report(self) -> None:
         """Tell the report what only the command line knows."""
@@ -197,7 +201,8 @@ class ZooCLI(LightningCLI):
         """
         for name in ("input_shape", "normalisation"):
             trained, given = self.remembered.get(name), getattr(self.datamodule, name, None)
-            if name in self.remembered and not _same(trained, given):
+            unsaid = name == "input_shape" and given is None  # data of the user's, which need not say it
+            if name in self.remembered and not unsaid and not same(trained, given):
                 raise ValueError(
                     f"the module was trained on data with {name} {trained}, these have {given}: "
                     "give the --data options (size, channels, normalise ...) that it was trained with"
@@ -220,39 +225,6 @@ class ZooCLI(LightningCLI):
     def _say(self, text: str) -> None:
         if self.trainer.is_global_zero:
             print(text, flush=True)
-
-
-def read_alike(data: Any, normalisation: dict[str, Any], checkpoint: dict[str, Any]) -> None:
-    """Options of a table, unless told, from the checkpoint of a module that was trained on one: names of the columns,
-    by which they are matched, statistics to standardise by, and what its datamodule kept in ``state_dict``.
-
-    Args:
-        data: Configuration of the data, which is changed in place.
-        normalisation: What was done to the module's training data.
-        checkpoint: Contents of the file.
-    """
-    options = data.get("init_args") or {}
-    if "scale" not in options or "columns" not in options:
-        return
-    kept = checkpoint.get(data.get("class_path", "").rpartition(".")[2]) or {}
-    for name in kept:
-        options[name] = options.get(name) or kept[name]
-    if options["columns"] is None:
-        options["columns"] = normalisation.get("columns")
-    if {*normalisation} == {"columns"}:
-        options["standardise"] = False
-    elif "std" in normalisation and options["scale"] is None and options["standardise"]:
-        options["scale"] = normalisation
-
-
-def _same(first: Any, second: Any) -> bool:
-    """Whether two plain values are equal, numbers up to rounding."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        return len(first) == len(second) and all(map(_same, first, second))
-    numbers = isinstance(first, int | float) and isinstance(second, int | float)
-    return math.isclose(first, second, rel_tol=1e-4, abs_tol=1e-6) if numbers else first == second
 
 
 def _owners(groups: dict[str, str]) -> dict[str, Collection[str]]:

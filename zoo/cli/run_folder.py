@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from zoo.cli.shorthand import load
 from zoo.core.atomic import atomic_write
 from zoo.core.run_dir import run_dir
+from zoo.registry import DATA_TO_MODEL_ARGS
 
 RUN_DIR = "ZOO_RUN_DIR"  # passes the run's folder to the processes that DDP starts
 _HEADER = "# What was set, and what else is not the default; every option is in config_full.yaml.\n"
@@ -72,10 +73,13 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write both files."""
-        folder, every = Path(self.folder), {"skip_none": False, "overwrite": True, "multifile": False}
-        atomic_write(folder / "config_full.yaml", lambda path: self.parser.save(self.config, path, **every))
+        folder = Path(self.folder)
         # What the data usually give is an option all the same, where they do not.
         full = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, skip_link_targets=False))
+        _without_links(full, getattr(trainer, "datamodule", None))
+        every = f"# {self.parser.dump_header[0]}\n" if self.parser.dump_header else ""
+        every += yaml.safe_dump(full, sort_keys=False)
+        atomic_write(folder / "config_full.yaml", lambda path: Path(path).write_text(every))
         short = {key: value for key, value in self._differences(full).items() if value != {}}
         text = _HEADER + yaml.safe_dump({"seed_everything": full["seed_everything"], **short}, sort_keys=False)
         atomic_write(folder / "config.yaml", lambda path: Path(path).write_text(text))
@@ -93,6 +97,14 @@ class SaveConfig(SaveConfigCallback):
             elif _plain(value) != _plain(defaults.get(key)):
                 found[key] = value
         return found
+
+
+def _without_links(config: dict[str, Any], data: Any) -> None:
+    """Leave out the module's options whose values the data give, in place."""
+    options = (config.get("model") or {}).get("init_args") or {}
+    for name in [name for name in DATA_TO_MODEL_ARGS if name in options]:
+        if options[name] is None or hasattr(data, name):
+            del options[name]
 
 
 def _of_class(spec: dict[str, Any]) -> dict[str, Any]:

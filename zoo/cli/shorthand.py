@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from zoo.cli.alike import image_options
 from zoo.cli.options import signature
 from zoo.core.suggest import did_you_mean
 from zoo.registry import DATA, DATA_TO_MODEL_ARGS, MODULES, Technique
@@ -111,7 +112,7 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
         model = model or path
         if data is None and technique and not option_value(arguments, "--config"):
             data, special = technique.data, list(technique.default_data_args)
-        told = any(a.startswith(("--config", "--trainer.max_")) for a in arguments)
+        told = _has_config(arguments) or any(a.startswith("--trainer.max_") for a in arguments)
         budget = _default_budget(technique, (data or "").replace("-", "_"))
         if command == ["fit"] and budget and not told:
             defaults.append(f"--trainer.{budget}")
@@ -121,10 +122,16 @@ def expand_argv(argv: Sequence[str], checkpoint: dict[str, Any] | None = None) -
     elif model:
         defaults.append(f"--model={resolve(model, MODULES, 'module')}")
     if data:
-        defaults += [f"--data={resolve(data, DATA, 'data')}", *special]
+        path = resolve(data, DATA, "data")
+        alike = image_options(path, checkpoint) if checkpoint and not _has_config(arguments) else []
+        defaults += [f"--data={path}", *alike, *special]
     if model:
         return [*command, *_configs_first([*saved, *defaults], arguments)]
     return [*command, *saved, *_configs_first(defaults, arguments)]  # a file takes precedence over the checkpoint
+
+
+def _has_config(arguments: Sequence[str]) -> bool:
+    return any(option in ("--config", "-c") for _, option, _ in given(arguments))
 
 
 def _technique(path: str) -> Technique | None:

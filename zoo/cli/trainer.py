@@ -4,14 +4,15 @@ import logging
 import math
 import warnings
 from argparse import Namespace
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo.core.checkpoint import AtomicCheckpointIO
 
@@ -28,6 +29,7 @@ _NOT_FOR_USERS = (
 )
 
 
+_MOST_DEVICES = 10_000
 _LEAST = {  # of options that count; Lightning divides by some of them, and takes others for what they are not
     **dict.fromkeys(("log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes"), 1),
     **dict.fromkeys(("max_epochs", "max_steps", "num_sanity_val_steps"), -1),
@@ -51,6 +53,45 @@ def check_options(trainer: Any) -> None:
         if isinstance(value, int | float) and not isinstance(value, bool) and not least <= value < math.inf:
             unlimited = "; -1 is no limit" if least == -1 and name.startswith("max_") else ""
             raise ValueError(f"`trainer.{name}` must be {least} or more{unlimited}; got {value}")
+    if trainer.get("val_check_interval") == 0:
+        raise ValueError(
+            "`trainer.val_check_interval` must be more than 0: a number of batches, or a share of an epoch"
+        )
+    _check_devices(trainer.get("devices", "auto"))
+
+
+def _check_devices(devices: Any) -> None:
+    """A number, -1, indices or "auto"; Lightning makes a list as long as the number before it asks for more."""
+    number = str(devices).strip()
+    indices = devices if isinstance(devices, list | tuple) else number.split(",") if "," in number else None
+    if indices is not None:
+        right = bool(indices) and all(str(index).strip().isdecimal() for index in indices if str(index).strip())
+    else:
+        right = number in ("auto", "-1") or (number.isdecimal() and 0 < int(number) <= _MOST_DEVICES)
+    if not right:
+        told = "a number of devices, 1 or more, indices such as 0,1, -1 for all, or auto"
+        raise ValueError(f"`trainer.devices` is {told}; got {devices!r}")
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Errors of the Trainer's constructor that are the user's to mend, as errors of one line.
+
+    Raises:
+        ValueError: devices that a CPU does not have, a library that is missing, no GPU.
+    """
+    try:
+        yield
+    except TypeError as error:
+        if "`devices`" not in str(error):
+            raise
+        raise ValueError("`trainer.devices` is a number of processes, 1 or more, where there is no GPU") from error
+    except ImportError as error:
+        raise ValueError(f"an option of the Trainer needs a library that is not installed: {error}") from error
+    except MisconfigurationException as error:
+        if "No supported gpu backend" not in str(error):
+            raise
+        raise ValueError("`trainer.accelerator` gpu: torch finds no GPU here; leave it out, or give cpu") from error
 
 
 def all_of(value: Any) -> list[Any]:
