@@ -136,6 +136,7 @@ class ZooCLI(LightningCLI):
     def _watchers(self, config: dict[str, Any]) -> list[pl.Callback]:
         hint = f"to go on: {self.parser.prog} fit --config {{folder}}/config.yaml --ckpt_path {{path}}"
         callbacks: list[pl.Callback] = [load("callbacks.run.interrupt.Interrupt")(hint)]
+        callbacks.append(load("callbacks.run.resumed.ResumedOptions")())
         own_bar = any(isinstance(c, pl.callbacks.ProgressBar) for c in all_of(config.get("callbacks")))
         if config.get("enable_progress_bar") is not False and not own_bar:
             callbacks.append(load("callbacks.run.progress.Progress")())
