@@ -46,7 +46,7 @@ class CrossValidation(pl.Callback, metaclass=RenamedOptions):
     The 95 % interval of an accuracy, ``test/cv_low`` to ``test/cv_high``, is Wilson's, with as many trials as labels
     that a fold's module learned from: repetitions average over divisions, but the samples remain the same, and those
     that are held out together share their module's luck. It has a width where all or none are right, too. In
-    ``benchmarks/cross_validation.py`` it holds the truth in 95 % of all cases (86 to 99 %, by the problem); with all
+    ``benchmarks/cross_validation.py`` it holds the truth in 88 to 98 % of all cases, by the problem; with all
     labels as trials it does in 92 %, and the corrected resampled t interval (Nadeau & Bengio 2003) misses most where
     accuracies are high. Of another score than accuracy it is the jackknife's.
 
