@@ -243,8 +243,6 @@ def run(arguments: list[str], prog: str, module_flag: str = "--model") -> None:
         module_flag: Flag that the user typed for the module, ``--module`` or ``--model``.
     """
     quiet_lightning()
-    if str(Path.cwd()) not in sys.path:  # so that --model my_file.MyModule works, from the console script too
-        sys.path.append(str(Path.cwd()))
     forget_run_folder()
     for path in [*(entry.path for entry in MODULES.values()), *(entry.path for entry in DATA.values())]:
         load(path)  # jsonargparse finds a class by its bare name if it is imported

@@ -61,6 +61,8 @@ def _lightning(argv: Sequence[str], prog: str) -> None:
         command = next((word for word in argv if word in SUBCOMMANDS), "fit")
         print(option_help(prog, command, *options_of(argv)))
         return
+    if str(Path.cwd()) not in sys.path:  # so that --model my_file.MyModule works, from the console script too
+        sys.path.append(str(Path.cwd()))
     argv = _with_checkpoint_file(argv)
     flag = "--module" if any(a.startswith("--module") for a in argv) else "--model"
     if not {"-h", "--help"} & set(argv):

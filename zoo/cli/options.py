@@ -176,9 +176,9 @@ def _tree(module: str) -> list[ast.stmt]:
     except (ImportError, ValueError):
         return []
     places = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
-    files = [place.joinpath(*inner, "__init__.py") for place in places]
+    files = [Path(spec.origin)] if spec and spec.origin and not inner else []
+    files += [place.joinpath(*inner, "__init__.py") for place in places]
     files += [place.joinpath(*inner).with_suffix(".py") for place in places if inner]
-    files += [Path(spec.origin)] if spec and spec.origin and not inner else []
     file = next((file for file in files if file.is_file()), None)
     try:
         return ast.parse(file.read_text()).body if file else []

@@ -13,7 +13,7 @@ class SharedPackages(MetaPathFinder):
     """Finds packages that live in this project and perhaps in the user's, too.
 
     Python takes the first folder of a name that is on its path and hides all others: a project's own ``callbacks``
-    would hide ours, or ours theirs. Here the package is the one that Python finds, with ours first on its search path
+    would hide ours, or ours theirs. Here the package is theirs where there is one, with ours first on its search path
     for modules. A single file, ``callbacks.py``, may replace the user's folder.
 
     Args:
@@ -30,10 +30,18 @@ class SharedPackages(MetaPathFinder):
         """The spec that other finders give, with this project's folder on its search path."""
         if fullname not in self.names:
             return None
-        spec = self._found_otherwise(fullname, target) or PathFinder.find_spec(fullname, [str(self.root)])
+        theirs = self._theirs(fullname)
+        spec = theirs if theirs and theirs.loader else self._found_otherwise(fullname, target)
+        spec = spec or PathFinder.find_spec(fullname, [str(self.root)])
         if spec is not None:
-            spec.submodule_search_locations = self._places(fullname, spec.submodule_search_locations or ())
+            found = [place for each in (theirs, spec) if each for place in each.submodule_search_locations or ()]
+            spec.submodule_search_locations = self._places(fullname, list(dict.fromkeys(found)))
         return spec
+
+    def _theirs(self, fullname: str) -> ModuleSpec | None:
+        """The user's own, wherever it is on the path: a console script has the current folder behind ours."""
+        elsewhere = [place for place in sys.path if Path(place or ".").resolve() != self.root.resolve()]
+        return PathFinder.find_spec(fullname, elsewhere)
 
     def _found_otherwise(self, fullname: str, target: ModuleType | None) -> ModuleSpec | None:
         others = (finder for finder in sys.meta_path if finder is not self)

@@ -95,3 +95,17 @@ def test_a_single_file_of_that_name_hides_nothing(tmp_path):
     (tmp_path / "callbacks.py").write_text("OWN = 1\n")
     (tmp_path / "plain.py").write_text("import zoo, callbacks, callbacks.run.report_page\nprint(callbacks.OWN)\n")
     assert run(tmp_path, "plain.py") == "1\n"
+
+
+@pytest.mark.parametrize("script", ["start.py", pytest.param("bin/zoo", marks=pytest.mark.long)])
+def test_files_of_those_names_may_be_what_the_command_is_given(tmp_path, script):
+    """A console script's own folder comes first on Python's path, and the current one after ours."""
+    for name in ("start.py", "bin/zoo"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(FILES[name])
+    callback, data = (FILES[f"{name}/mine.py"] for name in ("callbacks", "datamodules"))
+    (tmp_path / "callbacks.py").write_text(callback)
+    (tmp_path / "datamodules.py").write_text(data)
+    (tmp_path / "mymodel.py").write_text(FILES["mymodel.py"])
+    words = [word.replace("mine.My", "My") for word in FIT]
+    assert "mine begins: Mine MyData" in run(tmp_path, script, *words)

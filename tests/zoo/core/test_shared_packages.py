@@ -41,3 +41,20 @@ def test_modules_of_both_are_found_whoever_is_first(folders, package, early):
 def test_only_names_that_are_shared(folders):
     finder = SharedPackages(folders / "ours", ["shared_y"])
     assert finder.find_spec("shared_x") is None and finder.find_spec("shared_y") is None
+
+
+@pytest.mark.parametrize("kind", ["namespace", "package", "file"])
+def test_theirs_is_found_behind_ours_on_the_path(folders, kind, monkeypatch):
+    if kind == "package":
+        (folders / "theirs/shared_x/__init__.py").write_text("OWN = 1")
+    (folders / "ours/shared_x/__init__.py").touch()
+    place = folders / "theirs"
+    if kind == "file":
+        place = folders / "elsewhere"
+        place.mkdir()
+        (place / "shared_x.py").write_text("OWN = 1")
+    monkeypatch.setattr(sys, "path", [str(folders / "ours"), *sys.path[1:], str(place)])
+    (folders / "theirs/shared_x/both.py").unlink()
+    SharedPackages(folders / "ours", ["shared_x"]).install()
+    assert who("ours") == "ours" and (kind == "file" or who("theirs") == "theirs")
+    assert hasattr(importlib.import_module("shared_x"), "OWN") == (kind != "namespace")
