@@ -13,7 +13,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo.core.suggest import did_you_mean
 
-_NO_MEMORY = "out of memory|can't allocate memory|not enough memory"  # as devices, Linux and Windows say it
+# As devices, Linux and Windows say it; and sizes beyond all memory.
+_NO_MEMORY = "out of memory|can't allocate memory|not enough memory|[Oo]verflow|Trying to create tensor with negative"
 
 
 class Flags(NamedTuple):
@@ -138,6 +139,25 @@ def explain(error: BaseException) -> str | None:
         return text
     if isinstance(error, RuntimeError) and "loading state_dict" in text:
         return f"the checkpoint does not fit this module: other options or other data made it ({text[:200]} ...)"
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(_NO_MEMORY, text)):
+    if path := _restored(error):
+        reason = f"{type(error).__name__}: {text[:200]}"
+        return f"the checkpoint {path} cannot be restored: it is damaged, or of another version ({reason})"
+    if isinstance(error, KeyError) and " " in text:  # a sentence, which Python quotes
+        return str(error.args[0])
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ArithmeticError) and re.search(_NO_MEMORY, text)
+    ):
         return f"out of memory: try a smaller `data.batch_size`, or smaller or fewer inputs ({text[:200]})"
+    return None
+
+
+def _restored(error: BaseException) -> str | None:
+    """Path of the checkpoint that was being restored when the error was raised; None where none was."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        restores = frame.f_code.co_name.lstrip("_").startswith(("restore", "resume"))
+        if restores and frame.f_code.co_filename.endswith("checkpoint_connector.py"):
+            return str(frame.f_locals["self"].trainer.ckpt_path)
+        traceback = traceback.tb_next
     return None

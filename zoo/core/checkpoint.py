@@ -1,20 +1,40 @@
 """Checkpoints that name the module they belong to, and are read without executing code in them."""
 
 import inspect
-import pickle
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from zoo.core.archive import check_state, load_archive
 from zoo.core.atomic import atomic_write
 from zoo.core.renamed import RenamedOptions, renamed_options
 
 FORMAT = 2  # of a checkpoint's metadata, beside Lightning's own; 1 had no ``head``
+# Types of what a checkpoint may have: Lightning's entries, and those of its metadata.
+_FIELDS: dict[str, Any] = {
+    "hyper_parameters": Mapping,
+    "zoo": dict,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "epoch": int,
+    "global_step": int,
+}
+_METADATA: dict[str, Any] = {
+    "format": int,
+    "seed": int,
+    "classes": list,
+    "objects": list,
+    "encoder": dict | NoneType,
+    "head": dict | NoneType,
+}
 _NOT_OWNERS = ("zoo.core.", "zoo.base.", "zoo.gradient_free.")  # shared base classes
 
 
@@ -114,7 +134,7 @@ def validate_checkpoint_owner(module: pl.LightningModule, checkpoint: dict[str, 
     Raises:
         ValueError: in these cases, naming both sides.
     """
-    origin = checkpoint.get("zoo", {"classes": [], "objects": []})
+    origin = {"classes": [], "objects": [], **checkpoint.get("zoo", {})}
     if origin.get("format", 1) > FORMAT:
         raise ValueError(f"this checkpoint has format {origin['format']}, of a later version of pretraining-zoo")
     if not owners(origin["classes"]) & owners(type(module)):
@@ -170,15 +190,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} is not loaded: it is no checkpoint, or holds objects that would run code") from error
-    except Exception as error:  # torch.load raises many exception types on files that are not pickles
-        raise ValueError(f"{path} is damaged or no checkpoint: {error}".strip().partition("\n")[0]) from error
+    checkpoint = load_archive(path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path} is not a Lightning checkpoint: it has no state_dict")
+    check_state(path, checkpoint["state_dict"])
+    _check_fields(path, checkpoint, _FIELDS)
+    _check_fields(path, checkpoint.get("zoo", {}), _METADATA)
     return checkpoint
+
+
+def _check_fields(path: str | Path, found: dict[str, Any], types: dict[str, Any]) -> None:
+    for name, wanted in types.items():
+        if name in found and not isinstance(found[name], wanted):
+            raise ValueError(f"{path} is damaged: its {name} is of type {type(found[name]).__name__}")
+        if (
+            isinstance(found.get(name), list)
+            and types is _METADATA
+            and not all(isinstance(x, str) for x in found[name])
+        ):
+            raise ValueError(f"{path} is damaged: its {name} are no names")
 
 
 class CheckpointedModule(pl.LightningModule, metaclass=RenamedOptions):
@@ -199,7 +229,7 @@ class CheckpointedModule(pl.LightningModule, metaclass=RenamedOptions):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         validate_checkpoint_owner(self, checkpoint)
         rename_tensors(checkpoint, self.renamed_tensors)
-        self._seed = checkpoint["zoo"]["seed"]
+        self._seed = checkpoint["zoo"].get("seed", self._seed)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -7,6 +7,7 @@ its own mean is subtracted, and it is divided by its own standard deviation + a.
 does nothing to them.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -18,6 +19,28 @@ Normalisation = dict[str, Any]
 def column_names(normalisation: Normalisation | None) -> list[str] | None:
     """Names of a vector's numbers in their order; None where they are not known."""
     return (normalisation or {}).get("columns")
+
+
+def check_normalisation(normalisation: Any) -> Normalisation | None:
+    """The mapping itself, or None; refuse what is neither, or has values of other types.
+
+    Raises:
+        ValueError: it is none of those above; names what is wrong.
+    """
+    found = {} if normalisation is None else normalisation
+    if not isinstance(found, dict) or not {*found} <= {"mean", "std", "sample_offset", "columns"}:
+        raise ValueError(f"the normalisation must be a mapping with mean and std, or sample_offset; got {found!r:.100}")
+    if ("mean" in found) != ("std" in found):
+        raise ValueError(f"the normalisation must have both mean and std; got {found!r:.100}")
+    numbers = [found[name] for name in ("mean", "std") if name in found]
+    if not all(isinstance(values, list | tuple) and values for values in numbers):
+        raise ValueError(f"mean and std of the normalisation must be lists; got {found!r:.100}")
+    for value in [*(value for values in numbers for value in values), found.get("sample_offset", 0)]:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"values of the normalisation must be numbers; got {value!r:.100}")
+    if not all(isinstance(name, str) for name in found.get("columns") or []):
+        raise ValueError("columns of the normalisation must be names")
+    return normalisation  # type: ignore[no-any-return]
 
 
 def changes_values(normalisation: Normalisation | None) -> bool:

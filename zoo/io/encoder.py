@@ -1,16 +1,19 @@
 """An encoder as files that anything can read: ``encoder.safetensors`` and ``encoder.json``."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from zoo.core.archive import first_line, load_tensors
 from zoo.core.atomic import atomic_write
 from zoo.core.checkpoint import checkpoint_in, head_config, read_checkpoint
 from zoo.functional.finetune import interpolate
+from zoo.functional.normalisation import check_normalisation
 from zoo.networks.encoder import Encoder
 from zoo.networks.low_rank import merged
 
@@ -58,10 +61,14 @@ def load_encoder(path: str | Path) -> Encoder:
     try:
         if description.get("format", _FORMAT) != _FORMAT:
             raise ValueError(f"format {description['format']} is not known here")
-        encoder = Encoder.from_config(description)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"the encoder in {path} cannot be read: {str(error).splitlines()[0]}") from error
-    load_state_dict_strict(encoder, weights, str(path))
+        check_normalisation(description["normalisation"])
+        with torch.device("meta"):  # sizes, before anything takes memory
+            sizes = Encoder.from_config(description).state_dict()
+    except Exception as error:  # networks of damaged descriptions raise many exception types
+        raise ValueError(f"the encoder in {path} cannot be read: {first_line(error)}") from error
+    check_fit(sizes, weights, str(path))
+    encoder = Encoder.from_config(description)
+    encoder.load_state_dict(weights)
     return encoder.eval()
 
 
@@ -71,9 +78,9 @@ def _from_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if not file.is_file():
             raise FileNotFoundError(f"no encoder in {folder}: {file.name} is missing")
     try:
-        return dict(json.loads(files[0].read_text())), load_file(files[1])
-    except (ValueError, TypeError, SafetensorError) as error:
-        raise ValueError(f"the encoder in {folder} cannot be read: {str(error).splitlines()[0]}") from error
+        return dict(json.loads(files[0].read_text(encoding="utf-8"))), load_tensors(files[1])
+    except (ValueError, TypeError, OSError, RecursionError) as error:
+        raise ValueError(f"the encoder in {folder} cannot be read: {first_line(error)}") from error
 
 
 def _from_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -107,7 +114,12 @@ def load_state_dict_strict(network: nn.Module, weights: dict[str, Tensor], origi
     Raises:
         ValueError: names are missing or unexpected, or shapes differ; names the first few, and the likely cause.
     """
-    own = network.state_dict()
+    check_fit(network.state_dict(), weights, origin)
+    network.load_state_dict(weights)
+
+
+def check_fit(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], origin: str) -> None:
+    """Refuse weights of other names or shapes than a network's own, as ``load_state_dict_strict`` does."""
     wrong = {
         "missing": [name for name in own if name not in weights],
         "unexpected": [name for name in weights if name not in own],
@@ -118,7 +130,6 @@ def load_state_dict_strict(network: nn.Module, weights: dict[str, Tensor], origi
         ],
     }
     if not any(wrong.values()):
-        network.load_state_dict(weights)
         return
     found = "; ".join(
         f"{len(names)} {kind}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"

@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from zoo.core.archive import check_state, first_line, load_archive, load_tensors
 from zoo.core.atomic import atomic_write
+from zoo.functional.normalisation import check_normalisation
 from zoo.io.encoder import load_state_dict_strict
 from zoo.networks.encoder import Encoder
 from zoo.networks.library import LibraryTrunk
@@ -36,8 +39,9 @@ def load_weights(encoder: Encoder, weights: str = "default") -> str:
     name = f"{trunk.library}:{trunk.arch}"
     state = _download(trunk, name) if weights == "default" else _read(Path(weights))
     load_state_dict_strict(trunk.model, trunk.own_names(state), name if weights == "default" else weights)
-    said = None if weights == "default" else _said(Path(weights))
-    encoder.normalisation = trunk.normalisation() if said is None else json.loads(said)
+    encoder.normalisation = trunk.normalisation()
+    if weights != "default":
+        encoder.normalisation = _said(Path(weights), encoder.normalisation)
     return name if weights == "default" else weights
 
 
@@ -52,26 +56,27 @@ def _download(trunk: LibraryTrunk, name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _said(file: Path) -> str | None:
-    """The normalisation in a file's metadata, as JSON, where there is one."""
+def _said(file: Path, default: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The normalisation in a file's metadata, or the default where nothing is said of it."""
     if file.suffix != ".safetensors":
-        return None
+        return default
     with safe_open(file, "pt") as opened:
-        return (opened.metadata() or {}).get("normalisation")
+        said = (opened.metadata() or {}).get("normalisation")
+    try:
+        return default if said is None else check_normalisation(json.loads(said))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: its normalisation cannot be read: {first_line(error)}") from error
 
 
 def _read(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise FileNotFoundError(f"no weights at {file}")
-    try:
-        found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many exception types on files that are not pickles
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(f"{file} is damaged, or holds more than weights ({reason})") from error
+    found: Any = load_tensors(file) if file.suffix == ".safetensors" else load_archive(file, "file of weights")
     for key in ("state_dict", "model"):  # as training scripts often save them
         found = found.get(key, found) if isinstance(found, dict) else found
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{file} holds no weights by name")
+    check_state(file, found)
     return {key.removeprefix("module."): value for key, value in found.items()}
 
 

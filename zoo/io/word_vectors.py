@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from zoo.core.archive import first_line, load_tensors
 from zoo.core.atomic import atomic_write
 
 log = logging.getLogger(__name__)
@@ -120,9 +120,9 @@ def load_vectors(directory: str | Path) -> tuple[Tensor, dict[str, int]]:
             raise FileNotFoundError(f"no word vectors in {directory}: {file.name} is missing")
     try:
         vocabulary = json.loads(words_file.read_text(encoding="utf-8"))
-        vectors = load_file(vectors_file)["vectors"]
-    except (ValueError, KeyError, OSError, RecursionError, SafetensorError) as error:
-        raise ValueError(f"the vectors in {directory} cannot be read: {' '.join(str(error).split())}") from error
+        vectors = load_tensors(vectors_file)["vectors"]
+    except (ValueError, KeyError, OSError, RecursionError) as error:
+        raise ValueError(f"the vectors in {directory} cannot be read: {first_line(error)}") from error
     if not isinstance(vocabulary, dict) or not all(type(n) is int and n >= 0 for n in vocabulary.values()):
         raise ValueError(f"{words_file} is not a vocabulary: words and how often each occurs")
     if vectors.ndim != 2 or not vectors.is_floating_point() or not vectors.isfinite().all():
