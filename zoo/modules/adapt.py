@@ -70,7 +70,9 @@ class AdaptModule(SupervisedModule):
         ValueError: an argument out of its range, "adabn" for a network without batch norms, no labels, no target.
     """
 
-    headline = Headline(("accuracy",), "Did adaptation pay?", variant="method")
+    headline = Headline(
+        ("accuracy",), "Did adaptation pay?", variant="method", advice="another `method`, or `strength` and `threshold`"
+    )
     contestants = ("adapted", "not adapted")
     batch_independent = "its batch norms look at whole batches"
     takes_tuples = False  # a tuple cannot hold images of two domains

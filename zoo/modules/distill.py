@@ -89,7 +89,7 @@ class DistillModule(SupervisedModule):
     """
 
     learns_from_unlabelled = True
-    headline = Headline(("accuracy", "student"), "Did distillation pay?")
+    headline = Headline(("accuracy", "student"), "Did distillation pay?", advice="a `teacher` with more labels")
     contestants = ("distilled", "labels alone")
     batch_independent = "its default teacher learns from batches of this size, too; tests of its own name a teacher"
     renamed: ClassVar[dict[str, str]] = {
