@@ -22,7 +22,7 @@ from zoo.core.arguments import at_least
 from zoo.core.atomic import atomic_write
 from zoo.core.counts import caveat_of, noun_of, sample_counts, title_of
 from zoo.core.findings import collect, to_plain
-from zoo.core.run_dir import run_dir
+from zoo.core.run_dir import local_run_dir, run_dir
 
 
 class RunReport(pl.Callback):
@@ -77,7 +77,10 @@ class RunReport(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         by_signal = isinstance(exception, KeyboardInterrupt) or stop.received()
         reason = "interrupted" if by_signal else f"stopped: {str(exception) or type(exception).__name__}"
-        self._facts.update(status=" ".join(reason.split())[:300])
+        wanted = trainer.is_global_zero and not trainer.fast_dev_run and trainer.loggers  # type: ignore[attr-defined]
+        if not self._facts and wanted:  # the data could not be prepared
+            record_failure(local_run_dir(trainer), reason)
+        self._facts.update(status=_line(reason))
         self._write(trainer)
 
     def _write(self, trainer: pl.Trainer) -> None:
@@ -99,6 +102,22 @@ class RunReport(pl.Callback):
         self._next = begin + max(self.interval, 30 * took)
 
 
+def record_failure(folder: str | Path, reason: str) -> None:
+    """Leave ``run.json`` and the page of a run that failed before it began; what one that began has written stays.
+
+    Args:
+        folder: Folder of the run.
+        reason: Status to show, "stopped: " and why, or "interrupted".
+    """
+    if not (Path(folder) / "run.json").exists():
+        _write_json(Path(folder) / "run.json", {"status": _line(reason), **_surroundings()})
+        write_page(page(read_run(folder)), Path(folder) / "report.html")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
 def _ending(trainer: pl.Trainer, next_command: str, seconds: float) -> dict[str, Any]:
     """The run's answer as far as it is known, and what goes with it."""
     module, data = trainer.lightning_module, getattr(trainer, "datamodule", None)
@@ -117,16 +136,23 @@ def _facts(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
     data = getattr(trainer, "datamodule", None)
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    script = Path(sys.argv[0]).name
     return {
-        "command": shlex.join([*(["python"] if script.endswith(".py") else []), script, *sys.argv[1:]]),
         "module": type(module).__name__,
         "parameters": f"{sum(p.numel() for p in module.parameters() if p.requires_grad):,}",
         "data": type(data).__name__ if data else "-",
         "data_fingerprint": str(getattr(data, "fingerprint", "-")),
-        "seed": os.environ.get("PL_GLOBAL_SEED", "-"),
         "device": f"{device.type} ({name}), {trainer.world_size} process(es), {torch.get_num_threads()} thread(s)",
         "precision": str(trainer.precision),
+        **_surroundings(),
+    }
+
+
+def _surroundings() -> dict[str, Any]:
+    """What is known of a run before it begins."""
+    script = Path(sys.argv[0]).name
+    return {
+        "command": shlex.join([*(["python"] if script.endswith(".py") else []), script, *sys.argv[1:]]),
+        "seed": os.environ.get("PL_GLOBAL_SEED", "-"),
         "versions": f"python {platform.python_version()}, torch {torch.__version__}, lightning {pl.__version__}",
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -18,7 +18,7 @@ from zoo.cli.config_files import chosen_class, technique_of, with_present_names
 from zoo.cli.ending import ending_of, print_ending
 from zoo.cli.errors import Flags, arguments_of, explain, translate_warnings
 from zoo.cli.parser import ShortHelp, ZooParser
-from zoo.cli.run_folder import SaveConfig, forget_run_folder, keep_traceback, run_folder
+from zoo.cli.run_folder import SaveConfig, forget_run_folder, keep_failure, keep_traceback, run_folder
 from zoo.cli.shorthand import load
 from zoo.cli.trainer import NoProfiler, all_of, check_options, loggers, one_line_errors, plugins, quiet_lightning
 from zoo.core import stop
@@ -262,8 +262,10 @@ def run(arguments: list[str], prog: str, module_flag: str = "--model") -> None:
             parser_kwargs={"prog": prog},
             trainer_defaults={"enable_model_summary": False},
         )
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         line = explain(error)
+        reason = f"stopped: {flags.translate(line or repr(error))}"
+        keep_failure("interrupted" if stop.received() else reason)
         if line is None or stop.received():
             raise
         print(f"error: {flags.translate(line)}{keep_traceback()}", file=sys.stderr)

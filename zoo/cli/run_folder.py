@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from zoo.cli.shorthand import load
 from zoo.core.atomic import atomic_write
 from zoo.core.run_dir import run_dir
-from zoo.registry import DATA_TO_MODEL_ARGS
+from zoo.registry import DATA_TO_MODEL_ARGS, FAILURE
 
 RUN_DIR = "ZOO_RUN_DIR"  # passes the run's folder to the processes that DDP starts
 _HEADER = "# What was set, and what else is not the default; every option is in config_full.yaml.\n"
@@ -51,6 +51,14 @@ def keep_traceback() -> str:
         (Path(folder) / "error.log").write_text(traceback.format_exc())
         return f"  [details: {folder}/error.log]"
     return ""
+
+
+def keep_failure(reason: str) -> None:
+    """Let the run's folder, if there is one, say why it has no results, where no callback came to say it."""
+    folder = os.environ.get(RUN_DIR)
+    if folder and os.environ.get("LOCAL_RANK", "0") == "0":
+        with suppress(Exception):  # the failure itself is what the user is to see
+            load(FAILURE)(folder, reason)
 
 
 class SaveConfig(SaveConfigCallback):

@@ -7,7 +7,7 @@ from conftest import quiet_trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from callbacks.run.history import History
-from callbacks.run.report import RunReport
+from callbacks.run.report import RunReport, record_failure
 from callbacks.run.run_files import read_run
 from callbacks.samples.grid import SampleGrid
 from datamodules.images import Digits
@@ -63,6 +63,26 @@ def test_a_run_that_fails_before_it_logged_anything_has_a_page(tmp_path):
     with pytest.raises(ValueError):
         trainer.fit(Breaks((1, 8, 8)), Digits())
     assert "No luck." in (tmp_path / "a/1/report.html").read_text()
+
+
+def test_a_run_whose_data_cannot_be_prepared_says_so(tmp_path):
+    class Missing(Digits):
+        def prepare_data(self):
+            raise FileNotFoundError("no <folder> there")
+
+    trainer = quiet_trainer(callbacks=[RunReport()], logger=CSVLogger(tmp_path, "a", "1"))
+    with pytest.raises(FileNotFoundError):
+        trainer.fit(AutoencoderModule((1, 8, 8)), Missing())
+    facts = json.loads((tmp_path / "a/1/run.json").read_text())
+    assert facts["status"] == "stopped: no <folder> there" and "torch" in facts["versions"]
+    assert "No &lt;folder&gt; there." in (tmp_path / "a/1/report.html").read_text()
+
+
+def test_a_failure_is_recorded_where_nothing_was_written_yet(tmp_path):
+    for reason in ("stopped: first", "interrupted"):
+        record_failure(tmp_path, reason)
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "stopped: first"
+    assert "First." in (tmp_path / "report.html").read_text()
 
 
 def test_other_loggers_have_a_report_of_the_same_numbers(tmp_path):

@@ -1,5 +1,6 @@
 """The folder of a run, and the two YAML files that repeat it."""
 
+import json
 import os
 
 import pytest
@@ -9,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import LightningArgumentParser
 
-from zoo.cli.run_folder import RUN_DIR, SaveConfig, forget_run_folder, keep_traceback, run_folder
+from zoo.cli.run_folder import RUN_DIR, SaveConfig, forget_run_folder, keep_failure, keep_traceback, run_folder
 from zoo.registry import MODULES
 
 
@@ -42,6 +43,17 @@ def test_a_traceback_is_kept_in_the_folder(tmp_path):
     except ValueError:
         assert keep_traceback() == f"  [details: {folder}/error.log]"
     assert "ValueError: why" in (folder / "error.log").read_text()
+
+
+def test_a_failure_is_kept_in_the_folder_of_the_first_process(tmp_path, monkeypatch):
+    keep_failure("stopped: nowhere to write")
+    folder = run_folder(tmp_path)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    keep_failure("stopped: of another process")
+    assert not list(folder.iterdir())
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    keep_failure("stopped: no images in it")
+    assert json.loads((folder / "run.json").read_text())["status"] == "stopped: no images in it"
 
 
 def short(tmp_path, *arguments):
