@@ -1,5 +1,6 @@
 """What callbacks that draw figures share: when to draw, evaluated batches as mappings, and files written atomically."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -18,6 +19,8 @@ from zoo.core.batch import INPUT, as_mapping
 from zoo.core.renamed import RenamedOptions
 from zoo.core.run_dir import run_dir
 from zoo.functional.normalisation import denormalise
+
+log = logging.getLogger(__name__)
 
 
 class FigureText(NamedTuple):
@@ -48,6 +51,7 @@ class FigureCallback(pl.Callback, metaclass=RenamedOptions):
         at_least(0, every_n_epochs=every_n_epochs)
         self.every_n_epochs = every_n_epochs
         self.folder = Path()
+        self._not_finite: set[str] = set()  # what was said to be
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.folder = run_dir(trainer)  # here, since asking for it needs all ranks
@@ -62,6 +66,14 @@ class FigureCallback(pl.Callback, metaclass=RenamedOptions):
             outputs: What the evaluation step returned, see ``callbacks.outputs``.
         """
         raise NotImplementedError
+
+    def finite(self, values: Tensor, what: str) -> bool:
+        """Whether values (N, ...) are finite; where they are not, it is said once that ``what`` is not measured."""
+        wrong = int((~values.isfinite()).reshape(len(values), -1).any(1).sum()) if values.numel() else 0
+        if wrong and what not in self._not_finite:
+            self._not_finite.add(what)
+            log.warning("%s: %d of %d are NaN or infinite; they are not measured", what, wrong, len(values))
+        return not wrong
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Make the figure, and forget what was collected."""

@@ -91,7 +91,7 @@ class Representation(FigureCallback):
         found = self.measure(trainer, pl_module, stage)
         self._features, self._inputs, self._labels = [], [], []
         pl_module.log_dict({f"{stage}/{name}": value for name, value in found.items()}, rank_zero_only=True)
-        if found["feature_std"] < _COLLAPSED:
+        if found.get("feature_std", 1) < _COLLAPSED:
             self._warn(f"the features have collapsed: their spread is {found['feature_std']:.3g}, 1 would be even")
         if "probe" in found and trainer.is_global_zero:
             self.save(trainer, _accuracy_figure(found), "representation")
@@ -112,6 +112,9 @@ class Representation(FigureCallback):
         """
         features = gather_rows(torch.cat(self._features), trainer.world_size)
         truth = gather_rows(torch.cat(self._labels), trainer.world_size)
+        if not self.finite(features, "features"):
+            self._findings = []
+            return {}
         found = {"rank_me": rank_me(features), "feature_std": feature_spread(features)}
         known = truth >= 0
         self._findings = plain_findings(found, features)
@@ -119,7 +122,7 @@ class Representation(FigureCallback):
             return found
         rivals = self._encoders(module) if stage not in self._rivals else {}
         bank, labels = self._bank(trainer, input_key_of(module), {"": module.encode, **rivals})
-        if len(labels) == 0 or labels.min() == labels.max():
+        if len(labels) == 0 or labels.min() == labels.max() or not self.finite(bank[""], "training features"):
             return found
         test = {"": features[known], **{name: self._encoded(trainer, rivals[name])[known] for name in rivals}}
         if rivals:

@@ -57,7 +57,7 @@ class LatentMap(FigureCallback):
             return
         features, labels = torch.cat(self._features).cpu(), torch.cat(self._labels).cpu()
         self._features, self._labels = [], []
-        if len(features) < 3 or not features.isfinite().all():
+        if len(features) < 3 or not self.finite(features, "features"):
             return
         points, share = principal_plane(features)
         self.save(trainer, _map_figure(points, labels, share), "latent_map")

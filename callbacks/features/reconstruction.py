@@ -72,6 +72,8 @@ class Reconstruction(FigureCallback):
         """Log the means: metrics cannot be logged later."""
         errors = {name: gather_rows(torch.cat(parts), trainer.world_size) for name, parts in self._errors.items()}
         self._errors, self._linear = {}, None
+        if errors and not self.finite(errors[""], "reconstructions"):
+            errors = {}
         self._findings = [_finding(errors)] if errors else []
         logged = {f"test/reconstruction{name}": error.mean().float() for name, error in errors.items()}
         pl_module.log_dict(logged, rank_zero_only=True)

@@ -111,6 +111,9 @@ class Classification(FigureCallback):
         self._predictions, self._labels, self._wrong = [], [], None
         if not trainer.is_global_zero or not len(labels):
             return
+        if not self.finite(predictions, "predictions"):
+            self._findings = []
+            return
         self._findings = prediction_findings(predictions, labels, module.hparams.task)
         names = list(module.hparams.get("class_names") or ()) or [str(i) for i in range(predictions.shape[1])]
         task = module.hparams.task

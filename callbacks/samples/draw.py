@@ -28,6 +28,11 @@ def samples_images(module: Any) -> bool:
     return isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] in (1, 3)
 
 
+def two_samples(module: Any) -> Tensor:
+    """Two samples (2, C, H, W) as the module gives them: neither clamped nor rounded."""
+    return _sample(module, 2, None, 0)
+
+
 def draw_samples(trainer: pl.Trainer, module: Any, n: int, labels: Tensor | None = None, seed: int = 0) -> Tensor:
     """This process's share of ``n`` samples: (n / processes, C, H, W) uint8 on the CPU, together the same for any
     number of processes; torch's random state stays as it was.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from callbacks.figures import FigureCallback, FigureText, input_key_of
 from callbacks.samples.collapse import CollapseDetector
-from callbacks.samples.draw import draw_samples, samples_images, to_uint8
+from callbacks.samples.draw import draw_samples, samples_images, to_uint8, two_samples
 from callbacks.samples.feature_extractor import InceptionFeatureExtractor, downscale
 from callbacks.samples.feature_extractor_store import (
     FeatureExtractor,
@@ -148,6 +148,9 @@ class Generation(FigureCallback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Measure: metrics can be logged here, and no longer when the figure is drawn."""
         if not self.due(trainer) or not self._has_held_out(trainer):
+            return
+        if not self.finite(two_samples(pl_module), "samples"):
+            self._findings = []
             return
         assert self._train is not None and self._extractor is not None
         stage, device, ranks = _stage(trainer), self._train.features.device, trainer.world_size
