@@ -66,7 +66,7 @@ def test_photographs(tmp_path, run_script):
     tour.run(predict)
     (predictions,) = (tmp_path / "runs").rglob("predictions.csv")
     rows = list(csv.DictReader(predictions.open()))
-    assert len(rows) == 153 and {"ants", "bees"} >= {row["prediction"] for row in rows}, rows[0]
+    assert len(rows) == 153 and {"ants", "bees"} >= {row["class"] for row in rows}, rows[0]
     tour.run(export)
     assert (tmp_path / "classifier.onnx").stat().st_size > 1000
 

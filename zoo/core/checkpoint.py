@@ -13,7 +13,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo.core.archive import check_state, load_archive
 from zoo.core.atomic import atomic_write
-from zoo.core.renamed import RenamedOptions, renamed_options
+from zoo.core.renamed import RenamedOptions, renamed_options, without_foreign_options
 
 FORMAT = 2  # of a checkpoint's metadata, beside Lightning's own; 1 had no ``head``
 # Types of what a checkpoint may have: Lightning's entries, and those of its metadata.
@@ -243,7 +243,8 @@ class CheckpointedModule(pl.LightningModule, metaclass=RenamedOptions):
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
         """Lightning's method, but no code in the file is executed."""
         options = {**read_renamed_options(cls, checkpoint_path), "weights_only": True, **options}
-        return super().load_from_checkpoint(checkpoint_path, *args, **options)
+        with without_foreign_options():
+            return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

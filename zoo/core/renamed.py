@@ -3,13 +3,33 @@
 import inspect
 import logging
 from abc import ABCMeta
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from zoo.core.options import check_options
 
 log = logging.getLogger(__name__)
 _told: set[tuple[str, str]] = set()
+_loading: ContextVar[bool] = ContextVar("loading", default=False)
+
+
+@contextmanager
+def without_foreign_options() -> Iterator[None]:
+    """Within, constructors are not given options that neither the class nor a parent takes: a checkpoint's may be of
+    another module (a fine-tuning that goes on from a distilled student), and Lightning passes all to ``**options``."""
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
+def _own_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    constructors = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
+    known = {name for method in constructors[:-1] for name in inspect.signature(method).parameters}  # object's is last
+    return {name: value for name, value in options.items() if name in known}
 
 
 def renamed_options(cls: type) -> dict[str, str]:
@@ -54,7 +74,7 @@ class RenamedOptions(ABCMeta):
         cls.__signature__ = signature.replace(parameters=parameters)  # of ``__call__`` it would say nothing
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
-        given = current_options(cls, options)
+        given = current_options(cls, _own_options(cls, options) if _loading.get() else options)
         names = list(cls.__signature__.parameters)
         check_options(cls, {**dict(zip(names, args, strict=False)), **given}, cls.unchecked_options)
         made = super().__call__(*args, **given)

@@ -14,7 +14,7 @@ from zoo.io.encoder import load_encoder
 from zoo.io.library_weights import load_weights
 from zoo.networks.encoder import Encoder, checked_shape
 from zoo.networks.library import LibraryTrunk, timm_names
-from zoo.networks.spec import TRUNKS, Spec
+from zoo.networks.spec import RENAMED, TRUNKS, Spec
 
 
 class _Request(NamedTuple):
@@ -98,7 +98,7 @@ def _is_path(text: str) -> bool:
 def _spec(source: Any, shape: tuple[int, ...]) -> Any:
     if not source:
         return "conv" if len(shape) == 3 else "mlp"
-    if isinstance(source, str) and source not in TRUNKS and ":" not in source:
+    if isinstance(source, str) and source not in {*TRUNKS, *RENAMED} and ":" not in source:
         from torchvision import models
 
         if source in models.list_models(module=models):

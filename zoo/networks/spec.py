@@ -54,13 +54,13 @@ GENERATORS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLPDecoder,
 }
 
-_RENAMED = {"free": "r3gan", "resnet": "gan_resnet"}  # for one release, and in older checkpoints
+RENAMED = {"free": "r3gan", "resnet": "gan_resnet"}  # for one release, and in older checkpoints
 
 
 @lru_cache
 def _tell_renamed(name: str) -> None:
     """The new name of a network, once a process."""
-    log.warning("network %r is now called %r", name, _RENAMED[name])
+    log.warning("network %r is now called %r", name, RENAMED[name])
 
 
 def parse_spec(spec: Spec) -> dict[str, Any]:
@@ -88,9 +88,9 @@ def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]],
         return spec
     options = parse_spec(spec)
     name = str(options.pop("name", None))
-    if name in _RENAMED:
+    if name in RENAMED:
         _tell_renamed(name)
-        name = _RENAMED[name]
+        name = RENAMED[name]
     if name not in known:
         raise ValueError(f"unknown network {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}")
     try:

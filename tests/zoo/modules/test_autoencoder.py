@@ -191,7 +191,7 @@ def test_sparse_codes_are_sparse_and_rebuild(sparsity, penalty):
     x, active, error = digits(), {}, {}
     for weight in (0.0, penalty):
         pl.seed_everything(0, verbose=False)
-        module = AutoencoderModule(SHAPE, variant="sparse", sparsity=sparsity, penalty=weight, latent_dim=64)
+        module = AutoencoderModule(SHAPE, variant="sparse", sparsity=sparsity, penalty=weight, std=0.1, latent_dim=64)
         fit(module, x, epochs=15)
         codes = module.eval().encode(x)
         active[weight] = (codes > 0.1 * codes.max()).float().mean().item()
