@@ -5,6 +5,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,6 +143,9 @@ def _sound(found: Finding) -> bool:
     )
 
 
+_LONGEST_LINE = 131_072  # the csv module's own limit of a cell, which anybody may raise
+
+
 def read_curves(path: Path) -> dict[str, Points]:
     """Read Lightning's CSV as points by metric."""
     curves: dict[str, Points] = {}
@@ -158,7 +162,7 @@ def read_curves(path: Path) -> dict[str, Points]:
 def _rows(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     """The table's rows, up to one that is no row."""
     with suppress(csv.Error):
-        yield from csv.DictReader(lines)
+        yield from csv.DictReader(takewhile(lambda line: len(line) < _LONGEST_LINE, lines))
 
 
 def _number(cell: Any) -> float | None:

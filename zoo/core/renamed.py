@@ -76,7 +76,10 @@ class RenamedOptions(ABCMeta):
     def __call__(cls, *args: Any, **options: Any) -> Any:
         given = current_options(cls, _own_options(cls, options) if _loading.get() else options)
         names = list(cls.__signature__.parameters)
-        check_options(cls, {**dict(zip(names, args, strict=False)), **given}, cls.unchecked_options)
+        checked = {**dict(zip(names, args, strict=False)), **given}
+        if checked.get("input_shape") is None:  # networks say more of data that have none
+            checked.pop("input_shape", None)
+        check_options(cls, checked, cls.unchecked_options)
         made = super().__call__(*args, **given)
         made.__dict__["_given_options"] = frozenset(given)  # not by setattr: it may be a torch module's
         return made

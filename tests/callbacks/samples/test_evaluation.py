@@ -170,9 +170,10 @@ def test_a_blind_extractor_judges_nothing_and_it_is_said_once(tmp_path, caplog):
     assert "accuracy" in callback.facts["feature_extractor"]
 
 
-def test_samples_that_are_no_numbers_are_black_and_a_collapse(tmp_path, cache, caplog):
+def test_samples_that_are_no_numbers_are_said_and_not_measured(tmp_path, cache, caplog):
     found = judge(tmp_path, Gives(torch.full((2, *SHAPE), torch.nan)), cache)
-    assert found["test/diversity"] == 0 and "hardly any variety" in caplog.text
+    assert "samples: 2 of 2 are NaN or infinite" in caplog.text
+    assert not any(name in found for name in ("test/diversity", "test/fid", "test/memorised"))
 
 
 def test_scores_do_not_depend_on_the_datas_normalisation(tmp_path, cache):

@@ -90,4 +90,4 @@ def test_paths_are_data(tmp_path, monkeypatch):
         data_at("no.xyz", "digits")
     found = expand_argv(["--module", "autoencoder", "--data", "photos", "--data.size", "16"])
     assert found[-4:] == [f"--data={DATA['folder'].path}", "--data.root=photos", "--data.size", "16"]
-    assert "--trainer.max_steps=1000" in found
+    assert not any(word.startswith("--trainer.max_") for word in found), "its length follows its size"
