@@ -91,6 +91,7 @@ def test_every_technique_is_looked_at():
 
 
 @pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", MODULES)
 def test_what_a_run_logs_is_explained_on_its_page(name, train, tmp_path):
     """The module's metrics and those of all callbacks that a run of the command line has."""

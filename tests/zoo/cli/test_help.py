@@ -77,6 +77,7 @@ def test_the_options_of_examples_are_there(name, example):
 
 
 @pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("name, example", EXAMPLES)
 def test_examples_run(train, name, example):
     for earlier in TRAINING_RUNS if "runs/" in example else ():
