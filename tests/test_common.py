@@ -196,6 +196,8 @@ def test_subclass_of_another_project(name, tmp_path):
     torch.testing.assert_close(fit.callback_metrics["val/loss"], 2 * fit.callback_metrics["val/mine"])
 
 
+@pytest.mark.long
+@pytest.mark.nightly
 def test_bf16_stays_finite(name, tmp_path):
     module, data = make(name)
     fit = trainer(tmp_path, precision="bf16-mixed", gradient_clip_val=1.0)

@@ -84,6 +84,7 @@ def test_it_goes_where_the_other_checkpoints_are_and_a_second_time_names_the_las
     assert f"'{folder}/last.ckpt'\n" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_two_processes_stop_together(two_processes, tmp_path):
     """The signal reaches one of them, in an epoch shorter than the steps between logs."""
     two_processes(
