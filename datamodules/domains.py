@@ -1,5 +1,6 @@
 """Two domains at once: a labelled source, and a target whose labels are for testing only."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -160,6 +161,12 @@ class Domains(SplitDataModule):
         """Give each domain its own state back."""
         for name, state in state_dict.items():
             getattr(self, name).load_state_dict(state)
+
+    def __copy__(self) -> "Domains":
+        """With domains of its own: they know the trainer, and a copy may be another's."""
+        found = object.__new__(type(self))
+        found.__dict__.update(self.__dict__, source=copy.copy(self.source), target=copy.copy(self.target))
+        return found
 
     def prepare_data(self) -> None:
         for domain in (self.source, self.target):

@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -39,7 +40,7 @@ def fit_nested(
         chosen = _BestWeights(module) if data is None and _chooses_by(trainer, module) else None
         other = _nested_trainer(trainer, epochs, steps, chosen)
         data = data or getattr(trainer, "datamodule", None)
-        loaders = [copy.copy(data)] if data else [trainer.train_dataloader, trainer.val_dataloaders]
+        loaders = [_prepared(data)] if data else [trainer.train_dataloader, trainer.val_dataloaders]
         with _own_randomness(device):
             other.fit(module, *loaders)
         if chosen is not None and chosen.state is not None:
@@ -61,9 +62,20 @@ def predict_nested(trainer: Any, module: pl.LightningModule, data: Any) -> Tenso
         data: Datamodule.
     """
     with _own_randomness(trainer.strategy.root_device):
-        batches = _nested_trainer(trainer, 0).predict(module, copy.copy(data))
+        batches = _nested_trainer(trainer, 0).predict(module, _prepared(data))
     module.to(trainer.strategy.root_device)
     return torch.cat([batch.float().cpu() for batch in batches or []])  # type: ignore[union-attr]
+
+
+def _prepared(data: Any) -> Any:
+    """A copy of a datamodule whose files are there already, for one process alone.
+
+    Where a datamodule has a ``prepare_data`` of its own, Lightning lets all processes wait for it, and the others do
+    not train: they would wait for each other for ever.
+    """
+    found = copy.copy(data)
+    found.prepare_data = MethodType(pl.LightningDataModule.prepare_data, found)
+    return found
 
 
 def _chooses_by(trainer: Any, module: Any) -> bool:

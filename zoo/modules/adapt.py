@@ -162,8 +162,8 @@ class AdaptModule(SupervisedModule):
         self._progress = min(1.0, self.global_step / max(1.0, total_steps_fn(self)()))
 
     def baseline(self) -> "AdaptModule | None":
-        """The same network from the same start, to learn without the target; on one process alone."""
-        if self.hparams.method == "none" or "backbone" not in self.hparams or self.trainer.world_size > 1:
+        """The same network from the same start, to learn without the target."""
+        if self.hparams.method == "none" or "backbone" not in self.hparams:
             return None
         other: AdaptModule = build_seeded(self, AdaptModule, **supervised_options(self), method="none")
         other.encoder.load_state_dict(self.encoder.state_dict())

@@ -1,8 +1,12 @@
+import copy
+
 import lightning.pytorch as pl
+import pytest
 import torch
-from conftest import quiet_trainer
+from conftest import ROOT, quiet_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from datamodules.domains import Domains
 from datamodules.images import Digits
 from zoo import FinetuneModule
 from zoo.core.nested_fit import fit_nested
@@ -86,3 +90,51 @@ class AtTheEnd(pl.Callback):
 
     def on_train_end(self, trainer, module):
         fit_nested(trainer, self.other, 12)
+
+
+PREPARES = """
+from conftest import quiet_trainer
+from datamodules.images import Digits
+from zoo.core.nested_fit import fit_nested, predict_nested
+from core.test_nested_fit import Aside, digits, made
+
+
+class Prepares(Digits):
+    def prepare_data(self):
+        pass
+
+
+class AsideAndPredict(Aside):
+    def on_train_start(self, trainer, module):
+        super().on_train_start(trainer, module)
+        if trainer.is_global_zero:
+            assert predict_nested(trainer, self.other, trainer.datamodule).shape == (359, 10)
+
+
+if __name__ == "__main__":
+    options = dict(devices=2, strategy="ddp", max_epochs=1, callbacks=[AsideAndPredict(made(2))])
+    data = Prepares(labels_per_class=20, labelled_only=True, batch_size=50)
+    quiet_trainer({folder!r}, **options).fit(made(1), data)
+"""
+
+
+def test_data_are_prepared_once_and_a_copy_knows_its_own_trainer():
+    """A datamodule's own ``prepare_data``, for which Lightning lets all processes wait, is not called again."""
+
+    class Prepares(Digits):
+        calls = 0
+
+        def prepare_data(self):
+            type(self).calls += 1
+
+    trainer = quiet_trainer(max_epochs=1, callbacks=[Aside(made(2))])
+    trainer.fit(made(1), data := Prepares(labels_per_class=20, labelled_only=True, batch_size=50))
+    assert Prepares.calls == 1 and data.trainer is trainer
+    domains = Domains()
+    other = copy.copy(domains)
+    assert type(other) is Domains and other.source is not domains.source and other.target is not domains.target
+
+
+@pytest.mark.long
+def test_two_processes_of_which_one_trains_aside_do_not_wait_for_each_other(two_processes):
+    two_processes(PREPARES, ROOT / "tests" / "zoo")
