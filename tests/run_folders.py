@@ -21,14 +21,14 @@ def pretrained(mode="probe"):
 
 def found(probe=0.953):
     """Findings of several groups and units."""
-    rivals = (
+    baselines = (
         Reference("raw pixels", 0.964, wilson(346, 359), 4 / 359, True),
         Reference("PCA of the same size", 0.925, wilson(332, 359), 0.02, True),
         Reference("untrained", 0.808, wilson(290, 359)),
     )
     interval = wilson(round(probe * 359), 359)
     return (
-        Finding("features", "linear probe", probe, "right answers; more is better", PERCENT, 359, interval, rivals,
+        Finding("features", "linear probe", probe, "right answers; more is better", PERCENT, 359, interval, baselines,
                 metric="probe"),
         Finding("reconstruction", "MSE", 0.0095, "mean squared error", NUMBER, 359, None, (Reference("PCA", 0.0113),),
                 False, "mse", "a pixel"),
@@ -39,7 +39,7 @@ def found(probe=0.953):
 
 
 def accuracy(value, error=0.1):
-    """Findings of a classifier, without a rival in the same run."""
+    """Findings of a classifier, without a baseline in the same run."""
     interval = wilson(round(value * 359), 359)
     return (
         Finding("accuracy", "test accuracy", value, "right answers", PERCENT, 359, interval, metric="accuracy"),

@@ -115,7 +115,7 @@ def _neighbours(rows: int, columns: int, hexagonal: bool, torus: bool) -> Iterat
 
 
 def map_findings(trainer: Any, module: Any, inputs: Tensor) -> list[Finding]:
-    """Topographic and quantisation error of a test, each beside what no map, and no order, would have.
+    """Topographic and quantisation error of a test, compared with an unordered map, a single unit and k-means.
 
     Args:
         trainer: Trainer that tested.
@@ -129,7 +129,7 @@ def map_findings(trainer: Any, module: Any, inputs: Tensor) -> list[Finding]:
     unordered = 1 - adjacent / (rows * columns) / (rows * columns - 1)
     n, apart = len(inputs), metrics["test/topographic_error"].item()
     chance = independent_difference(apart, n, unordered, n)
-    order = Reference("a map without order", unordered, None, chance, rival=True)
+    order = Reference("a map without order", unordered, None, chance, baseline=True)
     topographic = "samples whose two nearest units are not adjacent; less is better"
     quantisation = "mean distance of a sample from its unit, in the data's units; less is better"
     mean = Reference("a single unit", (inputs - inputs.mean(0)).norm(dim=1).mean().item())

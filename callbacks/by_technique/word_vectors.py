@@ -110,14 +110,14 @@ class WordVectors(FigureCallback):
 def _score_finding(name: str, score: float, count: int) -> Finding:
     if name == "analogies":
         meaning = "right answers to 'Athens is to Greece as Oslo is to ...'; more is better"
-        guess = Reference("guessing", 0.0, None, 3 / count, rival=True)  # the rule of three: of none right, 95 %
+        guess = Reference("guessing", 0.0, None, 3 / count, baseline=True)  # the rule of three: of none right, 95 %
         return Finding("similarity", name, score, meaning, PERCENT, count, wilson(score * count, count), (guess,),
                        metric=name)  # fmt: skip
     half = 1.96 / max(1, count - 3) ** 0.5
     z = math.atanh(max(-0.9999, min(0.9999, score)))
     interval = (math.tanh(z - half), math.tanh(z + half))
     meaning = "rank correlation of words' cosines with what people say of their likeness, -1 to 1; more is better"
-    guess = Reference("untrained vectors", 0.0, None, math.tanh(half), rival=True)
+    guess = Reference("untrained vectors", 0.0, None, math.tanh(half), baseline=True)
     return Finding("similarity", name, score, meaning, samples=count, interval=interval, references=(guess,),
                    metric=name)  # fmt: skip
 
@@ -126,7 +126,7 @@ def _loss_findings(loss: Any, module: Any) -> list[Finding]:
     negatives = module.hparams.get("negatives")
     if loss is None or not negatives:
         return []
-    guess = Reference("guessing", math.log(2) * (1 + negatives), rival=True)
+    guess = Reference("guessing", math.log(2) * (1 + negatives), baseline=True)
     meaning = "how surprising a word's neighbours in held-out text are, in nats a pair; less is better"
     return [Finding("words", "loss", float(loss), meaning, references=(guess,), higher_is_better=False, metric="loss")]
 

@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 _LARGEST_SIDE = 32  # of images taken as raw pixels: larger ones are averaged down to it
 _COLLAPSED = 0.05
-_RIVALS = ("pixels", "pca", "untrained")
+_BASELINES = ("pixels", "pca", "untrained")
 
 
 class Representation(FigureCallback):
     """Measures ``encode(x) -> (B, D)`` at validation and test; for modules that have it.
 
     With labels: ``knn`` (accuracy of the k nearest training samples' vote) and ``probe`` (of a logistic regression),
-    each also for three rivals computed the same way: raw pixels, PCA of the same dimension, and the same network
+    each also for three baselines computed the same way: raw pixels, PCA of the same dimension, and the same network
     untrained. Without: only ``rank_me`` (effective rank of the features) and ``feature_std`` (their spread: 1 is even
     in all directions, 0 a single point), and a warning when they collapse. Draws ``representation.png``.
 
@@ -46,7 +46,7 @@ class Representation(FigureCallback):
 
     figures: ClassVar = {
         "representation": FigureText(
-            "Features beside their rivals",
+            "Features compared with baselines",
             "Bars of the features should end right of raw pixels, PCA and untrained.",
             60,
         ),
@@ -58,9 +58,9 @@ class Representation(FigureCallback):
         at_least(2, train_samples=train_samples)
         self.k, self.train_samples = k, train_samples
         self._features: list[Tensor] = []
-        self._inputs: list[Tensor] = []  # for the rivals, as long as those are not measured
+        self._inputs: list[Tensor] = []  # for the baselines, as long as those are not measured
         self._labels: list[Tensor] = []
-        self._rivals: dict[str, dict[str, Tensor]] = {}  # what they have right, by stage: it does not change
+        self._baselines: dict[str, dict[str, Tensor]] = {}  # what they have right, by stage: it does not change
         self._findings: list[Finding] = []  # of the last evaluation
         self._warned: set[str] = set()
 
@@ -74,13 +74,13 @@ class Representation(FigureCallback):
         return self.due_anywhere(trainer) and has_features(trainer.lightning_module)
 
     def collect(self, module: pl.LightningModule, batch: Mapping[str, Any], batch_idx: int, outputs: Any) -> None:
-        """Keep features and labels, and the inputs where rivals are still to be measured on them."""
+        """Keep features and labels, and the inputs where baselines are still to be measured on them."""
         key = input_key_of(module)
         if key not in batch:
             return
         self._features.append(features_of(module, outputs, batch))
         self._labels.append(class_labels(batch, key))
-        if LABEL in batch and _stage(module.trainer) not in self._rivals:
+        if LABEL in batch and _stage(module.trainer) not in self._baselines:
             self._inputs.append(batch[key])
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -103,7 +103,7 @@ class Representation(FigureCallback):
 
     @torch.no_grad()
     def measure(self, trainer: pl.Trainer, module: Any, stage: str) -> dict[str, float]:
-        """All measures of what was collected, and of the rivals.
+        """All measures of what was collected, and of the baselines.
 
         Args:
             trainer: Trainer at work.
@@ -120,16 +120,16 @@ class Representation(FigureCallback):
         self._findings = plain_findings(found, features)
         if not known.any():
             return found
-        rivals = self._encoders(module) if stage not in self._rivals else {}
-        bank, labels = self._bank(trainer, input_key_of(module), {"": module.encode, **rivals})
+        baselines = self._encoders(module) if stage not in self._baselines else {}
+        bank, labels = self._bank(trainer, input_key_of(module), {"": module.encode, **baselines})
         if len(labels) == 0 or labels.min() == labels.max() or not self.finite(bank[""], "training features"):
             return found
-        test = {"": features[known], **{name: self._encoded(trainer, rivals[name])[known] for name in rivals}}
-        if rivals:
+        test = {"": features[known], **{name: self._encoded(trainer, baselines[name])[known] for name in baselines}}
+        if baselines:
             bank["_pca"], test["_pca"] = pca_features(bank["_pixels"], test["_pixels"], features.shape[1])
-            scores = [self._scores(f"_{r}", bank, labels, test, truth[known]) for r in _RIVALS]
-            self._rivals[stage] = {name: value for score in scores for name, value in score.items()}
-        correct = {**self._scores("", bank, labels, test, truth[known]), **self._rivals[stage]}
+            scores = [self._scores(f"_{r}", bank, labels, test, truth[known]) for r in _BASELINES]
+            self._baselines[stage] = {name: value for score in scores for name, value in score.items()}
+        correct = {**self._scores("", bank, labels, test, truth[known]), **self._baselines[stage]}
         self._findings = feature_findings(correct, labels, truth[known], features.shape[1]) + self._findings
         return {**found, **{name: right.float().mean().item() for name, right in correct.items()}}
 
@@ -147,7 +147,7 @@ class Representation(FigureCallback):
         return self._findings
 
     def _encoded(self, trainer: pl.Trainer, encode: Any) -> Tensor:
-        """A rival's features (M, D) of all that was collected, on all ranks."""
+        """A baseline's features (M, D) of all that was collected, on all ranks."""
         features = [encode(x).flatten(1).float() for x in self._inputs]
         return gather_rows(torch.cat(features), trainer.world_size)
 

@@ -1,4 +1,4 @@
-"""Measures of features as findings: each beside what needs no learning, with intervals and what chance would do."""
+"""Measures of features as findings, each compared with baselines, with intervals and the range of chance."""
 
 from collections.abc import Mapping
 
@@ -8,25 +8,25 @@ from zoo.core.findings import PERCENT, Finding, Reference
 from zoo.functional.intervals import chance_difference, wilson
 
 FEATURES = "features"
-RIVALS = {"pixels": "raw inputs", "pca": "PCA of the same size", "untrained": "untrained network"}
+BASELINES = {"pixels": "raw inputs", "pca": "PCA of the same size", "untrained": "untrained network"}
 _MEASURES = {
     "probe": ("linear probe", "right answers of a linear classifier on the features; more is better"),
     "knn": ("nearest neighbours", "right answers by a vote of the nearest training samples; more is better"),
 }
 
 
-def paired_reference(title: str, correct: Tensor, other: Tensor, rival: bool = True) -> Reference:
+def paired_reference(title: str, correct: Tensor, other: Tensor, baseline: bool = True) -> Reference:
     """Another classifier's accuracy on the same samples, and the difference from the first one's that is chance.
 
     Args:
         title: What the other is called.
         correct: What the first has right, (M,) bool.
         other: What the other has right, (M,) bool.
-        rival: Whether the verdict is against it.
+        baseline: Whether the verdict is against it.
     """
     n, right = len(other), int(other.sum())
     chance = chance_difference(int((correct & ~other).sum()), int((other & ~correct).sum()), n)
-    return Reference(title, right / n, wilson(right, n), chance, rival)
+    return Reference(title, right / n, wilson(right, n), chance, baseline)
 
 
 def majority_reference(labels: Tensor, truth: Tensor) -> Reference:
@@ -47,7 +47,7 @@ def feature_findings(correct: Mapping[str, Tensor], labels: Tensor, truth: Tenso
     for measure, (title, meaning) in _MEASURES.items():
         own = correct[measure]
         n, right = len(own), int(own.sum())
-        references = [paired_reference(RIVALS[r], own, correct[f"{measure}_{r}"]) for r in RIVALS]
+        references = [paired_reference(BASELINES[r], own, correct[f"{measure}_{r}"]) for r in BASELINES]
         references.append(majority_reference(labels, truth))
         text = f"{meaning} ({len(labels):,} labels, {dim:,} features)"
         found.append(

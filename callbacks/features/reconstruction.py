@@ -1,4 +1,4 @@
-"""How well do features say what an input was? The reconstruction's error beside those of PCA and of the mean."""
+"""How well do features determine an input? The reconstruction error, compared with those of PCA and of the mean."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -93,8 +93,8 @@ def _finding(errors: Mapping[str, Tensor]) -> Finding:
     for name, title in _TITLES.items():
         if f"_{name}" in errors:
             other = errors[f"_{name}"]
-            rival = name == "pca"
-            references.append(Reference(title, other.mean().item(), None, _half(other - own), rival))
+            baseline = name == "pca"
+            references.append(Reference(title, other.mean().item(), None, _half(other - own), baseline))
     mean, half = own.mean().item(), _half(own)
     meaning = "mean squared error a number of the input, from its features alone; less is better"
     interval = (mean - half, mean + half)

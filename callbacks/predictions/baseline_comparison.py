@@ -1,4 +1,4 @@
-"""A module beside its baseline: the same network without what the technique adds."""
+"""A module compared with its baseline: the same network without what the technique adds."""
 
 import logging
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ class BaselineComparison(pl.Callback):
         self._found: list[Finding] = []
 
     def findings(self, trainer: pl.Trainer, module: Any) -> list[Finding]:
-        """The last test's score beside that of the baseline; none where there is nothing to compare with."""
+        """The last test's score and that of the baseline; none where there is nothing to compare with."""
         return self._found
 
     # Training
@@ -112,7 +112,7 @@ class BaselineComparison(pl.Callback):
         own, name = module.contestants
         titles = {"baseline": (name, True)}
         others = {titles.get(key, (key, False)): value for key, value in rows.items() if key not in ("labels", "own")}
-        named = {title: (value, rival) for (title, rival), value in others.items()}
+        named = {title: (value, baseline) for (title, baseline), value in others.items()}
         labels = rows["labels"] if module.task.scaled else rows["labels"].long()
         return paired_finding(own, rows["own"], named, labels, module.task, note)
 

@@ -22,7 +22,7 @@ def paired_finding(
     Args:
         title: Title of the network, "pretrained".
         own: Its predictions, (N, C).
-        others: Predictions of the others, by title, and whether each is a rival.
+        others: Predictions of the others, by title, and whether each is a baseline.
         labels: Labels of the N samples, under the head's numbers.
         task: Task of all, a ``zoo.tasks.base.Task``.
         note: What the samples are, "on digits_m".
@@ -30,14 +30,14 @@ def paired_finding(
     of_classes = task.score_name == "accuracy"
     score, drawn, interval = _score(own, labels, task)
     references = []
-    for name, (prediction, rival) in others.items():
+    for name, (prediction, baseline) in others.items():
         value, again, spread = _score(prediction, labels, task)
         chance: float | None = None
         if of_classes:
             chance = _mcnemar(own, prediction, labels)
         elif len(drawn):
             chance = chance_of_differences(drawn - again, score - value)
-        references.append(Reference(name, value, spread, chance, rival))
+        references.append(Reference(name, value, spread, chance, baseline))
     if of_classes:
         references += accuracy_finding(own.argmax(1), labels).references
     meaning = f"{task.score_name} on test samples; more is better"

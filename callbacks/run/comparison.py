@@ -62,8 +62,7 @@ def _said(run: Run) -> str:
 
 def _sentence(verdict: Verdict) -> str:
     """The answer and its reason as the terminal shows them."""
-    answer = f"{verdict.answer}." if verdict.answer else ""
-    return " ".join(filter(None, (answer, capitalised(verdict.reason)))).replace("\N{NO-BREAK SPACE}", " ")
+    return f"{verdict.answer}. {capitalised(verdict.reason)}".replace("\N{NO-BREAK SPACE}", " ")
 
 
 class Judged(NamedTuple):

@@ -167,19 +167,20 @@ def _compared(finding: Finding, most: int = _MOST_REFERENCES) -> list[str]:
 def _plot(findings: Sequence[Finding], noun: str) -> dict[str, Any] | None:
     """The finding that the verdict is of, its references and intervals, and in which range a difference is chance."""
     compared = [finding for finding in findings if finding.references]
-    leading = next((finding for finding in [*(f for f in compared if f.rivals), *compared]), None)
+    leading = next((finding for finding in [*(f for f in compared if f.baselines), *compared]), None)
     if leading is None:
         return None
     rows, off = charts.on_scale(charts.plot_rows(leading))
-    rival = next((reference for reference in leading.rivals if reference.chance), None)
-    band = (rival.value - rival.chance, rival.value + rival.chance) if rival and rival.chance else None
+    baseline = next((reference for reference in leading.baselines if reference.chance), None)
+    chance = (baseline.chance or 0.0) if baseline else 0.0
+    band = (baseline.value - chance, baseline.value + chance) if baseline else None
     dots = charts.dot_plot(rows, leading.unit, band)
     of = f" of {leading.samples:,} {noun}" if leading.samples else ""
     caption = [capitalised(leading.meaning)]
     if any(row.interval for row in rows):
         caption.append(f"Bars are 95 % intervals{of}.")
-    if band and rival:
-        caption.append(f"Shaded: what differs from {rival.title} by chance.")
+    if band and baseline:
+        caption.append(f"Shaded: what differs from {baseline.title} by chance.")
     if off:
         caption.append(f"Off the scale: {off.title} {write_value(off.value, leading.unit)}.")
     title = capitalised(f"{leading.group}: {leading.title}").rstrip(".")

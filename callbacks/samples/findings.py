@@ -47,5 +47,5 @@ def _finding(metric: str, found: Mapping[str, float], n: int) -> Finding:
     title, unit, more_is_better, meaning = _MEASURES[metric]
     references = [Reference("real images", found[f"{metric}_real"])] if f"{metric}_real" in found else []
     if f"{metric}_gaussian" in found:
-        references.append(Reference("Gaussian of the pixels", found[f"{metric}_gaussian"], rival=True))
+        references.append(Reference("Gaussian of the pixels", found[f"{metric}_gaussian"], baseline=True))
     return Finding(SAMPLES, title, found[metric], meaning, unit, n, None, tuple(references), more_is_better, metric)

@@ -74,6 +74,8 @@ class ZooCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        if self.subcommand == "test":
+            config.verbose = False  # the answer holds the metrics, each with what it is compared with
         check_options(config.trainer)
         if self.subcommand != "fit" and not config.ckpt_path:
             raise ValueError(f"{self.subcommand} needs a trained network: --ckpt_path, a checkpoint or a run's folder")

@@ -17,14 +17,14 @@ class Reference(NamedTuple):
     """What a finding is compared with.
 
     ``chance`` is the largest difference from the finding that is chance, in the value's unit, where that is known. A
-    rival is what needs no pretraining (or no adaptation, no teacher ...): the verdict is against the best of them.
+    baseline is what needs no pretraining (or no adaptation, no teacher ...): the verdict is against the best of them.
     """
 
     title: str  # "raw pixels"
     value: float
     interval: Interval | None = None
     chance: float | None = None
-    rival: bool = False
+    baseline: bool = False
 
 
 class Finding(NamedTuple):
@@ -44,9 +44,9 @@ class Finding(NamedTuple):
     text: str = ""  # where words say more than the number: "kabul, taliban, afghan"
 
     @property
-    def rivals(self) -> list[Reference]:
+    def baselines(self) -> list[Reference]:
         """References that need no pretraining, the best first."""
-        return sorted((r for r in self.references if r.rival), key=lambda r: r.value, reverse=self.higher_is_better)
+        return sorted((r for r in self.references if r.baseline), key=lambda r: r.value, reverse=self.higher_is_better)
 
 
 PAID = "Did pretraining pay?"
@@ -58,7 +58,7 @@ QUESTIONS = {  # of other groups: PAID
 
 
 class Headline(NamedTuple):
-    """A technique's question, and the groups of findings that it shows first; the first with a rival answers it.
+    """A technique's question, and the groups of findings that it shows first; the first with a baseline answers it.
 
     ``itself`` names references that are the technique itself, or do not compare with it; ``variant`` the hyperparameter
     that says which of its variants ran; ``advice`` is what to try where the answer is not yes, arguments in backquotes.
@@ -71,7 +71,7 @@ class Headline(NamedTuple):
     advice: str = "fewer labels (`data.labels_per_class` 10), where pretraining has more to add"
 
 
-YES, NO, NOT_SHOWN, UNKNOWN = "Yes", "No", "Not shown", ""
+YES, NO, NOT_SHOWN, UNKNOWN = "Yes", "No", "Not shown", "Not known"  # the last without a baseline
 
 
 class Verdict(NamedTuple):
@@ -91,32 +91,32 @@ class Answer(NamedTuple):
 
 
 def verdict_of(finding: Finding, noun: str = "samples") -> Verdict:
-    """Compare a finding with the best of its rivals.
+    """Compare a finding with the best of its baselines.
 
     Args:
-        finding: Finding with at least one rival.
+        finding: Finding with at least one baseline.
         noun: What the samples are: "images".
     """
-    rival = finding.rivals[0]
-    gain = finding.value - rival.value if finding.higher_is_better else rival.value - finding.value
-    chance = (rival.chance or 0.0) + 1e-9  # shares are rounded
+    baseline = finding.baselines[0]
+    gain = finding.value - baseline.value if finding.higher_is_better else baseline.value - finding.value
+    chance = (baseline.chance or 0.0) + 1e-9  # shares are rounded
     answer = YES if gain > chance else NO if gain < -chance else NOT_SHOWN
-    text = f"{finding.title} {write(finding)}, {rival.title} {write_value(rival.value, finding.unit)}"
-    return Verdict(answer, text + _chance(finding, rival, noun))
+    text = f"{finding.title} {write(finding)}, {baseline.title} {write_value(baseline.value, finding.unit)}"
+    return Verdict(answer, text + _chance(finding, baseline, noun))
 
 
-def _chance(finding: Finding, rival: Reference, noun: str) -> str:
+def _chance(finding: Finding, baseline: Reference, noun: str) -> str:
     """In brackets: of how many samples, and which difference is chance."""
     parts = [f"{finding.samples:,} {noun}"] if finding.samples else []
-    if rival.chance and finding.unit == PERCENT and finding.samples:
-        parts.append(f"a difference of {round(rival.chance * finding.samples):,} is chance")
-    elif rival.chance:
-        parts.append(f"a difference of {write_value(rival.chance, finding.unit)} is chance")
+    if baseline.chance and finding.unit == PERCENT and finding.samples:
+        parts.append(f"a difference of {round(baseline.chance * finding.samples):,} is chance")
+    elif baseline.chance:
+        parts.append(f"a difference of {write_value(baseline.chance, finding.unit)} is chance")
     return f" ({': '.join(parts)})" if parts else ""
 
 
 def answer_of(headline: Headline, findings: Iterable[Finding], noun: str = "samples") -> Answer:
-    """Order findings by the headline's groups and take the verdict from the first that has a rival.
+    """Order findings by the headline's groups and take the verdict from the first that has a baseline.
 
     Args:
         headline: The technique's question and groups.
@@ -127,7 +127,7 @@ def answer_of(headline: Headline, findings: Iterable[Finding], noun: str = "samp
     known = {found.metric or (found.group, found.title): _without(found, headline.itself) for found in findings}
     finite = [found for found in known.values() if math.isfinite(found.value)]
     ordered = sorted(finite, key=lambda found: ranks.get(found.group, len(ranks)))
-    judged = next((found for found in ordered if found.rivals and found.group in ranks), None)
+    judged = next((found for found in ordered if found.baselines and found.group in ranks), None)
     if judged is None:
         return Answer(headline.question, _unjudged(ordered, noun), tuple(ordered))
     own = judged.group == headline.groups[0]

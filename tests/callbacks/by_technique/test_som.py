@@ -54,7 +54,7 @@ def test_both_errors_stand_beside_no_order_no_map_and_k_means(tmp_path):
     # 4 x 5 units with eight neighbours: 4 corners of 3, 10 on the edges of 5, 6 inside of 8.
     assert topographic.references[0].value == pytest.approx(1 - (4 * 3 + 10 * 5 + 6 * 8) / 20 / 19)
     assert topographic.value == pytest.approx(trainer.callback_metrics["test/topographic_error"].item())
-    assert topographic.samples == len(test) and topographic.rivals
+    assert topographic.samples == len(test) and topographic.baselines
     single, centres = quantisation.references
     assert single.value == pytest.approx((test - test.mean(0)).norm(dim=1).mean().item(), rel=1e-4)
     theirs = KMeans(20, n_init=1, max_iter=50, random_state=0).fit(train.numpy())

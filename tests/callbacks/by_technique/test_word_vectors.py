@@ -52,9 +52,9 @@ def test_findings_stand_beside_untrained_vectors_and_guessing():
     similarity, questions, loss, kabul = callback.findings(trainer, module)
     z, half = np.arctanh(0.31), 1.96 / np.sqrt(277)  # Fisher's interval
     assert similarity.interval == pytest.approx((np.tanh(z - half), np.tanh(z + half)))
-    assert similarity.rivals[0].value == 0 and similarity.rivals[0].chance == pytest.approx(np.tanh(half))
-    assert questions.samples == 9000 and questions.rivals[0].chance == pytest.approx(3 / 9000)
-    assert loss.rivals[0].value == pytest.approx(6 * np.log(2)) and not loss.higher_is_better
+    assert similarity.baselines[0].value == 0 and similarity.baselines[0].chance == pytest.approx(np.tanh(half))
+    assert questions.samples == 9000 and questions.baselines[0].chance == pytest.approx(3 / 9000)
+    assert loss.baselines[0].value == pytest.approx(6 * np.log(2)) and not loss.higher_is_better
     assert write(kabul) == "taliban, afghan"
     assert callback.findings(trainer, torch.nn.Linear(1, 1)) == []
 

@@ -12,7 +12,7 @@ from datamodules.images import Digits
 from zoo import AutoencoderModule
 
 SHAPE = (1, 8, 8)
-RIVALS = ("", "_pixels", "_pca", "_untrained")
+BASELINES = ("", "_pixels", "_pca", "_untrained")
 
 
 class Flat(AutoencoderModule):
@@ -34,10 +34,10 @@ def fit(folder, module, data, epochs=1, **options):
     return trainer
 
 
-def test_measures_features_and_rivals_and_draws(tmp_path):
+def test_measures_features_and_baselines_and_draws(tmp_path):
     trainer = fit(tmp_path, AutoencoderModule(SHAPE), Digits())
     metrics = trainer.callback_metrics
-    assert {f"val/{m}{r}" for m in ("knn", "probe") for r in RIVALS} <= set(metrics)
+    assert {f"val/{m}{r}" for m in ("knn", "probe") for r in BASELINES} <= set(metrics)
     assert metrics["val/knn_pixels"] > 0.95 and metrics["val/probe_pixels"] > 0.9 and metrics["val/knn_pca"] > 0.9
     assert 1 <= metrics["val/rank_me"] <= 16
     assert (tmp_path / "representation.png").stat().st_size > 5000
@@ -133,7 +133,7 @@ def test_the_untrained_copy_is_new_repeats_and_leaves_the_module_alone():
     assert first.encoder.head.weight.std() > 0.001
 
 
-def test_large_images_are_averaged_for_the_pixel_rival():
+def test_large_images_are_averaged_for_the_pixel_baseline():
     x = torch.rand(2, 3, 64, 128)
     assert raw_pixels(x).shape == (2, 3 * 32 * 32)
     torch.testing.assert_close(raw_pixels(x)[0, 0], x[0, 0, :2, :4].mean())

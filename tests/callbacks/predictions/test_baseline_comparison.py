@@ -76,8 +76,8 @@ def test_a_regression_is_compared_by_its_score(tmp_path):
     found = trainer.test(module, data, verbose=False)[0]
     (finding,) = comparison.findings(trainer, module)
     assert finding.value == pytest.approx(found["test/score"], abs=1e-4) and "R squared" in finding.note
-    rival = finding.references[0]
-    assert rival.value == pytest.approx(found["test/baseline_score"]) and rival.chance > 0
+    baseline = finding.references[0]
+    assert baseline.value == pytest.approx(found["test/baseline_score"]) and baseline.chance > 0
     assert finding.interval[0] < finding.value < finding.interval[1]
 
 

@@ -12,7 +12,7 @@ def test_accuracy_with_wilsons_interval_and_the_most_frequent_class():
     (found,) = prediction_findings(probabilities, labels, "classification")
     expected = stats.binomtest(9, 10).proportion_ci(method="wilson")
     assert found.value == 0.9 and found.samples == 10 and found.interval == pytest.approx((expected.low, expected.high))
-    assert found.references[0].value == pytest.approx(0.6) and not found.rivals
+    assert found.references[0].value == pytest.approx(0.6) and not found.baselines
 
 
 def test_other_tasks_against_scikit_learn():

@@ -17,10 +17,10 @@ def test_classes_are_compared_by_the_samples_on_which_they_differ():
     task = make_task("classification", 3)
     found = paired_finding("mine", one_hot(own), {"theirs": (one_hot(other), True)}, labels, task, "on b")
     assert (found.value, found.samples, found.interval) == (0.8, 10, wilson(8, 10))
-    rival, frequent = found.references
-    assert (frequent.title, frequent.value, frequent.rival) == ("most frequent class", 0.4, False)
+    baseline, frequent = found.references
+    assert (frequent.title, frequent.value, frequent.baseline) == ("most frequent class", 0.4, False)
     # mine alone: 4, 5, 7; theirs alone: 8
-    assert rival.value == pytest.approx(0.6) and rival.chance == chance_difference(3, 1, 10) and rival.rival
+    assert baseline.value == pytest.approx(0.6) and baseline.chance == chance_difference(3, 1, 10) and baseline.baseline
     assert (found.unit, found.note, found.metric, found.group) == ("percent", "on b", "score", "accuracy")
 
 

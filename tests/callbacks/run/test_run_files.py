@@ -74,7 +74,7 @@ def test_answers_of_this_version_are_read_and_others_left(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"answer": plain}))
     assert read_run(tmp_path).answer == answer
     one = plain["findings"][0]
-    reference = {"title": "a", "value": 1, "interval": None, "chance": None, "rival": True}
+    reference = {"title": "a", "value": 1, "interval": None, "chance": None, "baseline": True}
     changes = [{"future": 1}, {"value": "a"}, {"meaning": None}, {"interval": ["a", "b"]}, {"interval": [1]}]
     changes += [
         {"samples": "9"},

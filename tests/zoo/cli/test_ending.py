@@ -6,7 +6,7 @@ from zoo.core.findings import COUNT, PERCENT, Finding, Headline, Reference, answ
 
 PROBE = Finding(
     "features", "linear probe", 342 / 359, "", PERCENT, 359, (0.926, 0.971),
-    (Reference("raw inputs", 346 / 359, None, 2 / 359, rival=True), Reference("most frequent class", 0.1)),
+    (Reference("raw inputs", 346 / 359, None, 2 / 359, baseline=True), Reference("most frequent class", 0.1)),
 )  # fmt: skip
 
 

@@ -23,8 +23,8 @@ from zoo.core.findings import (
 
 def probe(value, pixels, chance=2 / 359, **rest):
     references = (
-        Reference("raw pixels", pixels, (0.93, 0.98), chance, rival=True),
-        Reference("untrained network", 0.808, rival=True),
+        Reference("raw pixels", pixels, (0.93, 0.98), chance, baseline=True),
+        Reference("untrained network", 0.808, baseline=True),
         Reference("chance", 0.1),
     )
     return Finding("features", "linear probe", value, "right answers", PERCENT, 359, (0.92, 0.97), references, **rest)
@@ -47,14 +47,14 @@ def test_the_sentence_has_both_numbers_the_count_and_what_chance_is():
     assert verdict == (NO, "linear probe 95.3 %, raw pixels 96.4 % (359 images: a difference of 2 is chance)")
 
 
-def test_the_best_rival_is_the_one_to_beat():
+def test_the_best_baseline_is_the_one_to_beat():
     found = probe(0.80, 0.70)
-    assert [reference.title for reference in found.rivals] == ["untrained network", "raw pixels"]
+    assert [reference.title for reference in found.baselines] == ["untrained network", "raw pixels"]
     assert answer_of(Headline(), [found]).verdict.answer == NO
 
 
 def test_less_is_better_where_it_is():
-    found = Finding("reconstruction", "MSE", 0.0095, "error", references=(Reference("PCA", 0.0113, rival=True),),
+    found = Finding("reconstruction", "MSE", 0.0095, "error", references=(Reference("PCA", 0.0113, baseline=True),),
                     higher_is_better=False)  # fmt: skip
     assert answer_of(Headline(), [found]).verdict == (YES, "MSE 0.0095, PCA 0.0113")
 
@@ -63,16 +63,16 @@ def test_the_headline_orders_findings_and_chooses_the_judge():
     headline = Headline(("samples", "features"), "Are the samples good?")
     answer = answer_of(headline, [probe(0.9, 0.8), FID], "images")
     assert [finding.title for finding in answer.findings] == ["FID", "linear probe"]
-    assert answer.verdict.answer == YES and answer.question == PAID, "FID has no rival, the probe has"
+    assert answer.verdict.answer == YES and answer.question == PAID, "FID has no baseline, the probe has"
 
 
 def test_each_group_answers_its_own_question():
-    beside = FID._replace(references=(Reference("Gaussian", 20.0, rival=True),))
+    beside = FID._replace(references=(Reference("Gaussian", 20.0, baseline=True),))
     assert answer_of(Headline(("samples", "features"), "As good as real?"), [beside]).question == "As good as real?"
     assert answer_of(Headline(), [beside]).question == "Are the samples good?"
 
 
-def test_the_technique_itself_is_no_rival():
+def test_the_technique_itself_is_no_baseline():
     answer = answer_of(Headline(itself=("raw pixels",)), [probe(0.9, 0.9)])
     assert answer.verdict.answer == YES and "raw pixels" not in answer.verdict.reason
 
@@ -84,7 +84,7 @@ def test_what_is_not_finite_is_left_out_and_the_last_of_a_metric_counts():
     assert answer_of(Headline(), [first, last]).findings == (last,)
 
 
-def test_without_a_rival_the_first_number_stands_beside_its_reference():
+def test_without_a_baseline_the_first_number_stands_beside_its_reference():
     verdict = answer_of(Headline(), [FID], "images").verdict
     assert verdict == (UNKNOWN, "FID 7.9 (real images 0.4), of 359 images")
     assert answer_of(Headline(), []).verdict == (UNKNOWN, "nothing was measured")

@@ -130,7 +130,7 @@ def test_the_network_from_scratch_is_what_a_run_of_its_own_gives(tmp_path):
     assert found["test/baseline_score"] == pytest.approx(expected["test/score"])
     (finding,) = comparison.findings(fit, module)
     assert finding.value == pytest.approx(found["test/score"]) and finding.samples == 359
-    assert finding.references[0].title == "conv from scratch" and finding.references[0].rival
+    assert finding.references[0].title == "conv from scratch" and finding.references[0].baseline
     assert answer_of(module.headline, [finding], "images").question == "Did pretraining pay?"
 
 
@@ -147,7 +147,7 @@ def test_it_has_the_same_network_where_that_can_learn_from_scratch(tmp_path):
     assert donor.baseline() is None and FinetuneModule(SHAPE, 10, backbone=donor.encoder.trunk).baseline() is None
 
 
-def test_a_probe_takes_no_steps_but_its_rival_does(tmp_path):
+def test_a_probe_takes_no_steps_but_its_baseline_does(tmp_path):
     comparison = BaselineComparison()
     module, fit, _ = fitted(tmp_path, callbacks=[comparison], epochs=30, mode="probe")
     assert fit.global_step == 1
