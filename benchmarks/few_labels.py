@@ -23,7 +23,6 @@ from datamodules.images import Digits
 from zoo import FinetuneModule
 from zoo.functional.intervals import mean_interval
 
-logging.disable(logging.WARNING)
 QUIET = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
 
 
@@ -60,6 +59,7 @@ def main() -> None:
     parser.add_argument("--pretraining", default="auto")
     parser.add_argument("--mode", default="lp_ft")
     options = parser.parse_args()
+    logging.disable(logging.WARNING)
     print(header(), " ".join(sys.argv[1:]))
     with tempfile.TemporaryDirectory() as folder:
         for labels in options.labels:

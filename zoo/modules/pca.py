@@ -19,7 +19,7 @@ from zoo.core.gradient_free import GradientFreeModule
 from zoo.functional import pca
 from zoo.functional.moments import Moments, add_moments, empty_moments, row_moments, variance
 from zoo.io.sklearn import to_sklearn_pca
-from zoo.networks.encoder import Encoder
+from zoo.networks.encoder import Encoder, checked_shape
 
 _WIDEST = 4096  # dimensions with a full covariance: 128 MiB in float64, whose eigenvectors take a core a minute
 _DEFAULT_COMPONENTS = 16
@@ -85,7 +85,7 @@ class PCAModule(GradientFreeModule):
         normalisation: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        dim = math.prod(input_shape)
+        dim = math.prod(checked_shape(input_shape))
         pca.check_components(n_components, dim, sketch_size)
         self.save_hyperparameters()
         self.wanted = min(_DEFAULT_COMPONENTS, dim) if n_components is None else n_components

@@ -22,7 +22,8 @@ def shown(text):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_help_is_short_and_complete_and_usual_options_come_first(name):
+def test_help_is_short_and_complete_and_usual_options_come_first(monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "120")
     entry = MODULES[name]
     text = option_help("zoo", "fit", entry.path, DATA[entry.data].path)
     assert len(text.splitlines()) <= LONGEST and "torch.nn" not in text and "see above" not in text.lower()
