@@ -145,6 +145,7 @@ class Vectors(SplitDataModule):
         return Splits(*self._with_budget(scaled, known), mean, std)
 
     def setup(self, stage: str | None = None) -> None:
+        self._check_order()  # not in a loader's hook: an error there leaves Lightning's changes of ``DataLoader`` behind
         if stage == "fit" and not self._is_fold():
             few = learns_from_labels(self.trainer) and are_few(self.table.labels, self.few_labels)
             if few != self.all_labels_train:
@@ -289,7 +290,6 @@ class Vectors(SplitDataModule):
             )
 
     def _loader(self, split: str, shuffle: bool = False) -> TensorLoader | list[Any]:
-        self._check_order()
         if split in ("val", "test") and split not in self.splits.rows:
             return []
         if split == "predict" and not self._is_fold():
