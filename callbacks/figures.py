@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -143,7 +144,9 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     for text in figure.findobj(Text):
         if "$" in text.get_text() and "\\mathdefault" not in text.get_text():  # type: ignore[attr-defined]
             text.set_parse_math(False)  # type: ignore[attr-defined]
-    atomic_write(folder / f"{name}.png", lambda path: figure.savefig(path, dpi=100, format="png"))
+    figure.set_dpi(100)
+    canvas = FigureCanvasAgg(figure)  # ``savefig`` draws everything twice
+    atomic_write(folder / f"{name}.png", canvas.print_png)
 
 
 def denormalised(x: Tensor, trainer: pl.Trainer) -> Tensor:

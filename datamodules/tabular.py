@@ -145,7 +145,7 @@ class Vectors(SplitDataModule):
         return Splits(*self._with_budget(scaled, known), mean, std)
 
     def setup(self, stage: str | None = None) -> None:
-        self._check_order()  # not in a loader's hook: an error there leaves Lightning's changes of ``DataLoader`` behind
+        self._check_order()  # an error in a loader's hook would leave Lightning's patch of ``DataLoader`` behind
         if stage == "fit" and not self._is_fold():
             few = learns_from_labels(self.trainer) and are_few(self.table.labels, self.few_labels)
             if few != self.all_labels_train:
