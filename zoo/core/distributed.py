@@ -1,12 +1,37 @@
 """Collective work of several processes: rows of all ranks, and one pass over the training data."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics import Metric
 
 from zoo.core.batch import INPUT, as_mapping
+
+_alone = False
+
+
+def several_processes() -> bool:
+    """Whether this process works with others; it does not while it trains a module ``alone``."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized() and not _alone
+
+
+@contextmanager
+def alone(module: nn.Module) -> Iterator[None]:
+    """Let a module, its metrics included, ask nothing of other processes, which are not training it."""
+    global _alone
+    metrics = [(part, part.distributed_available_fn) for part in module.modules() if isinstance(part, Metric)]
+    before, _alone = _alone, True
+    for metric, _ in metrics:
+        metric.distributed_available_fn = several_processes
+    try:
+        yield
+    finally:
+        _alone = before
+        for metric, available in metrics:
+            metric.distributed_available_fn = available
 
 
 def gather_rows(x: Tensor, world_size: int, equal: bool = False) -> Tensor:

@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from zoo.core.checkpoint import AtomicCheckpointIO
+from zoo.core.distributed import alone
 
 
 def fit_nested(
@@ -41,7 +42,7 @@ def fit_nested(
         other = _nested_trainer(trainer, epochs, steps, chosen)
         data = data or getattr(trainer, "datamodule", None)
         loaders = [_prepared(data)] if data else [trainer.train_dataloader, trainer.val_dataloaders]
-        with _own_randomness(device):
+        with _own_randomness(device), alone(module):
             other.fit(module, *loaders)
         if chosen is not None and chosen.state is not None:
             module.load_state_dict(chosen.state)
@@ -61,7 +62,7 @@ def predict_nested(trainer: Any, module: pl.LightningModule, data: Any) -> Tenso
         module: Module whose ``predict_step`` gives (B, C).
         data: Datamodule.
     """
-    with _own_randomness(trainer.strategy.root_device):
+    with _own_randomness(trainer.strategy.root_device), alone(module):
         batches = _nested_trainer(trainer, 0).predict(module, _prepared(data))
     module.to(trainer.strategy.root_device)
     return torch.cat([batch.float().cpu() for batch in batches or []])  # type: ignore[union-attr]

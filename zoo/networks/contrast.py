@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.core.distributed import gather_rows
+from zoo.core.distributed import gather_rows, several_processes
 from zoo.functional.distill import contrast_scores, crd_loss
 from zoo.functional.precision import full_precision, never_narrower
 from zoo.networks.precision import FullPrecisionBuffers, cast_like
@@ -73,7 +73,7 @@ class ContrastMemory(FullPrecisionBuffers):
         return losses[0] + losses[1]
 
     def _remember(self, index: Tensor, rows: Tensor) -> None:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if several_processes():
             world = torch.distributed.get_world_size()
             index = gather_rows(index, world, equal=True)
             rows = gather_rows(rows.transpose(0, 1), world, equal=True).transpose(0, 1)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from zoo.core.distributed import several_processes
 from zoo.functional.precision import full_precision, never_narrower
 from zoo.functional.quantise import code_statistics, draw_rows, nearest_code
 
@@ -50,7 +51,7 @@ class VectorQuantiser(nn.Module):
     def _reset_dead_codes(self, z: Tensor) -> None:
         dead = self.counts < self.dead_below
         fresh = draw_rows(z, len(self.counts))
-        if distributed.is_available() and distributed.is_initialized():
+        if several_processes():
             distributed.broadcast(fresh, 0)
         self.codebook.copy_(torch.where(dead[:, None], fresh, self.codebook))
         self.sums.copy_(torch.where(dead[:, None], fresh, self.sums))
@@ -59,7 +60,7 @@ class VectorQuantiser(nn.Module):
     @torch.no_grad()
     def _update_codebook(self, z: Tensor, indices: Tensor) -> None:
         counts, sums = code_statistics(z, indices, len(self.counts))
-        if distributed.is_available() and distributed.is_initialized():
+        if several_processes():
             distributed.all_reduce(counts)
             distributed.all_reduce(sums)
         self.counts.lerp_(counts.to(self.counts), 1 - self.decay)
