@@ -25,6 +25,7 @@ _NOT_FOR_USERS = (
     "isinstance.treespec, LeafSpec",
     "Couldn't infer the batch indices",  # batches contain them
     "Total length of .* across ranks is zero",  # data of few labels have no validation
+    "It is recommended to use .self.log",  # metrics are the same in all processes, or of each one's batches on purpose
     "Found .* in eval mode at the start of training",  # frozen modules are in eval mode on purpose
 )
 
