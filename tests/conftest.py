@@ -76,15 +76,16 @@ def run_python(request):
     """Run ``python script arguments`` in a folder; returns the finished process with its text.
 
     ``fresh`` starts a new interpreter, for what is to be seen of a start (imports, processes that run the script again,
-    variables that are read by imports); otherwise it is a fork of one that has everything imported.
+    variables that are read by imports); otherwise it is a fork of one that has everything imported, or as many
+    ``processes`` as a cluster's launcher would start.
     """
 
-    def run(script, *arguments, cwd, timeout=300, fresh=False, **environment):
+    def run(script, *arguments, cwd, timeout=300, fresh=False, processes=1, **environment):
         arguments = [str(argument) for argument in arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **environment}
         if not fresh and sys.platform == "linux":  # elsewhere libraries do not stand a fork
             warm = request.getfixturevalue("warm_interpreter")
-            return warm.run(Path(script), arguments, cwd, environment, timeout)
+            return warm.run(Path(script), arguments, cwd, environment, timeout, processes)
         return subprocess.run(
             [sys.executable, str(script), *arguments],
             cwd=cwd,
@@ -118,18 +119,18 @@ def train(run_script):
 
 
 @pytest.fixture
-def two_processes(tmp_path):
-    """Run a program that starts itself a second time (DDP), with the tests' folders to import from.
+def two_processes(run_python, request, tmp_path):
+    """Run a program in two processes of one job (DDP), with the test's folder to import from.
 
-    ``{folder!r}`` in its text is the test's folder, and other names in braces are what is said of them.
+    ``{folder!r}`` in its text is the test's temporary folder, and other names in braces are what is said of them.
     """
 
-    def run(text, *folders, **names):
-        paths = [str(folder) for folder in (*folders, ROOT / "tests", ROOT)]
+    def run(text, **names):
+        paths = [str(folder) for folder in (request.path.parent, ROOT / "tests", ROOT)]
         begin = f"import sys\nsys.path[:0] = {paths!r}\nimport torch\ntorch.set_num_threads(1)\n"
         script = tmp_path / "two.py"
         script.write_text(begin + text.format(folder=str(tmp_path), **names))
-        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+        done = run_python(script, cwd=tmp_path, processes=2)
         assert done.returncode == 0, done.stderr
 
     return run

@@ -2,8 +2,9 @@
 
 Most of the time of a short command goes into imports. ``WarmInterpreter.run`` takes them once and is otherwise like
 ``subprocess.run([sys.executable, script, *arguments])``: each script has its own process, working folder, environment,
-``sys.argv``, ``sys.path``, output, exit status and process group. What starts further processes by running itself again
-(DDP) and whatever is to be seen of a start itself want a fresh interpreter.
+``sys.argv``, ``sys.path``, output, exit status and process group; or several of them as one job, as a cluster's
+launcher would start it. What starts further processes by running itself again and whatever is to be seen of a start
+itself want a fresh interpreter.
 
 Run as a script, this file is that Python: it reads one request a line, and answers with the process id, then with the
 status.
@@ -45,16 +46,23 @@ class WarmInterpreter:
         )
 
     def run(
-        self, script: Path, arguments: list[str], cwd: Path, environment: dict[str, str], timeout: float
+        self,
+        script: Path,
+        arguments: list[str],
+        cwd: Path,
+        environment: dict[str, str],
+        timeout: float,
+        processes: int = 1,
     ) -> subprocess.CompletedProcess[str]:
-        """As ``subprocess.run`` with captured text.
+        """As ``subprocess.run`` with captured text; of several processes the first status that is not 0.
 
         Raises:
             subprocess.TimeoutExpired: it took longer; it and what it started have been killed.
         """
         with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
             argv = [str(script), *arguments]
-            self._send({"argv": argv, "cwd": str(cwd), "environment": environment, "out": out.name, "err": err.name})
+            request = {"argv": argv, "cwd": str(cwd), "environment": environment, "processes": processes}
+            self._send({**request, "out": out.name, "err": err.name})
             pid = self._receive()
             try:
                 in_time = bool(select.select([self.process.stdout], [], [], timeout)[0])
@@ -139,10 +147,6 @@ def serve() -> dict[str, Any] | None:
 def become(request: dict[str, Any], variables: dict[str, str]) -> None:
     """Turn this process into what ``python script arguments`` would be, up to its first line."""
     import importlib
-    import random
-
-    import numpy as np
-    import torch
 
     os.setpgid(0, 0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -154,7 +158,36 @@ def become(request: dict[str, Any], variables: dict[str, str]) -> None:
     sys.argv = request["argv"]
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
     importlib.invalidate_caches()
-    random.seed()  # each start has its own
+
+
+def multiply(processes: int) -> list[int]:
+    """Become one of several processes that Lightning takes for one job; the first gets the others' ids."""
+    import socket
+
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    if processes == 1:
+        return []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "NODE_RANK": "0"}
+    os.environ["LOCAL_RANK"], others = "0", []
+    for rank in range(1, processes):
+        if (pid := os.fork()) == 0:
+            os.environ["LOCAL_RANK"], rank_zero_only.rank = str(rank), rank  # which an import would have read
+            return []
+        others.append(pid)
+    return others
+
+
+def seed() -> None:
+    """Each start has random numbers of its own."""
+    import random
+
+    import numpy as np
+    import torch
+
+    random.seed()
     np.random.seed()
     torch.default_generator.seed()
 
@@ -194,4 +227,7 @@ if __name__ == "__main__":
     sys.path.insert(0, "")
     if request := serve():
         become(request, set_by_imports)
-        end(run_script())
+        others = multiply(request["processes"])
+        seed()
+        statuses = [run_script()] + [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in others]
+        end(next(filter(None, statuses), 0))

@@ -1,11 +1,9 @@
 import csv
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, quiet_trainer
+from conftest import quiet_trainer
 from PIL import Image
 
 from callbacks.predictions.writer import Predictions, as_table
@@ -50,8 +48,6 @@ def test_every_sample_once_and_in_order(tmp_path, capsys):
 
 
 TWO = """
-import sys
-sys.path[:0] = [{here!r}, {tests!r}, {root!r}]
 from test_writer import Digits, Predictions, module, quiet_trainer
 trainer = quiet_trainer({folder!r}, callbacks=[Predictions()], devices=2, strategy="ddp")
 trainer.predict(module(), Digits(batch_size=50), return_predictions=False)
@@ -59,13 +55,9 @@ trainer.predict(module(), Digits(batch_size=50), return_predictions=False)
 
 
 @pytest.mark.long
-def test_two_processes_write_one_file(tmp_path):
+def test_two_processes_write_one_file(two_processes, tmp_path):
     """Of 359 samples one goes to both."""
-    here = str(ROOT / "tests/callbacks/predictions")
-    names = {"here": here, "tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path)}
-    (tmp_path / "two.py").write_text(TWO.format(**names))
-    done = subprocess.run([sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    two_processes(TWO)
     check(read(tmp_path))
 
 

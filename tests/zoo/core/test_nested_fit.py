@@ -3,7 +3,7 @@ import copy
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import ROOT, quiet_trainer
+from conftest import quiet_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.domains import Domains
@@ -96,7 +96,7 @@ PREPARES = """
 from conftest import quiet_trainer
 from datamodules.images import Digits
 from zoo.core.nested_fit import fit_nested, predict_nested
-from core.test_nested_fit import Aside, digits, made
+from test_nested_fit import Aside, digits, made
 
 
 class Prepares(Digits):
@@ -137,4 +137,4 @@ def test_data_are_prepared_once_and_a_copy_knows_its_own_trainer():
 
 @pytest.mark.long
 def test_two_processes_of_which_one_trains_aside_do_not_wait_for_each_other(two_processes):
-    two_processes(PREPARES, ROOT / "tests" / "zoo")
+    two_processes(PREPARES)

@@ -1,12 +1,9 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import ROOT, quiet_trainer
+from conftest import quiet_trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -443,11 +440,7 @@ def test_a_cache_needs_to_know_how_many_views_there_are(teacher, tmp_path):
 
 
 TWO = """
-import sys
-sys.path[:0] = [{tests!r}, {root!r}, {tests!r} + "/zoo/modules"]
-import torch
 from test_distill import Digits, fitted
-torch.set_num_threads(1)
 options = {{"devices": 2, "strategy": "ddp"}}
 for run in "ab":
     module, fit, losses = fitted({folder!r}, {teacher!r}, Digits(batch_size=32, **{data}), 3, options, kd_weight=1.0,
@@ -458,13 +451,8 @@ for run in "ab":
 
 @pytest.mark.long
 @pytest.mark.parametrize("data", [{}, {"flip": True, "views": 1}])
-def test_two_processes_share_a_cache(teacher, tmp_path, data):
-    names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path), "teacher": teacher, "data": data}
-    (tmp_path / "two.py").write_text(TWO.format(**names))
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300, env={**os.environ}
-    )
-    assert done.returncode == 0, done.stderr
+def test_two_processes_share_a_cache(two_processes, teacher, tmp_path, data):
+    two_processes(TWO, teacher=teacher, data=data)
     files = {path.name for path in (tmp_path / "cache").iterdir()}
     assert files == {f"view-000-{rank}-of-2.safetensors" for rank in (0, 1)}
     first, second = (torch.load(tmp_path / f"{run}.ckpt", weights_only=True)["state_dict"] for run in "ab")
@@ -472,14 +460,11 @@ def test_two_processes_share_a_cache(teacher, tmp_path, data):
 
 
 @pytest.mark.long
-def test_two_processes_agree_with_one(teacher, tmp_path):
-    names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path), "teacher": teacher}
+def test_two_processes_agree_with_one(two_processes, teacher, tmp_path):
     everything = 'kd_weight=1.0,\n                                 crd_weight=0.1, cache={folder!r} + "/cache"'
     script = TWO.replace(everything, "kd_weight=1.0")
     assert script != TWO
-    (tmp_path / "two.py").write_text(script.replace("3, options", "1, options").format(**names, data={}))
-    done = subprocess.run([sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    two_processes(script.replace("3, options", "1, options"), teacher=teacher, data={})
     one, _, _ = fitted(tmp_path, teacher, Digits(batch_size=64), 1, kd_weight=1.0)
     two = torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"]
     for name, value in one.state_dict().items():

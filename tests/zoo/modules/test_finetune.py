@@ -1,14 +1,10 @@
 import copy
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, quiet_trainer
+from conftest import quiet_trainer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score, r2_score
 from sklearn.preprocessing import StandardScaler
@@ -243,10 +239,6 @@ def test_unlabelled_samples_change_nothing(pretrained, tmp_path):
 
 
 TWO = """
-import sys
-sys.path[:0] = [{tests!r}, {root!r}]
-import torch
-torch.set_num_threads(1)
 from pathlib import Path
 from test_finetune import fitted
 module, _, fit = fitted(Path({folder!r}), backbone={backbone!r}, mode={mode!r}, class_weights="balanced",
@@ -257,20 +249,9 @@ fit.save_checkpoint({folder!r} + "/two.ckpt")
 
 @pytest.mark.long
 @pytest.mark.parametrize("mode", ["probe", "gradual"])
-def test_two_processes_do_what_one_does(mode, pretrained, tmp_path):
+def test_two_processes_do_what_one_does(two_processes, mode, pretrained, tmp_path):
     """Features and labels of both are gathered; frozen stages do not keep DDP waiting."""
-    names = {
-        "tests": str(Path(__file__).parent),
-        "root": str(ROOT),
-        "folder": str(tmp_path),
-        "backbone": pretrained,
-    }
-    (tmp_path / "two.py").write_text(TWO.format(**names, mode=mode))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300, env=environment
-    )
-    assert done.returncode == 0, done.stderr
+    two_processes(TWO, backbone=pretrained, mode=mode)
     two = torch.load(tmp_path / "two.ckpt", weights_only=True)["state_dict"]
     options = {"backbone": pretrained, "mode": mode, "class_weights": "balanced", "schedule": "constant"}
     options["probe_l2"] = 5.0  # the optimum is flat at the default

@@ -1,10 +1,7 @@
-import subprocess
-import sys
-
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import ROOT, quiet_trainer
+from conftest import quiet_trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.images import Digits
@@ -73,10 +70,6 @@ def test_two_halves_are_one_batch(tmp_path, objective):
 
 
 TWO_PROCESSES = """
-import sys
-sys.path[:0] = {paths!r}
-import torch
-torch.set_num_threads(1)
 from test_gan import one_step
 one_step({folder!r}, 32, devices=2, strategy="ddp").save_checkpoint({folder!r} + "/two.ckpt")
 """
@@ -91,13 +84,9 @@ def one_step(folder, batch_size, **options):
 
 
 @pytest.mark.long
-def test_two_processes_take_one_process_step(tmp_path):
+def test_two_processes_take_one_process_step(two_processes, tmp_path):
     """Adam's first step is the gradient's sign, so what is compared is what Adam remembers: the gradients' mean."""
-    script = tmp_path / "two.py"
-    paths = [str(ROOT / "tests/zoo/modules"), str(ROOT / "tests"), str(ROOT)]
-    script.write_text(TWO_PROCESSES.format(paths=paths, folder=str(tmp_path)))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    two_processes(TWO_PROCESSES)
     two = torch.load(tmp_path / "two.ckpt", weights_only=True)["optimizer_states"][0]["state"]
     one = one_step(tmp_path, 64).optimizers[0].state_dict()["state"]
     largest = max(state["exp_avg"].abs().max().item() for state in one.values())

@@ -1,11 +1,7 @@
-import subprocess
-import sys
-
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from conftest import quiet_trainer as trainer
 from sklearn.decomposition import PCA
 from test_cli import one_line
@@ -237,11 +233,7 @@ def test_wide_inputs_are_sketched_by_themselves():
 
 
 DDP = """
-import sys
-sys.path[:0] = [{tests!r}, {root!r}]
 import lightning.pytorch as pl
-import torch
-torch.set_num_threads(1)
 from conftest import quiet_trainer
 from torch.utils.data import DataLoader
 from test_pca import table
@@ -263,13 +255,8 @@ fit.save_checkpoint({folder!r} + "/end.ckpt")
 
 @pytest.mark.long
 @pytest.mark.parametrize("bytes_, method", [(True, "exact"), (False, "exact"), (False, "sketch")])
-def test_two_processes_give_what_one_gives(tmp_path, bytes_, method):
-    names = {"tests": str(ROOT / "tests"), "root": str(ROOT), "folder": str(tmp_path)}
-    path = f"sys.path.insert(0, {str(ROOT / 'tests/zoo/modules')!r})\n"
-    script = DDP.format(**names, bytes=bytes_, method=method).replace("import torch\n", "import torch\n" + path, 1)
-    (tmp_path / "two.py").write_text(script)
-    done = subprocess.run([sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+def test_two_processes_give_what_one_gives(two_processes, tmp_path, bytes_, method):
+    two_processes(DDP, bytes=bytes_, method=method)
     x = table() * 10 + 100
     x = x.clamp(0, 255).to(torch.uint8) if bytes_ else x
     one = fit(x, batch_size=50, n_components=0.9, method=method)

@@ -1,10 +1,7 @@
-import subprocess
-import sys
-
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import ROOT, quiet_trainer
+from conftest import quiet_trainer
 from gensim.models import KeyedVectors
 
 from datamodules.corpus import Corpus
@@ -149,8 +146,6 @@ def test_the_written_out_route_takes_mixed_precision_too(architecture):
 
 TWO_PROCESSES = """
 import os
-import sys
-sys.path[:0] = {paths!r}
 from pathlib import Path
 from test_skipgram import news
 loss = news(seed=0, batch_size=4, devices=2, strategy="ddp")
@@ -170,13 +165,9 @@ def news(seed, batch_size, **options):
 
 
 @pytest.mark.long
-def test_two_processes_learn_what_one_does(tmp_path):
+def test_two_processes_learn_what_one_does(two_processes, tmp_path):
     """Other words of noise, so not the same numbers; but no further from one process than its seeds are apart."""
-    script = tmp_path / "two.py"
-    paths = [str(ROOT / "tests/zoo/modules"), str(ROOT / "tests"), str(ROOT)]
-    script.write_text(TWO_PROCESSES.format(paths=paths, out=str(tmp_path / "loss")))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    two_processes(TWO_PROCESSES, out=str(tmp_path / "loss"))
     two = float((tmp_path / "loss").read_text())
     one = [news(seed, batch_size=8) for seed in range(4)]
     assert min(one) - (max(one) - min(one)) <= two <= max(one) + (max(one) - min(one))

@@ -1,10 +1,7 @@
-import subprocess
-import sys
-
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import ROOT, quiet_trainer
+from conftest import quiet_trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.tabular import Vectors
@@ -161,10 +158,6 @@ def test_a_large_mean_does_not_cancel():
 
 
 TWO_PROCESSES = """
-import sys
-sys.path[:0] = {paths!r}
-import torch
-torch.set_num_threads(1)
 from test_som import Save, loader, pl, quiet_trainer
 from zoo import SOMModule
 for name, callbacks in (("plain", []), ("saved", [Save({folder!r})])):
@@ -188,13 +181,9 @@ class Save(pl.Callback):
 
 
 @pytest.mark.long
-def test_a_checkpoint_of_two_processes_leaves_each_its_own_sums(tmp_path):
+def test_a_checkpoint_of_two_processes_leaves_each_its_own_sums(two_processes, tmp_path):
     """Reducing in place would leave every process the sums of all, which the epoch's end would add up again."""
-    script = tmp_path / "two.py"
-    paths = [str(ROOT / "tests/zoo/modules"), str(ROOT / "tests"), str(ROOT)]
-    script.write_text(TWO_PROCESSES.format(paths=paths, folder=str(tmp_path)))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    two_processes(TWO_PROCESSES)
     plain, saved = (
         torch.load(tmp_path / f"{name}.ckpt", weights_only=True)["state_dict"] for name in ("plain", "saved")
     )
