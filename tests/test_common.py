@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from conftest import quiet_trainer as trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from zoo.core.base import ZooModule
 from zoo.core.gradient_free import GradientFreeModule
@@ -21,7 +22,14 @@ from zoo.registry import DATA, DATA_TO_MODEL_ARGS, MODULES
 def pytest_generate_tests(metafunc):
     """Tests of a technique stand together, so that they share what was trained."""
     if "name" in metafunc.fixturenames:
-        metafunc.parametrize("name", MODULES, scope="module")
+        names = [pytest.param(name, marks=seldom(metafunc.function.__name__, name)) for name in MODULES]
+        metafunc.parametrize("name", names, scope="module")
+
+
+def seldom(test, name):
+    """The marks of a technique's test that two others, of one network and of a network in another, stand for."""
+    few = test == "test_train_py_lightnings_cli_and_python_agree" and name not in ("autoencoder", "distill")
+    return [pytest.mark.nightly] if few else []
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +58,16 @@ def technique(name):
 
 
 def make(name, batch_size=None, **options):
-    """Module and default data, as the command line would make them."""
+    """Module and default data, as the command line would make them, but with what the technique trains less by."""
     pl.seed_everything(0, verbose=False)
     data = load(DATA[MODULES[name].data].path)(**({"batch_size": batch_size} if batch_size else {}))
     cls = technique(name)
-    return cls(**linked(cls, data), **options), data
+    return cls(**{**linked(cls, data), **quick_options(name), **options}), data
+
+
+def quick_options(name):
+    """The options by which a technique that trains another network first is tested without doing so for long."""
+    return getattr(technique(name), "quick_options", {})
 
 
 def linked(cls, data):
@@ -278,16 +291,21 @@ def test_the_command_line_takes_it(name, train):
 @pytest.mark.long
 def test_train_py_lightnings_cli_and_python_agree(name, train, tmp_path):
     quick = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=5")
-    assert (done := train("--module", name, *quick)).returncode == 0, done.stderr
+    ours, theirs = ([f"--{place}.{k}={v}" for k, v in quick_options(name).items()] for place in ("module", "model"))
+    assert (done := train("--module", name, *ours, *quick)).returncode == 0, done.stderr
     data = ("--data", DATA[MODULES[name].data].path, *MODULES[name].default_data_args)
-    text = train("fit", "--model", MODULES[name].path, *data, *quick, "--print_config")
+    text = train("fit", "--model", MODULES[name].path, *theirs, *data, *quick, "--print_config")
     assert text.returncode == 0, text.stderr
     assert yaml.safe_load(text.stdout)["model"]["class_path"] == MODULES[name].path
     (tmp_path / "printed.yaml").write_text(text.stdout)
     assert (done := train("fit", "--config", "printed.yaml")).returncode == 0, done.stderr
     module, _ = make(name)
     options = {k.removeprefix("--data."): yaml.safe_load(v) for k, _, v in (o.partition("=") for o in data[2:])}
-    trainer(tmp_path, limit_train_batches=5).fit(module, load(data[1])(**options))
+    best = ModelCheckpoint(
+        tmp_path, monitor=module.monitor, mode=module.monitor_mode
+    )  # a network within has its best, too
+    fit = trainer(tmp_path, limit_train_batches=5, enable_checkpointing=True, callbacks=[best])
+    fit.fit(module, load(data[1])(**options))
     for run in "12":
         path = tmp_path / f"runs/{name}-{MODULES[name].data}/{run}/checkpoints/last.ckpt"
         assert_same(weights(module), torch.load(path, weights_only=True)["state_dict"])

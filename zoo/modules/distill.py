@@ -92,6 +92,7 @@ class DistillModule(SupervisedModule):
     headline = Headline(("accuracy", "student"), "Did distillation pay?", advice="a `teacher` with more labels")
     contestants = ("distilled", "labels alone")
     batch_independent = "its default teacher learns from batches of this size, too; tests of its own name a teacher"
+    quick_options: ClassVar[dict[str, Any]] = {"teacher": "conv", "teacher_epochs": 2}
     renamed: ClassVar[dict[str, str]] = {
         "label_loss": "label_weight",
         "kd": "kd_weight",
