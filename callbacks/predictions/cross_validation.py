@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from callbacks.predictions.baseline_comparison import has_baseline
 from callbacks.predictions.folds import repeated_folds
 from callbacks.run.time_left import duration
 from zoo.core.arguments import at_least, more_than
 from zoo.core.findings import NUMBER, PERCENT, Finding, Reference
 from zoo.core.nested_fit import fit_nested, predict_nested
 from zoo.core.renamed import RenamedOptions
-from zoo.functional.intervals import jackknife, wilson
+from zoo.functional.intervals import chance_difference, jackknife, wilson
 
 log = logging.getLogger(__name__)
 _LINE_INTERVAL = 10.0  # seconds between lines where the output is not a terminal
@@ -33,6 +35,8 @@ class CVResult(NamedTuple):
     labels: int  # labelled samples that were held out once in each repetition
     per_repeat: tuple[float, ...]
     chance: float  # score of always the most frequent class; NaN where there are no classes
+    baseline: float = float("nan")  # score of the baseline on the same folds; NaN without one
+    difference: float = float("nan")  # the largest difference from it that is chance
 
 
 class CrossValidation(pl.Callback, metaclass=RenamedOptions):
@@ -42,6 +46,7 @@ class CrossValidation(pl.Callback, metaclass=RenamedOptions):
     samples, which it then predicts; and so for each fold of several divisions, stratified by class (scikit-learn's
     RepeatedStratifiedKFold; RepeatedKFold where labels are no classes). The score of all held-out samples together,
     averaged over the repetitions, is that of a module with a few labels less, so a little lower than the true one.
+    The baseline that a module names (``train_baseline``) is trained on the same folds: ``test/cv_baseline``.
 
     The 95 % interval of an accuracy, ``test/cv_low`` to ``test/cv_high``, is Wilson's, with as many trials as labels
     that a fold's module learned from: repetitions average over divisions, but the samples remain the same, and those
@@ -69,15 +74,17 @@ class CrossValidation(pl.Callback, metaclass=RenamedOptions):
         more_than(0, max_minutes=max_minutes)
         self.folds, self.repeats, self.max_minutes, self.seed = folds, repeats, max_minutes, seed
         self.result: CVResult | None = None
-        self._start: Any = None
-        self._began = 0.0
+        self._starts: list[Any] = []  # the module's, and its baseline's
+        self._began = self._ended = 0.0  # of the training's batches
 
     @property
     def results(self) -> dict[str, float]:
         """What is logged, by name; {} as long as there is nothing."""
         if self.result is None:
             return {}
-        return {"test/cv_score": self.result.score, "test/cv_low": self.result.low, "test/cv_high": self.result.high}
+        result = self.result
+        baseline = {"test/cv_baseline": result.baseline} if result.baseline == result.baseline else {}
+        return {"test/cv_score": result.score, "test/cv_low": result.low, "test/cv_high": result.high, **baseline}
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.result is None else {**self.result._asdict(), "per_repeat": list(self.result.per_repeat)}
@@ -87,18 +94,26 @@ class CrossValidation(pl.Callback, metaclass=RenamedOptions):
             self.result = CVResult(**{**state_dict, "per_repeat": tuple(state_dict["per_repeat"])})
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._start, self._began = None, time.perf_counter()
+        self._starts, self._began = [], 0.0
         data = getattr(trainer, "datamodule", None)
         if not self.repeats or not getattr(data, "all_labels_train", False) or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if trainer.global_step:
             _say(trainer, "training was resumed: its labels are not cross-validated")
             return
-        self.result, self._start = None, copy.deepcopy(pl_module)  # before a probe is fitted
+        self.result, self._starts = None, [copy.deepcopy(pl_module)]  # before a probe is fitted
+        if has_baseline(pl_module) and pl_module.hparams.train_baseline and (other := pl_module.baseline()):
+            self._starts.append(other)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._began = self._began or time.perf_counter()  # not before: pretraining is not repeated
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._ended = time.perf_counter()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        start, self._start = self._start, None
-        if start is None:
+        starts, self._starts = self._starts, []
+        if not starts:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         labels = data.labels_of("train")
@@ -107,85 +122,116 @@ class CrossValidation(pl.Callback, metaclass=RenamedOptions):
             _say(trainer, note)
         if not divisions:
             return
-        divisions = divisions[: self._affordable(trainer, len(divisions[0]))]
-        predicted = self._predict(trainer, start, data, divisions)
+        divisions = divisions[: self._affordable(trainer, len(divisions[0]), len(starts))]
+        predicted = self._predict(trainer, starts, data, divisions)
         if trainer.is_global_zero:
             scored = torch.cat(divisions[0]).sort().values
-            self.result = _result(pl_module, predicted[:, scored], labels[scored], len(divisions[0]))
+            predicted = [rows[:, scored] for rows in predicted]
+            self.result = _result(pl_module, predicted, labels[scored], len(divisions[0]))
         self.result = trainer.strategy.broadcast(self.result)
         for logger in trainer.loggers:
             logger.log_metrics(self.results, trainer.global_step)
 
-    def _affordable(self, trainer: pl.Trainer, folds: int) -> int:
+    def _affordable(self, trainer: pl.Trainer, folds: int, modules: int) -> int:
         """Number of repetitions within the time; the plan is told before it begins."""
-        seconds = (time.perf_counter() - self._began) * (1 - 1 / folds)  # of one fit
-        repeats = max(1, min(self.repeats, int(60 * self.max_minutes / max(1e-9, seconds * folds))))
+        seconds = (self._ended - self._began) * (1 - 1 / folds)  # of one fit
+        repeats = max(1, min(self.repeats, int(60 * self.max_minutes / max(1e-9, seconds * folds * modules))))
         repeats = trainer.strategy.broadcast(repeats)
         fewer = "" if repeats == self.repeats else f" (not {self.repeats}: `cross_validation.max_minutes`)"
-        fits = repeats * folds
+        fits = repeats * folds * modules
         _say(
             trainer,
-            f"cross-validation of the labels: {repeats} x {folds} folds{fewer}, {fits} fits, about "
+            f"cross-validation of the labels: {repeats} x {folds} folds{fewer}, {fits} fits"
+            f"{' with those of the baseline' if modules > 1 else ''}, about "
             f"{duration(seconds * fits)}; `cross_validation.repeats` 0 leaves it out",
         )
         return repeats
 
-    def _predict(self, trainer: pl.Trainer, start: Any, data: Any, divisions: list[list[Tensor]]) -> Tensor:
-        """Predictions (R, N, C) of the N training samples, each by a module that has not seen its label."""
+    def _predict(
+        self, trainer: pl.Trainer, starts: list[Any], data: Any, divisions: list[list[Tensor]]
+    ) -> list[Tensor]:
+        """Of each module the predictions (R, N, C) of the N training samples, whose labels it has not seen."""
         everything = torch.arange(len(data.labels_of("train")))
-        predicted: dict[int, Tensor] = {}
+        predicted: list[dict[int, Tensor]] = [{} for _ in starts]
         folds = [(repeat, held_out) for repeat, division in enumerate(divisions) for held_out in division]
-        for repeat, held_out in _with_progress(trainer, folds):
-            module, fold = copy.deepcopy(start), data.fold(everything[~torch.isin(everything, held_out)], held_out)
+        fits = [(*fold, number) for fold in folds for number in range(len(starts))]
+        for repeat, held_out, number in _with_progress(trainer, fits):
+            module = copy.deepcopy(starts[number])
+            fold = data.fold(everything[~torch.isin(everything, held_out)], held_out)
             with _quiet():
                 fit_nested(trainer, module, *_length(trainer), data=fold)
                 found = predict_nested(trainer, module, fold) if trainer.is_global_zero else None
             if found is not None:
-                rows = predicted.setdefault(repeat, found.new_full((len(everything), *found.shape[1:]), torch.nan))
-                rows[held_out] = found
-        return torch.stack(list(predicted.values())) if predicted else torch.empty(0)
+                empty = found.new_full((len(everything), *found.shape[1:]), torch.nan)
+                predicted[number].setdefault(repeat, empty)[held_out] = found
+        return [torch.stack(list(rows.values())) if rows else torch.empty(0) for rows in predicted]
 
     def findings(self, trainer: pl.Trainer, module: Any) -> list[Finding]:
-        """The score beside that of always the most frequent class."""
+        """The score, and those of the baseline on the same folds and of always the most frequent class."""
         if self.result is None:
             return []
         found, of_classes = self.result, self.result.chance == self.result.chance
-        frequent = (Reference("most frequent class", found.chance),) if of_classes else ()
+        others = [Reference("most frequent class", found.chance)] if of_classes else []
+        if found.baseline == found.baseline:
+            name = module.contestants[1]
+            others.insert(0, Reference(name, found.baseline, chance=found.difference, baseline=True))
         meaning = f"score on labels that were left out, {len(found.per_repeat)} x cross-validated; more is better"
         title, unit = ("accuracy, cross-validated", PERCENT) if of_classes else ("score, cross-validated", NUMBER)
         interval = (found.low, found.high)
         return [
-            Finding("accuracy", title, found.score, meaning, unit, found.labels, interval, frequent, metric="cv_score")
+            Finding(
+                "accuracy", title, found.score, meaning, unit, found.labels, interval, tuple(others), metric="cv_score"
+            )
         ]
 
 
-def _result(module: Any, predicted: Tensor, labels: Tensor, folds: int) -> CVResult:
-    """The score of predictions (R, N, C) and the data's labels of N samples.
+def _result(module: Any, predicted: list[Tensor], labels: Tensor, folds: int) -> CVResult:
+    """The scores of a module's and its baseline's predictions (R, N, C) and the data's labels of N samples.
 
     Each repetition's predictions are of all samples, by several modules.
     """
     labels = module.to_head_labels(labels.cpu()).cpu()
     labels = labels if module.task.scaled else labels.long()
+    if module.hparams.task == "classification":
+        return _of_classes(predicted, labels, folds)
 
-    def score(rows: Tensor) -> list[float]:
+    def score(number: int, rows: Tensor) -> list[float]:
         metric = module.task.metrics()["score"]
         values = []
-        for prediction in predicted:
+        for prediction in predicted[number]:
             metric.reset()
             metric.update(prediction[rows], labels[rows])
             values.append(float(metric.compute()))
         return values
 
-    n = len(labels)
-    per_repeat = score(torch.arange(n))
-    mean = sum(per_repeat) / len(per_repeat)
-    if module.hparams.task == "classification":
-        chance = (labels == labels.mode().values).double().mean().item()
-        trials = n * (1 - 1 / folds)  # see above
-        return CVResult(mean, *wilson(mean * trials, trials), n, tuple(per_repeat), chance)
-    without = [torch.arange(n)[torch.arange(n) != left_out] for left_out in range(n)]
-    low, high = jackknife(mean, [sum(score(rows)) / len(per_repeat) for rows in without])
-    return CVResult(mean, low, min(1.0, high), n, tuple(per_repeat), float("nan"))
+    def mean(number: int, rows: Tensor) -> float:
+        return statistics.mean(score(number, rows))
+
+    every = torch.arange(len(labels))
+    without = [every[every != left_out] for left_out in every]
+    own = mean(0, every)
+    low, high = jackknife(own, [mean(0, rows) for rows in without])
+    result = CVResult(own, low, min(1.0, high), len(labels), tuple(score(0, every)), float("nan"))
+    if len(predicted) == 1:
+        return result
+    baseline = mean(1, every)
+    bounds = jackknife(own - baseline, [mean(0, rows) - mean(1, rows) for rows in without])
+    return result._replace(baseline=baseline, difference=(bounds[1] - bounds[0]) / 2)
+
+
+def _of_classes(predicted: list[Tensor], labels: Tensor, folds: int) -> CVResult:
+    """Accuracies, with as many trials as labels that a fold's module learned from, see ``CrossValidation``."""
+    n, trials = len(labels), len(labels) * (1 - 1 / folds)
+    right = [(rows.argmax(2) == labels).double() for rows in predicted]  # (R, N)
+    score, frequent = right[0].mean().item(), (labels == labels.mode().values).double().mean().item()
+    per_repeat = tuple(right[0].mean(1).tolist())
+    result = CVResult(score, *wilson(score * trials, trials), n, per_repeat, frequent)
+    if len(right) == 1:
+        return result
+    apart = [float((a * (1 - b)).mean(0).sum()) for a, b in (right, right[::-1])]  # samples that one alone has right
+    share = trials / n
+    chance = chance_difference(apart[0] * share, apart[1] * share, trials)
+    return result._replace(baseline=right[1].mean().item(), difference=chance)
 
 
 def _length(trainer: pl.Trainer) -> tuple[int | None, int]:

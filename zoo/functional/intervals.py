@@ -20,7 +20,7 @@ def wilson(right: float, n: float, z: float = _Z) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def chance_difference(only_first: int, only_second: int, n: int, z: float = _Z) -> float:
+def chance_difference(only_first: float, only_second: float, n: float, z: float = _Z) -> float:
     """Largest difference of two shares of right answers on the same samples that is chance, 95 % by default.
 
     Samples on which both are right, or both wrong, say nothing of which is better (McNemar 1947): of the others each is

@@ -59,7 +59,11 @@ class FinetuneModule(SupervisedModule):
     modes = ("probe", "full", "lp_ft", "gradual")
     deterministic_options: ClassVar[dict[str, Any]] = {"pretraining": "none"}  # a map's ties are decided by rounding
     frozen_options: ClassVar[dict[str, Any]] = {"pretraining": "none"}  # frozen parameters stay as made
-    headline = Headline(("accuracy",), variant="mode")
+    headline = Headline(
+        ("accuracy",),
+        variant="mode",
+        advice="a `backbone` trained on more data, or more test samples, which tell smaller differences",
+    )
 
     def __init__(
         self,
@@ -84,8 +88,8 @@ class FinetuneModule(SupervisedModule):
     @property
     def contestants(self) -> tuple[str, str]:  # type: ignore[override]
         """Names of the module and of its baseline in the results."""
-        other = "conv " if len(self.hparams.input_shape) == 3 else "mlp "
-        return "pretrained", f"{'' if self._learns_from_scratch else other}from scratch"
+        other = "conv" if len(self.hparams.input_shape) == 3 else "mlp"
+        return "pretrained", f"{'the same network' if self._learns_from_scratch else other} from scratch"
 
     @property
     def _learns_from_scratch(self) -> bool:

@@ -72,7 +72,11 @@ class SkipGramModule(ZooModule):
     monitor = None  # the loss of held-out text is least long before the neighbours are best
     input_key = TOKENS
     batch_independent = "its negative samples are drawn anew for every batch"
-    headline = Headline(("similarity", "words", "neighbours"), "Are words of like meaning near each other?")
+    headline = Headline(
+        ("similarity", "words", "neighbours"),
+        "Are words of like meaning near each other?",
+        advice="more text, or more epochs (`trainer.max_epochs`)",
+    )
     artifacts = ("vectors/vectors.safetensors", "word_map.png")
     divergence_hint = "try a lower `lr` or a smaller `max_step`"
     renamed: ClassVar[dict[str, str]] = {"block": "block_size", "written_out": ""}

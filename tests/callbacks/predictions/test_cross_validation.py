@@ -1,3 +1,4 @@
+import copy
 import csv
 
 import lightning.pytorch as pl
@@ -11,9 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from callbacks.predictions.cross_validation import CrossValidation
+from callbacks.predictions.cross_validation import CrossValidation, _of_classes
 from datamodules.folder import Folder
 from zoo import AutoencoderModule, FinetuneModule
+from zoo.core.findings import NOT_SHOWN, collect
 from zoo.functional.intervals import wilson
 
 SHAPE = (1, 4, 4)
@@ -53,7 +55,7 @@ def test_all_labels_train_and_nothing_is_validated(tmp_path, caplog):
     assert {name: len(split.images) for name, split in data.splits.items()} == {"train": 20}
     assert sum(trainer.num_val_batches) == 0 and callback.result.labels == 20
     assert "the 20 labels are few: all of them train" in caplog.text
-    assert "cross-validation of the labels: 1 x 5 folds, 5 fits, about" in caplog.text
+    assert "cross-validation of the labels: 1 x 5 folds, 10 fits with those of the baseline, about" in caplog.text
     assert trainer.test(trainer.lightning_module, data, verbose=False) == []
 
 
@@ -86,7 +88,7 @@ def test_held_out_labels_are_not_seen(tmp_path):
     labels = torch.randint(2, (20,), generator=torch.Generator().manual_seed(3)).tolist()
     with (tmp_path / "labels.csv").open("w") as file:
         file.writelines(["file,label\n", *(f"{i:03d}.png,{'ab'[label]}\n" for i, label in enumerate(labels))])
-    module = FinetuneModule(SHAPE, 2, mode="full", lr=1e-2)
+    module = FinetuneModule(SHAPE, 2, mode="full", lr=1e-2, train_baseline=False)
     callback = CrossValidation(repeats=2)
     trainer = quiet_trainer(max_epochs=80, callbacks=[callback])
     trainer.fit(module, data)
@@ -114,6 +116,32 @@ def test_the_training_is_as_without_it_and_the_result_is_logged(tmp_path):
     assert (finding.title, finding.samples, finding.references[0].value) == ("accuracy, cross-validated", 20, 0.5)
 
 
+def test_the_baseline_learns_from_the_same_folds_and_the_run_is_answered(tmp_path):
+    module, data = FinetuneModule(SHAPE, 2, pretraining="none"), photographs(tmp_path)
+    module.baseline = lambda: copy.deepcopy(module)  # what is trained alike ends alike
+    trainer, callback = fit(module, data, repeats=2)
+    found = callback.result
+    assert found.baseline == found.score and found.difference == pytest.approx(1 / 16)
+    answer = collect(trainer, module, "images")
+    assert answer.verdict.answer == NOT_SHOWN and "from scratch" in answer.verdict.reason
+    module.baseline = lambda: FinetuneModule(SHAPE, 2, pretraining="none", lr=1e-30)  # learns nothing
+    _, callback = fit(module, data, repeats=1)
+    assert callback.results["test/cv_baseline"] != callback.results["test/cv_score"]
+    module.hparams.train_baseline = False
+    _, callback = fit(module, data, repeats=1)
+    assert "test/cv_baseline" not in callback.results
+
+
+def test_differences_of_accuracies_are_mcnemars_of_as_many_trials_as_a_module_learned_from():
+    own = torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1, 1, 1, 1, 0]])
+    other = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 0, 1, 1, 0, 1]])
+    labels = torch.tensor([0] * 5 + [1] * 5)
+    found = _of_classes([torch.nn.functional.one_hot(rows).float() for rows in (own, other)], labels, 5)
+    assert (found.score, found.baseline) == pytest.approx((0.9, 0.6)) and found.per_repeat == pytest.approx((0.9, 0.9))
+    # Samples that one alone has right, in the mean of both divisions: 4 and 1; 8 of 10 labels trained each time.
+    assert found.difference == pytest.approx(1.959964 * ((4 + 1) * 0.8) ** 0.5 / 8)
+
+
 def test_a_checkpoint_keeps_the_result(tmp_path):
     _, callback = fit(FinetuneModule(SHAPE, 2), photographs(tmp_path), repeats=1)
     other = CrossValidation()
@@ -126,7 +154,7 @@ def test_regression_has_an_interval(tmp_path):
     module = FinetuneModule(SHAPE, 1, ["value"], task="regression")
     _, callback = fit(module, data, repeats=2)
     found = callback.result
-    assert found.labels == 20 and found.low < found.score < found.high <= 1
+    assert found.labels == 20 and found.low < found.score < found.high <= 1 and found.difference > 0
     assert callback.findings(None, module)[0].title == "score, cross-validated"
 
 

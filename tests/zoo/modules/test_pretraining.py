@@ -142,7 +142,10 @@ def test_it_has_the_same_network_where_that_can_learn_from_scratch(tmp_path):
     module = FinetuneModule(SHAPE, 10, backbone=folder, lora_rank=2, layer_decay=0.5)
     other = module.baseline()
     assert other.encoder.spec == {"name": "conv", "width": 8} and not other.origin and other.hparams.mode == "full"
-    assert all(p.requires_grad for p in other.parameters()) and other.contestants == ("pretrained", "from scratch")
+    assert all(p.requires_grad for p in other.parameters()) and other.contestants == (
+        "pretrained",
+        "the same network from scratch",
+    )
     assert not torch.equal(other.encoder.trunk[0][0].weight, donor.encoder.trunk[0][0].weight)
     assert donor.baseline() is None and FinetuneModule(SHAPE, 10, backbone=donor.encoder.trunk).baseline() is None
 
