@@ -23,6 +23,8 @@ from zoo.registry import DATA, MODULES
 
 AE = "--model=zoo.modules.autoencoder.AutoencoderModule"
 QUICK = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
+UNMEASURED = ("--trainer.limit_val_batches=0", "--trainer.limit_test_batches=0")  # nor drawn: that takes longest
+IRIS = ("--module", "autoencoder", "--module.network=mlp", "--data", "vectors", "--data.source=iris")
 
 
 def one_line(process, status):
@@ -31,6 +33,15 @@ def one_line(process, status):
     assert process.returncode == status, process.stderr
     assert len(lines) == 1 and "Traceback" not in process.stderr, process.stderr
     return lines[0]
+
+
+@pytest.fixture(scope="module")
+def iris_run(run_python, tmp_path_factory):
+    """The folder of a finished run, for what is done with one whatever it has learned."""
+    folder = tmp_path_factory.mktemp("iris")
+    done = run_python(ROOT / "train.py", *IRIS, *QUICK, "--module.beta=2", "--module.latent_dim=7", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "runs/autoencoder-vectors/1"
 
 
 def test_short_names_are_spelled_out():
@@ -90,16 +101,19 @@ def test_the_main_job_leaves_everything_behind(train, tmp_path):
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     assert any(row.get("val/loss") for row in rows) and any(row.get("train/loss") for row in rows)
 
-    again = train("fit", "--config", run / "config.yaml")
-    assert again.returncode == 0, again.stderr
-    first, second = (yaml.safe_load((run.parent / n / "config.yaml").read_text()) for n in "12")
-    assert first == second
 
-    tested = train("test", "--module", "autoencoder", "--ckpt_path", run / "checkpoints/best.ckpt")
+def test_a_finished_run_is_repeated_tested_validated_and_predicts(train, iris_run, tmp_path):
+    again = train("fit", "--config", iris_run / "config.yaml")
+    assert again.returncode == 0, again.stderr
+    repeated = tmp_path / "runs/autoencoder-vectors/1"
+    first, second = (yaml.safe_load((run / "config.yaml").read_text()) for run in (iris_run, repeated))
+    assert first == second
+    best, last = (("--ckpt_path", iris_run / f"checkpoints/{name}.ckpt") for name in ("best", "last"))
+    tested = train("test", *IRIS, *best)
     assert tested.returncode == 0 and "Did pretraining pay?" in tested.stdout, tested.stderr
-    predicted = train("predict", "--module", "autoencoder", "--ckpt_path", run / "checkpoints/best.ckpt")
+    predicted = train("predict", *IRIS, *best)
     assert predicted.returncode == 0, predicted.stderr
-    validated = train("validate", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints/last.ckpt")
+    validated = train("validate", "--config", iris_run / "config.yaml", *last)
     assert validated.returncode == 0 and "val/loss" in validated.stdout, validated.stderr
 
 
@@ -116,33 +130,34 @@ def test_the_main_job_leaves_everything_behind(train, tmp_path):
     ids=lambda options: options[0],
 )
 def test_trainer_flags_work(train, options):
-    done = train("--module", "autoencoder", *QUICK, *options)
-    assert done.returncode == 0 and "autoencoder on digits" in done.stdout, done.stderr
+    done = train(*IRIS, *QUICK, *options)
+    assert done.returncode == 0 and "autoencoder on vectors" in done.stdout, done.stderr
 
 
 def test_the_last_checkpoint_is_of_the_last_epoch_also_when_it_was_no_better(train, tmp_path):
     folder = tmp_path / "elsewhere"
     still = ("--module.lr=1e-30", "--trainer.max_epochs=3", "--trainer.limit_train_batches=2")
-    done = train("--module", "autoencoder", *still, f"--checkpoint.dirpath={folder}")
+    done = train(*IRIS, *still, f"--checkpoint.dirpath={folder}")
     assert done.returncode == 0, done.stderr
     epochs = [torch.load(folder / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")]
     assert epochs == [0, 2] and f"{folder.name}/best.ckpt" in done.stdout
 
 
 def test_classes_may_be_given_by_bare_name(train, tmp_path):
-    done = train("fit", "--model", "AutoencoderModule", "--data", "Digits", *QUICK)
+    done = train("fit", "--model", "AutoencoderModule", "--data", "Digits", *QUICK, *UNMEASURED)
     assert done.returncode == 0 and (tmp_path / "runs/autoencoder-digits/1/encoder").is_dir(), done.stderr
 
 
-def test_with_a_checkpoint_the_users_flags_win(train, tmp_path):
-    assert train("--module", "autoencoder", *QUICK, "--module.beta=2", "--module.latent_dim=7").returncode == 0
-    checkpoint = tmp_path / "runs/autoencoder-digits/1/checkpoints/last.ckpt"
-    done = train("--module", "autoencoder", "--ckpt_path", checkpoint, "--module.beta=5", "--trainer.max_epochs=2")
+def test_with_a_checkpoint_the_users_flags_win(train, iris_run, tmp_path):
+    shutil.copytree(iris_run, tmp_path / "runs/autoencoder-vectors/1")
+    checkpoint = "runs/autoencoder-vectors/1/checkpoints/last.ckpt"
+    done = train(*IRIS, *UNMEASURED, "--ckpt_path", checkpoint, "--module.beta=5", "--trainer.max_epochs=2")
     assert done.returncode == 0, done.stderr
-    options = yaml.safe_load((tmp_path / "runs/autoencoder-digits/2/config.yaml").read_text())["model"]["init_args"]
+    options = yaml.safe_load((tmp_path / "runs/autoencoder-vectors/2/config.yaml").read_text())["model"]["init_args"]
     assert (options["beta"], options["latent_dim"]) == (5, 7)  # the flag; where there is none, the checkpoint
     model = {"class_path": MODULES["autoencoder"].path, "init_args": {"beta": 3}}
-    (tmp_path / "file.yaml").write_text(yaml.safe_dump({"model": model, "data": DATA["digits"].path}))
+    data = {"class_path": DATA["vectors"].path, "init_args": {"source": "iris"}}
+    (tmp_path / "file.yaml").write_text(yaml.safe_dump({"model": model, "data": data}))
     done = train("fit", "--config", "file.yaml", "--ckpt_path", checkpoint, "--print_config")
     options = yaml.safe_load(done.stdout)["model"]["init_args"]
     assert (options["beta"], options["latent_dim"]) == (3, 7)  # what a file says counts as said
@@ -187,7 +202,7 @@ def test_unreadable_pictures_are_left_out_or_stop_the_run(train, tmp_path, in_me
         Image.new("RGB", (20 + i, 30), (20 * i, 0, 0)).save(tmp_path / f"photos/{i}.png")
     (tmp_path / "photos/broken.png").write_bytes(b"not a picture")
     (tmp_path / "photos/empty.jpg").touch()
-    folder = ("--module", "autoencoder", "--data", "folder", "--data.root", "photos", "--data.size=16", *QUICK)
+    folder = ("--module=autoencoder", "--data=folder", "--data.root=photos", "--data.size=16", *QUICK, *UNMEASURED)
     done = train(*folder, f"--data.in_memory={in_memory}")
     assert done.returncode == 0 and "broken.png" in done.stderr and "empty.jpg" in done.stderr, done.stderr
     line = one_line(train(*folder, f"--data.in_memory={in_memory}", "--data.strict=true"), 1)
@@ -227,7 +242,8 @@ def test_a_checkpoint_of_another_module_is_refused(train, tmp_path):
         "    def configure_optimizers(self):\n"
         "        return __import__('torch').optim.SGD(self.parameters(), 0.1)\n"
     )
-    made = train("fit", "--model", "mine.Other", "--data", "digits", *QUICK)  # a class of the user's, not registered
+    short = ("--data", "digits", *QUICK, *UNMEASURED)
+    made = train("fit", "--model", "mine.Other", *short)  # a class of the user's, not registered
     assert made.returncode == 0, made.stderr
     checkpoint = tmp_path / "runs/other-digits/1/checkpoints/last.ckpt"
     line = one_line(train("--module", "autoencoder", "--ckpt_path", checkpoint), 2)
@@ -236,13 +252,13 @@ def test_a_checkpoint_of_another_module_is_refused(train, tmp_path):
 
 def test_ctrl_c_leaves_a_checkpoint_that_resumes(train, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "--module", "autoencoder", "--trainer.max_epochs", "100000"],
+        [sys.executable, str(ROOT / "train.py"), *IRIS, "--trainer.max_epochs", "100000"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    run = tmp_path / "runs/autoencoder-digits/1"
+    run = tmp_path / "runs/autoencoder-vectors/1"
     deadline = time.monotonic() + 120
     while not (run / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -252,9 +268,9 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes(train, tmp_path):
     command = next(line for line in errors.splitlines() if line.startswith("to go on: "))
     words = command.removeprefix("to go on: python train.py ").split()
     step = torch.load(run / "checkpoints/interrupted.ckpt", weights_only=True)["global_step"]
-    resumed = train(*words, "--trainer.max_epochs=-1", f"--trainer.max_steps={step + 3}")
+    resumed = train(*words, *UNMEASURED, "--trainer.max_epochs=-1", f"--trainer.max_steps={step + 3}")
     assert resumed.returncode == 0, resumed.stderr
-    last = torch.load(tmp_path / "runs/autoencoder-digits/2/checkpoints/last.ckpt", weights_only=True)
+    last = torch.load(tmp_path / "runs/autoencoder-vectors/2/checkpoints/last.ckpt", weights_only=True)
     assert last["global_step"] >= step
 
 
@@ -265,15 +281,14 @@ def test_the_console_script_is_the_same(tmp_path):
     assert done.stdout.strip() == listing()
 
 
-def test_report_of_runs_and_of_none(train, tmp_path):
-    quick = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
-    assert train("--module", "autoencoder", *quick).returncode == 0
-    run = "runs/autoencoder-digits/1"
-    assert (tmp_path / run / "report.html").is_file()
-    shutil.copytree(tmp_path / run, tmp_path / "runs/other/7")
+def test_report_of_runs_and_of_none(train, iris_run, tmp_path):
+    assert (iris_run / "report.html").is_file()
+    run = "runs/autoencoder-vectors/1"
+    for copy in (run, "runs/other/7"):
+        shutil.copytree(iris_run, tmp_path / copy)
     done = train("report", run, "runs/other/7", "--out", "both.html")
     assert done.returncode == 0 and done.stdout.endswith("open in a browser: both.html\n")
-    assert "autoencoder-digits/1" in (tmp_path / "both.html").read_text()
+    assert "autoencoder-vectors/1" in (tmp_path / "both.html").read_text()
     for wrong, status, line in (
         (["report"], 2, "say which runs"),
         (["report", "nowhere"], 1, "no folder nowhere"),
@@ -308,7 +323,8 @@ def test_new_pictures_are_told_apart_by_what_was_learned(train, tmp_path):
         path = tmp_path / "new" / ("deep" if i % 2 else "") / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((images.images[i] * 255 / 16).astype("uint8")).save(path)
-    assert (done := train("--module", "finetune", "--trainer.max_epochs=100")).returncode == 0, done.stderr
+    short = ("--module.pretrain_epochs=5", "--trainer.max_epochs=30", *UNMEASURED)
+    assert (done := train("--module", "finetune", *short)).returncode == 0, done.stderr
     assert "no backbone is named" in done.stderr
     head = ("predict", "--module", "finetune", "--ckpt_path", "runs/finetune-digits/1/checkpoints/best.ckpt")
     new = (*head, "--data", "folder", "--data.root", "new", "--data.channels", "1", "--data.size")
@@ -324,7 +340,7 @@ def test_new_pictures_are_told_apart_by_what_was_learned(train, tmp_path):
 def test_export_for_other_tools(train, tmp_path):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    assert (done := train("--module", "finetune", *QUICK)).returncode == 0, done.stderr
+    assert (done := train("--module", "finetune", *QUICK, *UNMEASURED)).returncode == 0, done.stderr
     checkpoint = "runs/finetune-digits/1/checkpoints/best.ckpt"
     done = train("export", checkpoint, "--format", "onnx", "--out", "digits.onnx")
     assert done.returncode == 0 and done.stdout.strip() == "written: digits.onnx", done.stderr
