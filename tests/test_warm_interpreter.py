@@ -10,6 +10,8 @@ import pytest
 import torch
 from conftest import ROOT
 
+IRIS = ("--module=autoencoder", "--module.network=mlp", "--data=vectors", "--data.source=iris")
+SKIPGRAM = pytest.param(("--module=skipgram",), id="skipgram", marks=(pytest.mark.long, pytest.mark.nightly))
 QUICK = ("--trainer.max_epochs=2", "--trainer.limit_train_batches=3")
 
 
@@ -36,9 +38,9 @@ def files(folder):
     return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("module", ["autoencoder", pytest.param("skipgram", marks=pytest.mark.long)])
-def test_the_same_command_does_the_same(both, module, tmp_path):
-    fresh, forked = both(ROOT / "train.py", "--module", module, *QUICK)
+@pytest.mark.parametrize("what", [pytest.param(IRIS, id="autoencoder"), SKIPGRAM])
+def test_the_same_command_does_the_same(both, what, tmp_path):
+    fresh, forked = both(ROOT / "train.py", *what, *QUICK)
     assert fresh.returncode == forked.returncode == 0, fresh.stderr + forked.stderr
     without_time = re.compile(r" +(\d+ min )?\d+ s$", re.M)  # at the end of the line that names the run
     texts = [without_time.sub("", done.stdout).splitlines() for done in (fresh, forked)]

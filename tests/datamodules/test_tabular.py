@@ -369,8 +369,10 @@ def test_another_order_of_columns_on_the_command_line(train, tmp_path):
     bare = written(tmp_path, numbers(["third", "noise", "size"], kind=False), "bare.csv")
     short = ("--module=finetune", "--data=vectors")
     quick = (
+        "--module.pretraining=none",
         "--trainer.max_epochs=3",
-        "--representation.every_n_epochs=0",
+        "--trainer.limit_val_batches=0",
+        "--trainer.limit_test_batches=0",
         "--data.label=y",
         "--data.standardise=false",
     )

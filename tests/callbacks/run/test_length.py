@@ -125,6 +125,7 @@ def test_the_time_left_is_at_most_so_long_only_if_it_may_stop():
 @pytest.mark.long
 def test_the_commands_configuration_has_what_was_chosen_and_repeats_it(train, tmp_path):
     options = ("--data=vectors", "--data.source=wine", "--module.network=mlp", "--length.samples=1290")
+    options += ("--representation.every_n_epochs=0", "--trainer.limit_test_batches=0")  # these take longest
     first = train("--module=autoencoder", *options)
     assert first.returncode == 0, first.stderr
     config = (tmp_path / "runs/autoencoder-vectors/1/config.yaml").read_text()

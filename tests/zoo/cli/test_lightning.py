@@ -8,6 +8,7 @@ import yaml
 from zoo.registry import MODULES
 
 FIXTURES = Path(__file__).parent / "fixtures"
+UNMEASURED = ("--trainer.limit_val_batches=0", "--trainer.limit_test_batches=0")
 OWN = {name for entry in MODULES.values() for name in entry.callbacks}
 SUBCLASS = """
 from zoo.modules.som import SOMModule
@@ -44,7 +45,8 @@ def test_a_complete_file_of_before_is_accepted(train, file):
 
 
 def test_a_complete_file_of_before_still_trains(train, tmp_path):
-    done = train("fit", "--config", FIXTURES / "som-before-renaming.yaml", "--data.crop=1", "--training_film.side=5")
+    old = ("--data.crop=1", "--training_film.side=5")
+    done = train("fit", "--config", FIXTURES / "som-before-renaming.yaml", *old, *UNMEASURED)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("'crop' of Digits is now called 'shift'") == 1
     config = yaml.safe_load((tmp_path / "runs/som-digits/1/config.yaml").read_text())
@@ -59,7 +61,7 @@ def test_a_checkpoints_options_of_before_are_told_their_new_names(train, tmp_pat
         "    def __init__(self, speed: int = 1, **options):\n"
         "        super().__init__(**options)\n"
     )
-    quick = ("--data=digits", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
+    quick = ("--data=digits", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", *UNMEASURED)
     assert (done := train("fit", "--model=mine.Mine", *quick, "--model.speed=7")).returncode == 0, done.stderr
     text = (tmp_path / "mine.py").read_text().replace("speed", "tempo")
     (tmp_path / "mine.py").write_text(

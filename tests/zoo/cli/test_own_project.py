@@ -29,13 +29,13 @@ class MyCallback(pl.Callback):
     "datamodules/light.py": "WHO = 'datamodules'\n",
     "plain.py": """
 import zoo
-import callbacks, callbacks.light, callbacks.run.report_page, datamodules.image_files, datamodules.light
+import callbacks, callbacks.light, callbacks.run.charts, datamodules.image_formats, datamodules.light
 print(callbacks.light.WHO, datamodules.light.WHO, getattr(callbacks, "OWN", 0))
 """,
     "theirs_first.py": """
 import callbacks
 import zoo
-import callbacks.run.report_page, callbacks.light, datamodules.light
+import callbacks.run.charts, callbacks.light, datamodules.light
 print(callbacks.light.WHO, datamodules.light.WHO)
 """,
     "ours_first.py": """
@@ -51,7 +51,7 @@ FIT = (
 )
 
 
-@pytest.fixture(params=["namespace folders", pytest.param("packages", marks=pytest.mark.long)])
+@pytest.fixture
 def project(request, tmp_path):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -70,6 +70,11 @@ def run(folder, *words, **environment):
 
 
 @pytest.mark.parametrize(
+    "project",
+    ["namespace folders", pytest.param("packages", marks=(pytest.mark.long, pytest.mark.nightly))],
+    indirect=True,
+)
+@pytest.mark.parametrize(
     "command",
     [
         pytest.param(str(ROOT / "train.py"), id="train.py", marks=pytest.mark.long),
@@ -81,6 +86,7 @@ def test_the_command_finds_both(project, command):
     assert "mine begins: Mine MyData" in run(project, command, *FIT)
 
 
+@pytest.mark.parametrize("project", ["namespace folders", "packages"], indirect=True)
 def test_plain_python_finds_both(project):
     own = "theirs" if (project / "callbacks/__init__.py").exists() else "0"
     assert run(project, "plain.py") == f"callbacks datamodules {own}\n"
@@ -93,7 +99,7 @@ def test_plain_python_finds_both(project):
 
 def test_a_single_file_of_that_name_hides_nothing(tmp_path):
     (tmp_path / "callbacks.py").write_text("OWN = 1\n")
-    (tmp_path / "plain.py").write_text("import zoo, callbacks, callbacks.run.report_page\nprint(callbacks.OWN)\n")
+    (tmp_path / "plain.py").write_text("import zoo, callbacks, callbacks.run.charts\nprint(callbacks.OWN)\n")
     assert run(tmp_path, "plain.py") == "1\n"
 
 

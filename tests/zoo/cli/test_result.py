@@ -15,17 +15,22 @@ class Halve(pl.Callback):
             for parameter in pl_module.parameters():
                 parameter.mul_(0.5)
 """
-QUICK = ("--module=autoencoder", "--data.seed=1", "--trainer.max_epochs=2", "--trainer.limit_train_batches=5")
+DATA = (
+    *("--module=autoencoder", "--module.network=mlp", "--data=vectors", "--data.source=iris"),
+    *("--data.seed=1", "--data.batch_size=16"),
+)
+UNTESTED = ("--trainer.limit_test_batches=0",)
+QUICK = ("--trainer.max_epochs=2", "--trainer.limit_train_batches=5")
 
 
 def run_of(train, tmp_path, *options):
     """Best and last weights, the exported encoder, and the test's last row in metrics.csv of a run with options."""
-    done = train(*QUICK, *options)
+    done = train(*DATA, *QUICK, *options)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "runs/autoencoder-digits/1"
+    folder = tmp_path / "runs/autoencoder-vectors/1"
     best, last = (torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last"))
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
-    loss = next(float(row["test/loss"]) for row in rows[::-1] if row["test/loss"])
+    loss = next((float(row["test/loss"]) for row in rows[::-1] if row.get("test/loss")), None)
     return done, best["state_dict"], last["state_dict"], load_file(folder / "encoder/encoder.safetensors"), loss
 
 
@@ -49,24 +54,24 @@ def test_all_parts_of_a_run_have_the_same_weights(train, tmp_path, options, chan
     assert ("these are the result: val/loss" in done.stdout) == changed
     if changed:
         assert all(torch.equal(value, last[name]) for name, value in best.items())
-    again = train("test", *QUICK[:2], "--ckpt_path", "runs/autoencoder-digits/1/checkpoints/best.ckpt")
+    again = train("test", *DATA, "--ckpt_path", "runs/autoencoder-vectors/1/checkpoints/best.ckpt")
     assert again.returncode == 0, again.stderr
-    rows = list(csv.DictReader((tmp_path / "runs/autoencoder-digits/test/1/metrics.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "runs/autoencoder-vectors/test/1/metrics.csv").open()))
     assert float(rows[-1]["test/loss"]) == pytest.approx(loss, rel=1e-6)
 
 
 def test_what_the_end_of_training_did_is_the_result(train, tmp_path):
     (tmp_path / "mine.py").write_text(CALLBACKS)
-    _, plain, _, _, _ = run_of(train, tmp_path)
+    _, plain, _, _, _ = run_of(train, tmp_path, *UNTESTED)
     (tmp_path / "runs").rename(tmp_path / "plain")
-    _, halved, _, encoder, _ = run_of(train, tmp_path, "--trainer.callbacks=mine.Halve")
+    _, halved, _, encoder, _ = run_of(train, tmp_path, *UNTESTED, "--trainer.callbacks=mine.Halve")
     assert all(torch.equal(halved[f"encoder.{name}"], encoder[name]) for name in encoder)
     name = next(name for name in plain if name.endswith("weight"))
     assert torch.equal(halved[name], plain[name] * 0.5)  # both runs' best is their last epoch
 
 
 def test_without_a_validation_the_best_is_the_last(train, tmp_path):
-    done, best, last, encoder, _ = run_of(train, tmp_path, "--trainer.check_val_every_n_epoch=50")
+    done, best, last, encoder, _ = run_of(train, tmp_path, "--trainer.check_val_every_n_epoch=50", *UNTESTED)
     assert agree(best, encoder) and all(torch.equal(value, last[name]) for name, value in best.items())
     assert "nothing was validated (--trainer.check_val_every_n_epoch?): the best checkpoint is the last" in done.stderr
 

@@ -24,6 +24,7 @@ class Data(pl.LightningDataModule):
         return DataLoader(TensorDataset(x, (x.mean((1, 2, 3)) > 0.5).long()), batch_size=16)
     train_dataloader = val_dataloader = test_dataloader = predict_dataloader = loader
 """
+UNMEASURED = ("--trainer.limit_val_batches=0", "--trainer.limit_test_batches=0")
 QUICK = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false")
 
 
@@ -102,7 +103,7 @@ def test_module_options_are_typed_of_the_file_or_the_checkpoints():
 
 @pytest.mark.long
 def test_devices_are_those_of_now(train, tmp_path):
-    pca = ("--module", "pca", "--trainer.limit_train_batches=2", *QUICK)
+    pca = ("--module", "pca", "--trainer.limit_train_batches=2", *QUICK, *UNMEASURED)
     assert train(*pca).returncode == 0
     run = tmp_path / "runs/pca-digits"
     done = train("fit", *pca, "--ckpt_path", run / "1", "--trainer.devices=2", "--trainer.max_epochs=2")
@@ -122,7 +123,7 @@ def test_data_that_say_no_shape_need_none_from_a_checkpoint_on(train, tmp_path):
         assert done.returncode == 0, done.stderr
         assert command == "predict" or f"--module.backbone {run}/encoder" in done.stdout
     for options in (("fit", *own), ("fit", "--config", run / "config_full.yaml", *QUICK)):
-        done = train(*options, "--ckpt_path", run, "--trainer.max_epochs=2")
+        done = train(*options, "--ckpt_path", run, "--trainer.max_epochs=2", *UNMEASURED)
         assert done.returncode == 0, done.stderr
     for number in "123":
         for file in ("config", "config_full"):

@@ -13,6 +13,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from zoo.cli.run_folder import RUN_DIR, SaveConfig, forget_run_folder, keep_failure, keep_traceback, run_folder
 from zoo.registry import MODULES
 
+UNMEASURED = ("--trainer.limit_val_batches=0", "--trainer.limit_test_batches=0")
+
 
 def last_weights(folder):
     return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
@@ -103,7 +105,8 @@ def test_both_files_repeat_the_run_to_the_bit(train, tmp_path):
         "--data.shift=1",
         "--seed_everything=3",
     )
-    first = train("--module", "autoencoder", *options, "--trainer.max_epochs=1", "--trainer.limit_train_batches=3")
+    quick = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=3", *UNMEASURED)
+    first = train("--module", "autoencoder", *options, *quick)
     assert first.returncode == 0, first.stderr
     runs = tmp_path / "runs/autoencoder-digits"
     for file in ("config", "config_full"):
@@ -131,7 +134,7 @@ def test_a_config_of_the_users_own_is_not_overwritten(train, tmp_path):
     (tmp_path / "config.yaml").write_text(text)
     (tmp_path / "version_0").mkdir()
     (tmp_path / "version_0/config.yaml").write_text(text)
-    quick = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
+    quick = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", *UNMEASURED)
     done = train("fit", "--config", "config.yaml", *quick, "--trainer.logger=false")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "runs", "version_0"]
