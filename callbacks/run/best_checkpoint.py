@@ -77,7 +77,8 @@ class BestCheckpoint(ModelCheckpoint):
         """Take the best of the run that is resumed, with its files if they are in another folder."""
         if not self._resumes:  # a test or prediction has no best
             return
-        if self.dirpath == state_dict.get("dirpath"):
+        same = Path(str(self.dirpath)).resolve() == self._resumed_from.resolve()  # paths are relative
+        if same and self.dirpath == state_dict.get("dirpath"):
             super().load_state_dict(state_dict)
             return
         for path, score in state_dict.get("best_k_models", {}).items():
@@ -93,7 +94,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def _take(self, path: Path, score: torch.Tensor) -> None:
         """Copy one of the earlier best checkpoints, if it still is what the resumed checkpoint knew of it."""
-        places = [path, self._resumed_from / path.name]  # the second if the run's folder was moved
+        places = [self._resumed_from / path.name, path]  # the first wherever the run's folder is by now
         source = next((place for place in places if place.is_file()), None)
         if source is None:
             _tell("the best checkpoint of the run that is resumed (%s) is gone: its %s, %.5g, counts no more",

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -46,3 +48,29 @@ def test_an_older_checkpoints_best_is_remembered(tmp_path):
     best, _ = trained(tmp_path, epochs=1, monitor="val/loss")
     assert best.state_key.startswith("ModelCheckpoint{")
     assert best.state_key in torch.load(tmp_path / "best.ckpt", weights_only=True)["callbacks"]
+
+
+def test_a_best_of_the_same_name_in_another_working_folder_is_copied(tmp_path, monkeypatch):
+    """A run's own paths are relative: here they lead to nothing, or to the best of a run of no concern."""
+
+    def train(epochs, **options):
+        best = BestCheckpoint(None, "best", enable_version_counter=False, monitor="val/loss")
+        trainer = quiet_trainer("run", max_epochs=epochs, callbacks=[best], enable_checkpointing=True, **options)
+        return best, trainer, AutoencoderModule((1, 8, 8), network="mlp"), Digits()
+
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    first, trainer, *parts = train(1)
+    trainer.fit(*parts)
+    last = tmp_path / "first" / Path(first.best_model_path).with_name("last.ckpt")
+    trainer.save_checkpoint(last)
+    known = Path(first.best_model_path).read_bytes()
+    monkeypatch.chdir(tmp_path / "second")
+    for other in (None, b"of another run"):
+        if other:
+            Path(first.best_model_path).write_bytes(other)
+        best, trainer, *parts = train(2, limit_val_batches=0)
+        trainer.fit(*parts, ckpt_path=last)
+        assert best.best_model_path == first.best_model_path and best.best_model_score == first.best_model_score
+        assert Path(best.best_model_path).read_bytes() == known
