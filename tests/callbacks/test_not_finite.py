@@ -28,7 +28,8 @@ class _Lost(AutoencoderModule):
         return super().sample(n, **options) * torch.nan
 
 
-def test_features_reconstructions_and_samples(tmp_path, caplog):
+def test_features_reconstructions_and_samples(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("callbacks.samples.feature_extractor._STEPS", 1)
     callbacks = [Representation(), LatentMap(), Reconstruction(), Generation(features="auto", cache=str(tmp_path))]
     trainer = quiet_trainer(tmp_path, callbacks=callbacks)
     module = _Lost(SHAPE, network="mlp")

@@ -89,7 +89,7 @@ def test_held_out_labels_are_not_seen(tmp_path):
     with (tmp_path / "labels.csv").open("w") as file:
         file.writelines(["file,label\n", *(f"{i:03d}.png,{'ab'[label]}\n" for i, label in enumerate(labels))])
     module = FinetuneModule(SHAPE, 2, mode="full", lr=1e-2, train_baseline=False)
-    callback = CrossValidation(repeats=2)
+    callback = CrossValidation(repeats=1)
     trainer = quiet_trainer(max_epochs=80, callbacks=[callback])
     trainer.fit(module, data)
     images, labels = data.splits["train"]

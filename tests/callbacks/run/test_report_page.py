@@ -178,7 +178,7 @@ def test_a_learning_rate_does_not_drop_the_losses(tmp_path):
 
 
 def test_figures_are_fitted_and_damaged_ones_left_out(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (600, 800, 3), np.uint8)
     for i in range(4):
         Image.fromarray(noise).save(tmp_path / f"large{i}.png")
     Image.fromarray(noise[:50, :70]).save(tmp_path / "small.png")

@@ -27,6 +27,12 @@ def cache(tmp_path_factory):
     return str(tmp_path_factory.mktemp("extractors"))
 
 
+@pytest.fixture
+def few_steps(monkeypatch):
+    """For tests that train an extractor of their own, good enough to judge digits."""
+    monkeypatch.setattr("callbacks.samples.feature_extractor._STEPS", 60)
+
+
 class Gives(AutoencoderModule):
     """Samples are given images (N, C, H, W), from the first on."""
 
@@ -154,7 +160,7 @@ class RandomLabels(Digits):
         }
 
 
-def test_a_blind_extractor_judges_nothing_and_it_is_said_once(tmp_path, caplog):
+def test_a_blind_extractor_judges_nothing_and_it_is_said_once(few_steps, tmp_path, caplog):
     callback = Generation(every_n_epochs=1, cache=str(tmp_path / "cache"))
     trainer = quiet_trainer(tmp_path, limit_train_batches=1, callbacks=[callback])
     data = RandomLabels()
@@ -194,7 +200,7 @@ def test_measuring_does_not_change_the_training(tmp_path, cache):
     assert torch.equal(states[0][1], states[1][1])
 
 
-def test_a_loader_that_shuffles_by_torchs_generator_is_not_disturbed(tmp_path, cache):
+def test_a_loader_that_shuffles_by_torchs_generator_is_not_disturbed(few_steps, tmp_path, cache):
     data = Digits()
     data.setup()
     loaders = [
@@ -223,7 +229,7 @@ def test_images_without_labels_are_scored_by_an_untrained_network_which_is_said(
     assert "untrained" in callback.facts["feature_extractor"]
 
 
-def test_a_damaged_extractor_is_trained_anew(tmp_path, caplog):
+def test_a_damaged_extractor_is_trained_anew(few_steps, tmp_path, caplog):
     cache = tmp_path / "cache"
     judge(tmp_path, AutoencoderModule(SHAPE), str(cache))
     (file,) = cache.iterdir()

@@ -45,11 +45,12 @@ def test_training_images_have_a_variance_of_one(digits, extractor):
     assert features.var(0).mean() == pytest.approx(1, rel=1e-3) and features.mean(0).abs().max() < 1e-4
 
 
-def test_the_same_images_and_seed_give_the_same_weights_and_leave_no_trace(digits, extractor):
+def test_the_same_images_and_seed_give_the_same_weights_and_leave_no_trace(digits, monkeypatch):
+    monkeypatch.setattr("callbacks.samples.feature_extractor._STEPS", 20)
     state = torch.get_rng_state()
-    assert train_extractor(*digits.splits["train"]).checksum() == extractor.checksum()
+    first, second, other = (train_extractor(*digits.splits["train"], seed=seed).checksum() for seed in (0, 0, 1))
+    assert first == second != other
     assert torch.equal(torch.get_rng_state(), state)
-    assert train_extractor(*digits.splits["train"], seed=1).checksum() != extractor.checksum()
 
 
 def test_untrained_for_images_without_labels(digits, tmp_path):

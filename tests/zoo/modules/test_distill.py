@@ -170,7 +170,7 @@ def test_data_without_any_labels_have_the_teachers_classes(teacher, tmp_path):
     pl.seed_everything(0, verbose=False)
     module = DistillModule(SHAPE, None, teacher=teacher)
     assert module.hparams.num_classes == 10 and module.hparams.class_names == data.class_names
-    fit = quiet_trainer(tmp_path, max_epochs=15)
+    fit = quiet_trainer(tmp_path, max_epochs=8)
     fit.fit(module, loader, DataLoader(TensorDataset(x), batch_size=200))
     truth = data.splits["train"].labels
     agreement = (module.eval()(x).argmax(1) == module.teacher(x)["logits"].argmax(1)).float().mean()
@@ -181,8 +181,8 @@ def test_data_without_any_labels_have_the_teachers_classes(teacher, tmp_path):
 def test_a_teacher_helps_where_labels_are_few(teacher, tmp_path):
     scores = {}
     for name, weights in {"labels": {"dkd_weight": 0.0}, "dkd": {}}.items():
-        data = Digits(labels_per_class=5)
-        module, fit, _ = fitted(tmp_path, teacher, data, epochs=40, trainer={"limit_val_batches": 0}, **weights)
+        data = Digits(labels_per_class=5, batch_size=128)
+        module, fit, _ = fitted(tmp_path, teacher, data, epochs=25, trainer={"limit_val_batches": 0}, **weights)
         scores[name] = fit.test(module, data, verbose=False)[0]["test/score"]
     assert scores["dkd"] > scores["labels"] + 0.05, scores
 
@@ -197,8 +197,8 @@ def test_other_tasks(kind, tmp_path):
         lines = ["a,b,c,d,x,y", *(",".join(f"{v:.6g}" for v in row) for row in table.tolist())]
         (tmp_path / "t.csv").write_text("\n".join(lines))
         data = Vectors(str(tmp_path / "t.csv"), label=["x", "y"], kind="multilabel")
-    large = trained_teacher(tmp_path, data=data, epochs=30, backbone="mlp")
-    module, fit, _ = fitted(tmp_path, large, data, epochs=60, dkd_weight=0.0, kd_weight=1.0, label_weight=0.0)
+    large = trained_teacher(tmp_path, data=data, epochs=20, backbone="mlp")
+    module, fit, _ = fitted(tmp_path, large, data, epochs=30, dkd_weight=0.0, kd_weight=1.0, label_weight=0.0)
     found = fit.test(module, data, verbose=False)[0]
     assert found["test/score"] > found["test/teacher_score"] - 0.1 and found["test/teacher_score"] > 0.3, found
     with pytest.raises(ValueError, match=f"`dkd_weight` and `standardise` are for classification, not for {kind}"):
@@ -373,6 +373,7 @@ EVERYTHING = {"kd_weight": 1.0, "hint_weight": 0.1, "rkd_weight": 1.0, "layers":
     "options, views", [({}, 1), ({"crop": 1, "flip": True, "jitter": 0.2, "views": 2}, 2)], ids=["plain", "augmented"]
 )
 def test_from_the_disk_or_asked_the_losses_are_the_same_bit_for_bit(teacher, tmp_path, options, views):
+    options = {"batch_size": 256, **options}
     _, _, online = fitted(tmp_path, teacher, Digits(**options), 4, **EVERYTHING)
     for run in range(2):  # the second asks nothing at all
         module, data = made(teacher, Digits(**options), cache=str(tmp_path / "cache"), **EVERYTHING)

@@ -314,7 +314,7 @@ def test_several_labels_a_sample(tmp_path):
 
 
 def test_mixed_samples_are_learned_from(tmp_path):
-    _, _, fit = fitted(tmp_path, mixup=0.5, label_smoothing=0.1, epochs=60)
+    _, _, fit = fitted(tmp_path, mixup=0.5, label_smoothing=0.1, epochs=30)
     assert fit.callback_metrics["val/score"] > 0.8
     assert np.isfinite(fit.callback_metrics["train/loss"].item())
 

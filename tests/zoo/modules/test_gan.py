@@ -158,7 +158,7 @@ def test_a_simple_distribution_is_learned():
     columns = torch.randint(8, (512,), generator=torch.Generator().manual_seed(0))
     x = torch.zeros(512, 1, 8, 8)
     x[torch.arange(512), 0, :, columns] = 1
-    module = gan(latent_dim=16, ema=0.9)
+    module = gan(latent_dim=16, ema=0.9, network={"name": "dcgan", "width": 16})
     quiet_trainer(max_epochs=100).fit(module, loader(64, x))
     samples = module.sample(400)
     chosen = samples.mean((1, 2)).argmax(1)
@@ -174,7 +174,8 @@ def test_conditional_samples_are_of_their_class():
     x = torch.zeros(512, 1, 8, 8)
     x[labels == 0, :, :4] = 1
     x[labels == 1, :, 4:] = 1
-    module = gan(conditional=True, num_classes=2, latent_dim=16, ema=0.9)
+    small = {"name": "dcgan", "width": 16}
+    module = gan(conditional=True, num_classes=2, latent_dim=16, ema=0.9, network=small)
     quiet_trainer(max_epochs=20).fit(module, DataLoader(TensorDataset(x, labels), batch_size=64))
     above = module.sample(64, torch.zeros(64, dtype=torch.long))
     below = module.sample(64, torch.ones(64, dtype=torch.long))
@@ -248,5 +249,5 @@ def test_compiled_networks_give_the_same(tmp_path):
     assert weights(plain).keys() == weights(compiled).keys()
     data = Digits(batch_size=64)
     fit = quiet_trainer(tmp_path, limit_train_batches=2, limit_val_batches=1)
-    fit.fit(gan(compiled=True), data)
+    fit.fit(compiled.train(), data)
     assert fit.callback_metrics["train/loss"].isfinite()

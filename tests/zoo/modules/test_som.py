@@ -80,9 +80,9 @@ def test_more_moves_come_closer_in_as_many_epochs():
 
 def test_a_map_of_a_square_is_in_order():
     """Uniform points of the plane: neighbours stay neighbours, and units spread over the square."""
-    x = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0))
     for options in ({}, {"rule": "online"}, {"topology": "hexagonal"}):
-        module, fit = trained(x, 100, 15, rows=8, columns=8, **options)
+        module, fit = trained(x, 100, 10, rows=8, columns=8, **options)
         assert fit.callback_metrics["val/topographic_error"] < 0.1
         assert fit.callback_metrics["val/loss"] < 0.08  # 64 squares of side 1/8: 0.048 is the least
         assert module.units.amin(0).max() < 0.15 and module.units.amax(0).min() > 0.85
