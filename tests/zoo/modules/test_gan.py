@@ -158,7 +158,7 @@ def test_a_simple_distribution_is_learned():
     columns = torch.randint(8, (512,), generator=torch.Generator().manual_seed(0))
     x = torch.zeros(512, 1, 8, 8)
     x[torch.arange(512), 0, :, columns] = 1
-    module = gan(latent_dim=16, ema=0.9, network={"name": "dcgan", "width": 16})
+    module = gan(latent_dim=16, ema=0.9)
     quiet_trainer(max_epochs=100).fit(module, loader(64, x))
     samples = module.sample(400)
     chosen = samples.mean((1, 2)).argmax(1)
