@@ -82,8 +82,26 @@ def _chosen(arguments: Sequence[str], name: str) -> str:
 
 def _check_config(path: str) -> None:
     inline = any(sign in path for sign in "\n{:") and not path.endswith((".yaml", ".yml"))
-    if not inline and not Path(path).expanduser().exists():
+    file = Path(path).expanduser()
+    if inline:
+        return
+    if not file.exists():
         raise UsageError(f"--config: no file {path!r}")
+    import yaml  # most runs have no file
+
+    try:
+        held = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--config: {path} is no YAML file: not text in UTF-8 ({error.reason})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(
+            f"--config: {path}{place}: {getattr(error, 'problem', None) or getattr(error, 'reason', error)}"
+        ) from None
+    if not isinstance(held, dict):
+        what = "is empty" if held is None else "holds no options by name"
+        raise UsageError(f"--config: {path} {what}; a run's config.yaml shows what it may hold")
 
 
 def _check_name(option: str, owners: dict[str, Signature | None], flag: str) -> None:

@@ -65,6 +65,25 @@ def test_what_is_right_passes(text):
     check(text)
 
 
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (b"\x9d\xff\x00", "is no YAML file: not text in UTF-8"),
+        (b"a: [1", ", line 1: expected ',' or ']'"),
+        (b"a: 1\nmodel: !!python/object/apply:os.system [ls]\n", ", line 2: could not determine a constructor"),
+        (b"", "is empty; a run's config.yaml shows"),
+        (b"- 1\n", "holds no options by name"),
+        (b"\x00", "special characters are not allowed"),
+    ],
+)
+def test_files_of_options_that_are_none_are_named(tmp_path, content, says):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as error:
+        check(f"fit --config {path}")
+    assert str(path) in str(error.value) and says in str(error.value) and "\n" not in str(error.value)
+
+
 def test_paths_are_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for file in (
