@@ -24,6 +24,7 @@ from zoo.cli.trainer import NoProfiler, all_of, check_options, loggers, one_line
 from zoo.core import stop
 from zoo.core.checkpoint import checkpoint_in, read_checkpoint
 from zoo.core.counts import title_of
+from zoo.core.network_size import check_network_size
 from zoo.core.run_dir import run_dir
 from zoo.registry import CHECKPOINT, DATA, DATA_TO_MODEL_ARGS, MODULES, callback_groups, short_name
 
@@ -90,6 +91,7 @@ class ZooCLI(LightningCLI):
             self.data_state = checkpoint.get(paths[1].rpartition(".")[2])
             said = checkpoint.get("hyper_parameters", {})
             read_alike(config.get("data") or {}, said.get("normalisation") or {}, checkpoint)
+            check_network_size(config.ckpt_path, checkpoint, load(paths[0]))
             self.remembered = said if self.subcommand == "predict" else {}
             fill_in(config.model, said)
         model_class = load(paths[0])

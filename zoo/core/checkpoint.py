@@ -13,6 +13,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo.core.archive import check_state, load_archive
 from zoo.core.atomic import atomic_write
+from zoo.core.network_size import check_network_size
 from zoo.core.renamed import RenamedOptions, renamed_options, without_foreign_options
 
 FORMAT = 2  # of a checkpoint's metadata, beside Lightning's own; 1 had no ``head``
@@ -241,10 +242,22 @@ class CheckpointedModule(pl.LightningModule, metaclass=RenamedOptions):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
-        """Lightning's method, but no code in the file is executed."""
+        """Lightning's method, but no code in the file is executed, and none of its sizes believed.
+
+        Raises:
+            ValueError: the file is damaged, or its options are none of the module's; names it.
+        """
+        local = isinstance(checkpoint_path, str | Path) and "://" not in str(checkpoint_path)
+        if local:
+            check_network_size(checkpoint_path, read_checkpoint(checkpoint_path), cls, options)
         options = {**read_renamed_options(cls, checkpoint_path), "weights_only": True, **options}
         with without_foreign_options():
-            return super().load_from_checkpoint(checkpoint_path, *args, **options)
+            try:
+                return super().load_from_checkpoint(checkpoint_path, *args, **options)
+            except (ValueError, TypeError) as error:
+                if not local or str(checkpoint_path) in str(error):
+                    raise
+                raise type(error)(f"{checkpoint_path}: {error}") from error
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
