@@ -38,7 +38,7 @@ def files(folder):
     return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("what", [pytest.param(IRIS, id="autoencoder"), SKIPGRAM])
+@pytest.mark.parametrize("what", [pytest.param(IRIS, id="autoencoder", marks=pytest.mark.long), SKIPGRAM])
 def test_the_same_command_does_the_same(both, what, tmp_path):
     fresh, forked = both(ROOT / "train.py", *what, *QUICK)
     assert fresh.returncode == forked.returncode == 0, fresh.stderr + forked.stderr

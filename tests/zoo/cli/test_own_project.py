@@ -77,9 +77,9 @@ def run(folder, *words, **environment):
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(str(ROOT / "train.py"), id="train.py", marks=pytest.mark.long),
+        pytest.param(str(ROOT / "train.py"), id="train.py", marks=(pytest.mark.long, pytest.mark.nightly)),
         pytest.param("start.py", id="own script"),
-        pytest.param("bin/zoo", id="zoo", marks=pytest.mark.long),
+        pytest.param("bin/zoo", id="zoo", marks=(pytest.mark.long, pytest.mark.nightly)),
     ],
 )
 def test_the_command_finds_both(project, command):
@@ -103,7 +103,7 @@ def test_a_single_file_of_that_name_hides_nothing(tmp_path):
     assert run(tmp_path, "plain.py") == "1\n"
 
 
-@pytest.mark.parametrize("script", ["start.py", pytest.param("bin/zoo", marks=pytest.mark.long)])
+@pytest.mark.parametrize("script", ["start.py", pytest.param("bin/zoo", marks=(pytest.mark.long, pytest.mark.nightly))])
 def test_files_of_those_names_may_be_what_the_command_is_given(tmp_path, script):
     """A console script's own folder comes first on Python's path, and the current one after ours."""
     for name in ("start.py", "bin/zoo"):

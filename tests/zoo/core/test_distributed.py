@@ -1,31 +1,33 @@
-import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT
 
 from zoo.core.distributed import gather_rows, training_batches
 
 TWO = """
-import os, sys
-sys.path.insert(0, {root!r})
+import os
 import torch
-from zoo.core.distributed import gather_rows
-
-def work(rank):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT={port!r}, GLOO_SOCKET_IFNAME="lo")
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    rows = torch.arange(2 + 3 * rank).view(-1, 1) + 10 * rank  # 2 rows here, 5 there
-    assert gather_rows(rows, 2).flatten().tolist() == [0, 1, 10, 11, 12, 13, 14]
-    assert gather_rows(rows[:2].bool(), 2, equal=True).flatten().tolist() == [False, True, True, True]
-    assert gather_rows(rows[:0] if rank else rows, 2).flatten().tolist() == [0, 1]
-    assert gather_rows(rows, 1) is rows
-    torch.distributed.destroy_process_group()
-
-if __name__ == "__main__":
-    torch.multiprocessing.spawn(work, nprocs=2)
+from zoo.core.distributed import alone, gather_rows, several_processes
+from torchmetrics import MeanMetric
+rank = int(os.environ["LOCAL_RANK"])
+torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+rows = torch.arange(2 + 3 * rank).view(-1, 1) + 10 * rank  # 2 rows here, 5 there
+assert gather_rows(rows, 2).flatten().tolist() == [0, 1, 10, 11, 12, 13, 14]
+assert gather_rows(rows[:2].bool(), 2, equal=True).flatten().tolist() == [False, True, True, True]
+assert gather_rows(rows[:0] if rank else rows, 2).flatten().tolist() == [0, 1]
+assert gather_rows(rows, 1) is rows
+metric = torch.nn.ModuleDict({{"mean": MeanMetric()}})
+metric["mean"].update(float(rank))
+assert several_processes()
+if rank == 1:  # the other one is not asked, and does not wait
+    with alone(metric):
+        assert not several_processes() and metric["mean"].compute() == 1
+    metric["mean"].reset()
+    metric["mean"].update(float(rank))
+assert several_processes() and metric["mean"].compute() == 0.5
+torch.distributed.destroy_process_group()
 """
 
 
@@ -35,10 +37,9 @@ def test_alone_nothing_is_gathered():
 
 
 @pytest.mark.long
-def test_rows_of_two_ranks_whatever_their_numbers(tmp_path):
-    (tmp_path / "two.py").write_text(TWO.format(root=str(ROOT), port=str(29600 + hash(str(tmp_path)) % 300)))
-    done = subprocess.run([sys.executable, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.skipif(sys.platform != "linux", reason="its two processes are forked")
+def test_rows_of_two_ranks_whatever_their_numbers_and_metrics_of_one_alone(two_processes):
+    two_processes(TWO)
 
 
 def test_one_pass_leaves_the_trainers_loader_its_place():
