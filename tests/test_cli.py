@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -109,8 +110,12 @@ def test_a_finished_run_is_repeated_tested_validated_and_predicts(train, iris_ru
     first, second = (yaml.safe_load((run / "config.yaml").read_text()) for run in (iris_run, repeated))
     assert first == second
     best, last = (("--ckpt_path", iris_run / f"checkpoints/{name}.ckpt") for name in ("best", "last"))
-    tested = train("test", *IRIS, *best)
+    shutil.copy(best[1], tmp_path / "mine.ckpt")
+    tested = train("test", *IRIS, "--ckpt_path", "mine.ckpt")
     assert tested.returncode == 0 and "Did pretraining pay?" in tested.stdout, tested.stderr
+    told = re.search(r"next +python train\.py (.*--module\.backbone mine\.ckpt)$", tested.stdout, re.M)
+    tried = train(*told[1].split(), "--data", "vectors", "--data.source", "iris", "--trainer.fast_dev_run=true")
+    assert tried.returncode == 0, tried.stderr
     predicted = train("predict", *IRIS, *best)
     assert predicted.returncode == 0, predicted.stderr
     validated = train("validate", "--config", iris_run / "config.yaml", *last)

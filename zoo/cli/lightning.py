@@ -1,6 +1,7 @@
 """Lightning's CLI with this project's defaults: a folder for each run, figures, an export and a final table."""
 
 import os
+import re
 import sys
 from collections.abc import Collection
 from functools import partial
@@ -188,9 +189,12 @@ class ZooCLI(LightningCLI):
         technique = technique_of(type(self.model))
         if technique is None or not technique.next_step or self.trainer.logger is None:
             return ""
-        tested = Path(self.config[self.subcommand].ckpt_path or "") if self.subcommand != "fit" else Path()
-        run = tested.parents[1] if tested.parent.name == "checkpoints" else self.folder
-        return f"{self.parser.prog} {technique.next_step.format(run=run)}"
+        step, run = technique.next_step, self.folder
+        if self.subcommand != "fit":
+            tested = Path(self.config[self.subcommand].ckpt_path)
+            run = tested.parents[1] if tested.parent.name == "checkpoints" else tested
+            step = step if run != tested else re.sub(r"(?<={run})/\S+", "", step)  # a file that lies elsewhere
+        return f"{self.parser.prog} {step.format(run=run)}"
 
     def _tell_report(self) -> None:
         """Tell the report what only the command line knows."""

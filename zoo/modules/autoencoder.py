@@ -91,7 +91,7 @@ class AutoencoderModule(ZooModule):
     headline = Headline(
         ("features", "reconstruction", "samples"),
         variant="variant",
-        advice="fewer labels (`data.labels_per_class` 10), `variant` denoising, or larger images",
+        advice="`variant` denoising, or fewer labels (`data.labels_per_class` 10), where pretraining has more to add",
     )
     deterministic_options: ClassVar[dict[str, Any]] = {"variant": "plain"}
 

@@ -70,6 +70,7 @@ torch.save({"state": encoder.trunk.model.state_dict(), "normalisation": encoder.
 
 
 @pytest.mark.long
+@pytest.mark.nightly
 def test_default_is_what_timm_has_downloaded(tmp_path):
     """In a process of its own: where the hub's cache is, is asked when it is imported."""
     timm = pytest.importorskip("timm")

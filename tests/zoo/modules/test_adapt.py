@@ -35,6 +35,7 @@ def test_every_method_trains_and_loads(method, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.nightly
 def test_adapting_helps(tmp_path):
     """Digits on photographs, learned from plain ones."""
     scores = {}
