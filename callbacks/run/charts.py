@@ -40,23 +40,24 @@ class Row(NamedTuple):
     value: float
     interval: Interval | None = None
     highlighted: bool = False
+    baseline: bool = False  # what the verdict is against, which stays
 
 
 def plot_rows(finding: Finding) -> list[Row]:
     """A finding and what it is compared with, as rows of a plot."""
     rows = [Row(finding.title, finding.value, finding.interval, True)]
-    return rows + [Row(reference.title, reference.value, reference.interval) for reference in finding.references]
+    return rows + [Row(r.title, r.value, r.interval, baseline=r.baseline) for r in finding.references]
 
 
 def on_scale(rows: Sequence[Row]) -> tuple[list[Row], Row | None]:
-    """Leave out the reference that is so far from the rest that all else would look the same; at least three rows stay.
+    """Leave out the reference that is so far from the rest that all else would look the same; at least two rows stay.
 
     Returns:
         Rows that stay, and the one left out.
     """
-    without = {i: [*rows[:i], *rows[i + 1 :]] for i, row in enumerate(rows) if not row.highlighted}
+    without = {i: [*rows[:i], *rows[i + 1 :]] for i, row in enumerate(rows) if not (row.highlighted or row.baseline)}
     farthest = min(without, key=lambda i: _span(without[i]), default=None)
-    if farthest is None or len(rows) < 4 or not _span(without[farthest]) < _FLAT * _span(rows):
+    if farthest is None or len(rows) < 3 or not _span(without[farthest]) < _FLAT * _span(rows):
         return list(rows), None
     return without[farthest], rows[farthest]
 

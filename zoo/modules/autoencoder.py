@@ -91,7 +91,6 @@ class AutoencoderModule(ZooModule):
     headline = Headline(
         ("features", "reconstruction", "samples"),
         variant="variant",
-        advice="`variant` denoising, or fewer labels (`data.labels_per_class` 10), where pretraining has more to add",
     )
     deterministic_options: ClassVar[dict[str, Any]] = {"variant": "plain"}
 

@@ -110,6 +110,10 @@ def test_a_reference_that_is_far_off_does_not_flatten_the_plot(tmp_path):
     rows, off = on_scale(plot_rows(wide))
     assert [row.title for row in rows] == [row.title for row in plot_rows(plain)] and off.title == far.title
     assert on_scale(plot_rows(plain)) == (plot_rows(plain), None)
+    three = plain._replace(references=(plain.references[0], far))
+    assert on_scale(plot_rows(three)) == (plot_rows(three)[:2], plot_rows(three)[2])
+    baseline = plain._replace(references=(far._replace(baseline=True), *plain.references))
+    assert on_scale(plot_rows(baseline))[1] is None, "the verdict is against it"
     two = plain._replace(references=(far,))
     assert on_scale(plot_rows(two)) == (plot_rows(two), None), "what little there is to compare with stays"
     tags = checked(page(read_run(write_run(tmp_path / "a/1", [wide]))))
