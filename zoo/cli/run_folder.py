@@ -23,8 +23,7 @@ _HEADER = "# What was set, and what else is not the default; every option is in 
 def run_folder(parent: Path) -> Path:
     """Make the next free ``parent/<n>``; two runs started at once get two. DDP's later processes share the first's.
 
-    Where something else than the first started them (torchrun, a cluster) they make none, and write into none: what
-    is written is the first's, or goes where it says.
+    Where torchrun or a cluster started them, those that are not the first on their machine make none.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return Path(os.environ.get(RUN_DIR, parent))

@@ -245,7 +245,7 @@ class CheckpointedModule(pl.LightningModule, metaclass=RenamedOptions):
         """Lightning's method, but no code in the file is executed, and none of its sizes believed.
 
         Raises:
-            ValueError: the file is damaged, or its options are none of the module's; names it.
+            ValueError, TypeError: the file is damaged, or its options are none of the module's; names it.
         """
         local = isinstance(checkpoint_path, str | Path) and "://" not in str(checkpoint_path)
         if local:
@@ -257,7 +257,8 @@ class CheckpointedModule(pl.LightningModule, metaclass=RenamedOptions):
             except (ValueError, TypeError) as error:
                 if not local or str(checkpoint_path) in str(error):
                     raise
-                raise type(error)(f"{checkpoint_path}: {error}") from error
+                kind = TypeError if isinstance(error, TypeError) else ValueError  # others take more than a message
+                raise kind(f"{checkpoint_path}: {error}") from error
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

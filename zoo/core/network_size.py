@@ -15,7 +15,7 @@ _SMALL = 10**7  # numbers that a network may have whatever its checkpoint holds
 def check_network_size(
     path: str | Path, checkpoint: dict[str, Any], cls: type, others: Mapping[str, Any] | None = None
 ) -> None:
-    """Refuse options of a network that is far larger than the tensors beside them, before it takes memory.
+    """Refuse options of a network that is far larger than the checkpoint's tensors, before it takes memory.
 
     Args:
         path: Path of the checkpoint.

@@ -45,3 +45,20 @@ def test_a_wrong_option_is_named_with_its_file(tmp_path, value, says):
     torch.save(checkpoint, tmp_path / "wrong.ckpt")
     with pytest.raises((ValueError, TypeError), match=rf"wrong\.ckpt: {says}"):
         AutoencoderModule.load_from_checkpoint(tmp_path / "wrong.ckpt")
+
+
+def test_an_error_of_any_kind_is_named_with_its_file(tmp_path):
+    class Fails(AutoencoderModule):
+        def __init__(self, fails=False, **options):
+            super().__init__(**options)
+            self.save_hyperparameters({"fails": fails})
+            if fails:
+                b"\xff".decode()  # its exception is a ValueError of five arguments
+
+    module = Fails(input_shape=(4,), network="mlp")
+    trainer = quiet_trainer(tmp_path, max_epochs=1)
+    trainer.fit(module, DataLoader(torch.rand(20, 4), batch_size=10))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    Fails.load_from_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"a\.ckpt: 'utf-8' codec can't decode byte 0xff"):
+        Fails.load_from_checkpoint(tmp_path / "a.ckpt", fails=True)
