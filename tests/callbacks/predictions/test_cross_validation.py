@@ -223,6 +223,13 @@ def test_it_takes_no_longer_than_allowed(tmp_path, caplog):
     )
 
 
+def test_a_plan_that_takes_longer_ends_after_a_division(tmp_path, monkeypatch):
+    monkeypatch.setattr(CrossValidation, "_affordable", lambda self, *_: self.repeats)
+    _, callback = fit(FinetuneModule(SHAPE, 2), photographs(tmp_path), repeats=3, max_minutes=1e-9)
+    assert len(callback.result.per_repeat) == 1 and callback.result.labels == 20
+    assert 0 <= callback.result.baseline <= 1
+
+
 def test_the_interval_holds_the_truth(monkeypatch):
     """Of a linear classifier on Gaussians, whose true accuracy is known: in at least nine of ten cases."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
