@@ -5,6 +5,7 @@ A trunk maps (B, *input_shape) to features (B, F); a decoder maps latents (B, D)
 that, too, but its latents may have another shape, ``latent_shape``.
 """
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -29,6 +30,7 @@ from zoo.networks.library import TimmTrunk, TorchvisionTrunk
 from zoo.networks.mlp import MLPDecoder, MLPTrunk
 from zoo.networks.projection import Projection
 from zoo.networks.prototypes import Prototypes
+from zoo.networks.vit import ViTTrunk
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ Spec = str | dict[str, Any]
 TRUNKS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLPTrunk,
     "conv": ConvTrunk,
+    "vit": ViTTrunk,
     "dcgan": DCGANTrunk,
     "gan_resnet": ResNetTrunk,
     "r3gan": R3GANTrunk,
@@ -96,9 +99,10 @@ def build(spec: Spec | nn.Module, known: Mapping[str, Callable[..., nn.Module]],
     try:
         check_options(known[name], options)
         for option, value in options.items():
+            least = 0 if inspect.signature(known[name]).parameters[option].default == 0 else 1
             for size in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(size, int | float) and not isinstance(size, bool):  # all of them are sizes
-                    at_least(1, **{option: size})
+                if isinstance(size, int | float) and not isinstance(size, bool):  # all of them are sizes or counts
+                    at_least(least, **{option: size})
         return known[name](**given, **options)
     except (TypeError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
         raise ValueError(f"network {name!r}: {str(error).splitlines()[0]}") from error
