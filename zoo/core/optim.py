@@ -5,9 +5,10 @@ A spec is a name or a mapping ``{"name": ..., options}``: "adamw", {"name": "sgd
 """
 
 import inspect
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -20,7 +21,10 @@ from zoo.core.optimizers import LARS
 from zoo.core.options import check_type
 from zoo.core.suggest import did_you_mean
 
+log = logging.getLogger(__name__)
+
 OptimSpec = str | dict[str, Any]
+_BASE_BATCH = 256  # for which papers state their rates
 
 
 def param_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -221,6 +225,32 @@ def clip_by_group(optimizer: Optimizer, value: float | None, algorithm: str | No
     clip = nn.utils.clip_grad_value_ if algorithm == "value" else nn.utils.clip_grad_norm_
     for group in optimizer.param_groups if value else ():
         clip(group["params"], value)  # type: ignore[arg-type]
+
+
+def batch_scaled_lr(module: pl.LightningModule, lr: float, rule: Literal["linear", "sqrt"] = "linear") -> float:
+    """A learning rate stated for batches of 256 samples, for those of this training.
+
+    Args:
+        module: Module attached to its trainer.
+        lr: Learning rate for a batch of 256.
+        rule: Rule: in proportion to the samples of an optimiser's step, "linear" (Goyal et al. 2017), or to their
+            square root, "sqrt".
+
+    Returns:
+        The rate for a step's samples: those of all processes and accumulated batches. Where loaders do not say how many
+        a batch has, the rate as it is, with a warning.
+    """
+    trainer = module.trainer
+    data = getattr(trainer, "datamodule", None)
+    size = getattr(data, "batch_size", None)
+    if not isinstance(size, int):  # Lightning has not asked for the loader yet
+        loader: Any = data.train_dataloader() if data else trainer.fit_loop._data_source.instance
+        size = getattr(loader, "batch_size", None)
+    if not isinstance(size, int):
+        log.warning("the loader does not say its batch_size: lr is used as it is, not scaled from batches of 256")
+        return lr
+    share = size * trainer.world_size * trainer.accumulate_grad_batches / _BASE_BATCH
+    return lr * (share if rule == "linear" else math.sqrt(share))
 
 
 def with_schedule(module: pl.LightningModule, optimizer: Optimizer, schedule: OptimSpec) -> Any:

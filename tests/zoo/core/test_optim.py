@@ -1,11 +1,14 @@
 import math
 from types import SimpleNamespace
 
+import lightning.pytorch as pl
 import pytest
 import torch
+from conftest import quiet_trainer
 from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
-from zoo.core.optim import check_specs, configure, param_groups, scheduled
+from zoo.core.optim import batch_scaled_lr, check_specs, configure, param_groups, scheduled
 from zoo.core.optimizers import LARS
 
 
@@ -100,3 +103,44 @@ def test_a_constant_rate_needs_no_end():
     assert isinstance(adamw(attached(epochs=-1), {"name": "constant"}), torch.optim.AdamW)
     with pytest.raises(ValueError, match="max_epochs"):
         adamw(attached(epochs=-1), {"name": "constant", "warmup": 0.1})
+
+
+class Scaled(pl.LightningModule):
+    """Keeps the rate that it would train with."""
+
+    def __init__(self, rule):
+        super().__init__()
+        self.layer, self.rule = nn.Linear(2, 1), rule
+
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch[0]).square().mean()
+
+    def configure_optimizers(self):
+        self.rate = batch_scaled_lr(self, 0.1, self.rule)
+        return torch.optim.SGD(self.parameters(), lr=self.rate)
+
+
+def rate_of(loader, rule="linear", **options):
+    module = Scaled(rule)
+    quiet_trainer(limit_train_batches=1, **options).fit(module, loader)
+    return module.rate
+
+
+def test_rates_follow_the_samples_of_a_step(caplog):
+    samples = TensorDataset(torch.zeros(64, 2))
+    loader = DataLoader(samples, batch_size=16)
+    data = pl.LightningDataModule.from_datasets(samples, batch_size=16)
+    for given in (loader, data):
+        assert rate_of(given) == pytest.approx(0.1 / 16)
+        assert rate_of(given, accumulate_grad_batches=4) == pytest.approx(0.1 / 4)
+        assert rate_of(given, "sqrt", accumulate_grad_batches=4) == pytest.approx(0.1 / 2)
+    module = attached()
+    module.trainer.datamodule, module.trainer.world_size, module.trainer.accumulate_grad_batches = data, 8, 2
+    assert batch_scaled_lr(module, 0.1) == pytest.approx(0.1)
+    assert "batch_size" not in caplog.text
+
+
+def test_a_loader_that_does_not_say_its_batch_leaves_the_rate(caplog):
+    batches = BatchSampler(SequentialSampler(range(64)), 16, drop_last=False)
+    assert rate_of(DataLoader(TensorDataset(torch.zeros(64, 2)), batch_sampler=batches)) == 0.1
+    assert "does not say its batch_size" in caplog.text
