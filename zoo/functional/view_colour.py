@@ -4,6 +4,7 @@ Images are (B, C, H, W), float32 in [0, 1]; everything is on their device, and t
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -36,19 +37,14 @@ def jitter(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:
         factors: Factors of brightness, contrast and saturation, 0 or more, and the turn of hue, in turns (B, 4).
         order: For each place in the sequence, which of the four it is (B, 4), or which of the first two (B, 2).
     """
-    count, channels = x.shape[:2]
-    kinds = order.shape[1]
-    matrices = colour_matrices(factors) if channels == 3 else factors[:, :kinds, None, None]
+    matrices = colour_matrices(factors) if x.shape[1] == 3 else factors[:, : order.shape[1], None, None]
     matrices = matrices.gather(1, order[..., None, None].expand(-1, -1, *matrices.shape[2:]))
     lift = torch.where(order == _CONTRAST, 1 - factors[:, _CONTRAST, None], 0.0)  # share of the images' mean grey
     flat = x.flatten(2)  # (B, C, HW)
-    for place in range(kinds):
-        offset = lift[:, place, None, None] * luminance(flat.mean(2, keepdim=True))
-        if channels == 3:
-            flat = torch.baddbmm(offset, matrices[:, place], flat).clamp_(0, 1)
-        else:
-            flat = torch.addcmul(offset, matrices[:, place], flat).clamp_(0, 1)
-    return flat.view(count, channels, *x.shape[2:])
+    for matrix, share in zip(matrices.transpose(0, 1).contiguous(), lift.T[..., None, None], strict=True):
+        offset = share * luminance(flat.mean(2, keepdim=True))
+        flat = (torch.bmm(matrix, flat) if x.shape[1] == 3 else matrix * flat).add_(offset).clamp_(0, 1)
+    return flat.view(x.shape)
 
 
 def colour_matrices(factors: Tensor) -> Tensor:
@@ -75,13 +71,9 @@ def _colour_basis(device: torch.device) -> Tensor:
     return torch.stack([identity, projection, (identity - projection) @ cross]).flatten(1).to(device)
 
 
-def grey(x: Tensor, chosen: Tensor) -> Tensor:
-    """Images (B, 3, H, W) without colours where ``chosen`` (B,) says so; other channels stay."""
-    if x.shape[1] != 3:
-        return x
-    identity, projection, _ = _colour_basis(x.device).unflatten(1, (3, 3))
-    matrices = torch.where(chosen.view(-1, 1, 1), projection * sum(GREY), identity)
-    return torch.bmm(matrices, x.flatten(2)).view(x.shape)
+def grey(x: Tensor) -> Tensor:
+    """Images (B, 3, H, W) without their colours; other channels stay."""
+    return luminance(x).expand(x.shape) if x.shape[1] == 3 else x
 
 
 def blur_radius(height: int, width: int) -> int:
@@ -91,21 +83,18 @@ def blur_radius(height: int, width: int) -> int:
     return min(max(1, short // 20), short - 1)
 
 
-def blur(x: Tensor, sigma: Tensor, chosen: Tensor | None = None, radius: int | None = None) -> Tensor:
+def blur(x: Tensor, sigma: Tensor, radius: int | None = None) -> Tensor:
     """Gaussian blur, reflected at the edges, as torchvision's ``gaussian_blur``.
 
     Args:
         x: Images (B, C, H, W).
         sigma: Standard deviation of each sample's kernel (B,), in pixels.
-        chosen: Which to blur (B,), boolean; None is all.
         radius: Pixels to either side of the kernel's middle, less than the sides; None is ``blur_radius``.
     """
     radius = blur_radius(*x.shape[2:]) if radius is None else radius
     distance = torch.arange(radius + 1, device=x.device, dtype=x.dtype)
     kernel = (-0.5 * (distance / sigma.unsqueeze(1)) ** 2).exp()  # (B, radius + 1): from the middle outwards
     kernel = kernel / (2 * kernel.sum(1, keepdim=True) - 1)
-    if chosen is not None:
-        kernel = torch.where(chosen.unsqueeze(1), kernel, (distance == 0).to(x.dtype))
     for dim in (2, 3):
         x = _weighted_neighbours(x, kernel, dim)
     return x
@@ -124,6 +113,25 @@ def _weighted_neighbours(x: Tensor, kernel: Tensor, dim: int) -> Tensor:
     return total
 
 
-def solarise(x: Tensor, chosen: Tensor, threshold: float = 0.5) -> Tensor:
-    """Invert what is as bright as ``threshold`` or brighter, in images (B, C, H, W) that ``chosen`` (B,) says."""
-    return torch.where((x >= threshold) & chosen.view(-1, 1, 1, 1), 1 - x, x)
+def solarise(x: Tensor, threshold: float = 0.5) -> Tensor:
+    """Images (B, C, H, W), inverted where they are as bright as ``threshold`` or brighter."""
+    return torch.where(x >= threshold, 1 - x, x)
+
+
+def change_chosen(
+    x: Tensor, chosen: Tensor, change: Callable[..., Tensor], *own: Tensor, everywhere: bool = False
+) -> Tensor:
+    """Change some images of a batch, in place where only those are computed, and leave the others.
+
+    Args:
+        x: Images (B, C, H, W).
+        chosen: Which to change (B,), boolean.
+        change: Function of images and of what belongs to each of them, to images of the same shape.
+        own: What belongs to each image (B, ...).
+        everywhere: Whether to change all and to choose afterwards: on devices where the host would have to wait for
+            the number of those chosen.
+    """
+    if everywhere:
+        return torch.where(chosen.view(-1, 1, 1, 1), change(x, *own), x)
+    rows = chosen.nonzero().squeeze(1)
+    return x.index_copy_(0, rows, change(*(each.index_select(0, rows) for each in (x, *own))))

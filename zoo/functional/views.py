@@ -4,13 +4,14 @@ What self-supervision learns from two views of an image is what they share, so a
 A view's numbers are a function of seed, epoch, sample and view, never of the batch or the process.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from zoo.functional.randomness import counter_based_uniform
-from zoo.functional.view_colour import JITTER, blur, grey, jitter, solarise
+from zoo.functional.randomness import counter_based_uniform, widest_float_dtype
+from zoo.functional.view_colour import JITTER, blur, change_chosen, grey, jitter, solarise
 from zoo.functional.view_geometry import TRIES, affine, crop_windows, resized_crop
 from zoo.functional.view_recipes import VIEW_RECIPES, RecipeSpec, ViewRecipe, default_recipe, idle_colours, parse_recipe
 
@@ -33,6 +34,7 @@ _NAMES = (
     "turn",
     "shear",
 )
+_EVENTS = ("flip", "jitter", "grey", "blur", "solarise")
 _FIRST = 2 * TRIES + 4  # after the tries of crops and the order of the jitter
 _DRAWN = _FIRST + len(_NAMES)
 _STRIDE = 64  # of a view's numbers among all: an operation that is added later changes none of the others
@@ -55,7 +57,7 @@ def view_numbers(seed: int, epoch: int, index: Tensor, view: int) -> Tensor:
 
 
 class ViewPlan(NamedTuple):
-    """What is done to each image: a recipe with its numbers filled in. Operations that do not happen are neutral.
+    """What is done to each image: a recipe with its numbers filled in.
 
     Attributes:
         shift: Pixels down and to the right (B, 2), whole ones.
@@ -64,9 +66,8 @@ class ViewPlan(NamedTuple):
         flip: Which are mirrored (B,).
         factors: Factors of brightness, contrast and saturation, and turns of hue (B, 4).
         order: The order of these four (B, 4), int64; of the first two (B, 2) without colours.
-        grey, blur: Which lose their colours, and which are blurred (B,).
         sigma: Standard deviation of the blur (B,), in pixels.
-        solarise: Which are solarised (B,).
+        jitter, grey, blur, solarise: Whether this happens (B,).
     """
 
     shift: Tensor
@@ -76,48 +77,52 @@ class ViewPlan(NamedTuple):
     flip: Tensor
     factors: Tensor
     order: Tensor
+    sigma: Tensor
+    jitter: Tensor
     grey: Tensor
     blur: Tensor
-    sigma: Tensor
     solarise: Tensor
 
 
 def plan_views(recipe: ViewRecipe, numbers: Tensor, input_shape: tuple[int, int, int]) -> ViewPlan:
     """What a recipe does to each image of a shape (C, H, W) with its numbers (B, 40)."""
     channels, side = input_shape[0], input_shape[1:]
-    drawn = dict(zip(_NAMES, numbers[:, _FIRST:].unbind(1), strict=True))
-    happens = {name: drawn[name] < getattr(recipe, name) for name in ("flip", "jitter", "grey", "blur", "solarise")}
-    either = {name: (2 * u - 1).float() for name, u in drawn.items()}  # from -1 to 1
-    shift = torch.stack([either[name] * (recipe.shift * n) for name, n in zip(("down", "right"), side, strict=True)], 1)
-    low, high = recipe.blur_sigma
+    low, span = _ranges(recipe, side, numbers.device)
+    drawn = dict(zip(_NAMES, (low + span * numbers[:, _FIRST:]).float().unbind(1), strict=True))
     return ViewPlan(
-        shift=shift.round(),
-        turn=either["turn"] * recipe.rotate,
-        shear=either["shear"] * recipe.shear,
-        window=_windows(recipe, numbers, drawn, side),
-        flip=happens["flip"],
-        factors=_factors(recipe, drawn, happens["jitter"]),
+        shift=torch.stack([drawn["down"], drawn["right"]], 1).round(),
+        turn=drawn["turn"],
+        shear=drawn["shear"],
+        window=_windows(recipe, numbers, side),
+        factors=torch.stack([drawn[name] for name in JITTER], 1),
         order=numbers[:, 2 * TRIES : _FIRST][:, : 4 if channels == 3 else 2].argsort(1),
-        grey=happens["grey"],
-        blur=happens["blur"],
-        sigma=(low + (high - low) * drawn["sigma"]).float(),
-        solarise=happens["solarise"],
+        sigma=drawn["sigma"],
+        **{name: drawn[name] < 0 for name in _EVENTS},
     )
 
 
-def _windows(recipe: ViewRecipe, numbers: Tensor, drawn: dict[str, Tensor], side: tuple[int, int]) -> Tensor:
-    if recipe.scale == (1.0, 1.0):
-        zero = torch.zeros_like(drawn["top"], dtype=torch.long)
-        return torch.stack([zero, zero, zero + side[0], zero + side[1]], 1)
-    place = torch.stack([drawn["top"], drawn["left"]], 1)
-    return crop_windows(numbers[:, : 2 * TRIES].unflatten(1, (2, TRIES)), place, side, recipe.scale, recipe.ratio)
+@lru_cache
+def _ranges(recipe: ViewRecipe, side: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Least value and span of each of ``_NAMES`` (16,), copied to a device once: the host would wait for each copy.
+    What happens by chance does so below 0."""
+    most = {name: getattr(recipe, name) for name in JITTER}
+    ends = {name: (max(0.0, 1 - value), 1 + value) for name, value in most.items()}
+    ends |= {"hue": (-recipe.hue, recipe.hue), "sigma": recipe.blur_sigma}
+    ends |= {name: (-getattr(recipe, name), 1 - getattr(recipe, name)) for name in _EVENTS}
+    sizes = {"down": recipe.shift * side[0], "right": recipe.shift * side[1], "turn": recipe.rotate}
+    ends |= {name: (-value, value) for name, value in (sizes | {"shear": recipe.shear}).items()}
+    low, high = torch.tensor([ends.get(name, (0.0, 1.0)) for name in _NAMES], dtype=torch.float64).unbind(1)
+    dtype = widest_float_dtype(device)
+    return low.to(device, dtype), (high - low).to(device, dtype)
 
 
-def _factors(recipe: ViewRecipe, drawn: dict[str, Tensor], happens: Tensor) -> Tensor:
-    ranges = {name: (max(0.0, 1 - most), 1 + most) for name, most in zip(JITTER, recipe[7:10], strict=False)}
-    ranges["hue"] = (-recipe.hue, recipe.hue)
-    factors = [torch.where(happens, low + (high - low) * drawn[n], n != "hue") for n, (low, high) in ranges.items()]
-    return torch.stack(factors, 1).float()
+def _windows(recipe: ViewRecipe, numbers: Tensor, side: tuple[int, int]) -> Tensor:
+    """Crops (B, 4), or the whole image for all."""
+    tries, place = numbers[:, : 2 * TRIES].unflatten(1, (2, TRIES)), numbers[:, _FIRST : _FIRST + 2]
+    if recipe.scale != (1.0, 1.0):
+        return crop_windows(tries, place, side, recipe.scale, recipe.ratio)
+    zero = torch.zeros_like(place, dtype=torch.long)
+    return torch.stack([zero[:, 0], zero[:, 1], zero[:, 0] + side[0], zero[:, 1] + side[1]], 1)
 
 
 @torch.no_grad()
@@ -146,28 +151,31 @@ def make_views(images: Tensor, recipe: ViewRecipe, numbers: Tensor, size: tuple[
     _, channels, height, width = images.shape
     size = size or (height, width)
     plan = plan_views(recipe, numbers, (channels, height, width))
-    count = _CHUNK if images.device.type == "cpu" else max(1, len(images))
+    cpu = images.device.type == "cpu"
+    count = max(1, _CHUNK // max(1, images[:1].numel()) if cpu else len(images))
     with torch.autocast(images.device.type, enabled=False):
         parts = zip(images.split(count), *(each.split(count) for each in plan), strict=True)
-        views = [_view(x.float(), recipe, ViewPlan(*part), size).to(images.dtype) for x, *part in parts]
+        views = [_view(x.float(), recipe, ViewPlan(*part), size, not cpu).to(images.dtype) for x, *part in parts]
     return torch.cat(views)
 
 
-_CHUNK = 64  # images at a time on a CPU: about what its cache holds
+_CHUNK = 2**20  # numbers in the images that a CPU makes views of at a time: about what its cache holds
 
 
-def _view(x: Tensor, recipe: ViewRecipe, plan: ViewPlan, size: tuple[int, int]) -> Tensor:
-    """What a plan says, leaving out what the recipe never does."""
+def _view(x: Tensor, recipe: ViewRecipe, plan: ViewPlan, size: tuple[int, int], everywhere: bool) -> Tensor:
+    """What a plan says, leaving out what the recipe never does; ``everywhere`` as in ``change_chosen``."""
     if recipe.shift or recipe.rotate or recipe.shear:
         x = affine(x, plan.turn, plan.shift, plan.shear)
     if recipe.scale != (1.0, 1.0) or recipe.flip or size != (x.shape[2], x.shape[3]):
         x = resized_crop(x, plan.window, size, plan.flip)
+    else:
+        x = x.clone()  # from here on in place
     if recipe.jitter:
-        x = jitter(x, plan.factors, plan.order)
+        x = change_chosen(x, plan.jitter, jitter, plan.factors, plan.order, everywhere=everywhere)
     if recipe.grey:
-        x = grey(x, plan.grey)
+        x = change_chosen(x, plan.grey, grey, everywhere=everywhere)
     if recipe.blur and min(size) > 1:
-        x = blur(x, plan.sigma, plan.blur)
+        x = change_chosen(x, plan.blur, blur, plan.sigma, everywhere=everywhere)
     if recipe.solarise:
-        x = solarise(x, plan.solarise)
-    return x.clamp(0, 1)
+        x = change_chosen(x, plan.solarise, solarise, everywhere=everywhere)
+    return x.clamp_(0, 1)

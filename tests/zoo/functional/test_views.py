@@ -8,11 +8,12 @@ from scipy.stats import chisquare, ks_2samp, kstest
 from torchvision.transforms import ColorJitter, RandomAffine, RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
-from zoo.functional.view_colour import GREY, blur, blur_radius, jitter, luminance, solarise
+from zoo.functional.view_colour import GREY, blur, blur_radius, change_chosen, jitter, luminance, solarise
 from zoo.functional.view_geometry import affine, crop_windows, resized_crop
 from zoo.functional.views import (
     VIEW_RECIPES,
     ViewRecipe,
+    _view,
     default_recipe,
     idle_colours,
     make_views,
@@ -88,11 +89,8 @@ def test_hue_leaves_greys_and_luminance_and_turns_pure_colours_as_hsv_does_by_th
 @pytest.mark.parametrize("radius", [1, 2, 5])
 def test_blur_is_torchvisions(radius):
     sigma = torch.linspace(0.1, 4, len(X))
-    chosen = torch.arange(len(X)) % 3 > 0
-    found = blur(X, sigma, chosen, radius)
-    for image, width, is_chosen, view in zip(X, sigma.tolist(), chosen, found, strict=True):
-        expected = F.gaussian_blur(image, [2 * radius + 1] * 2, [width] * 2) if is_chosen else image
-        torch.testing.assert_close(view, expected, **CLOSE)
+    for image, width, view in zip(X, sigma.tolist(), blur(X, sigma, radius), strict=True):
+        torch.testing.assert_close(view, F.gaussian_blur(image, [2 * radius + 1] * 2, [width] * 2), **CLOSE)
 
 
 def test_a_blurs_kernel_is_a_tenth_of_the_side():
@@ -100,9 +98,24 @@ def test_a_blurs_kernel_is_a_tenth_of_the_side():
 
 
 def test_solarise_is_torchvisions():
-    found = solarise(X, torch.arange(len(X)) % 2 == 0)
-    torch.testing.assert_close(found[::2], F.solarize(X[::2], 0.5))
-    assert torch.equal(found[1::2], X[1::2])
+    torch.testing.assert_close(solarise(X), F.solarize(X, 0.5))
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_only_what_is_chosen_is_changed(everywhere):
+    """Both on a CPU and as on devices that the host does not wait for."""
+    chosen, own = torch.arange(len(X)) % 3 == 0, torch.arange(1.0, len(X) + 1).view(-1, 1, 1, 1)
+    found = change_chosen(X.clone(), chosen, lambda x, y: x * y, own, everywhere=everywhere)
+    torch.testing.assert_close(found, torch.where(chosen.view(-1, 1, 1, 1), X * own, X))
+    nobody = change_chosen(X.clone(), torch.zeros_like(chosen), blur, own.flatten(), everywhere=everywhere)
+    assert torch.equal(nobody, X)
+
+
+def test_views_are_the_same_where_all_are_changed_and_then_chosen():
+    recipe, u = VIEW_RECIPES["photo"]._replace(solarise=0.3), numbers()
+    plan = plan_views(recipe, u, (3, 30, 26))
+    some, every = (_view(X, recipe, plan, (20, 20), everywhere) for everywhere in (False, True))
+    torch.testing.assert_close(some, every, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -114,7 +127,7 @@ def test_a_whole_view_is_torchvisions_chain(name, channels):
     for i, view in enumerate(found):
         expected = F.resized_crop(x[i], *plan.window[i].tolist(), [24, 28], antialias=True)
         expected = F.horizontal_flip(expected) if plan.flip[i] else expected
-        for which in plan.order[i].tolist():
+        for which in plan.order[i].tolist() if plan.jitter[i] else ():
             expected = ADJUST[which](expected, plan.factors[i, which].item())
         expected = F.rgb_to_grayscale(expected, channels) if recipe.grey and plan.grey[i] else expected
         expected = F.gaussian_blur(expected, [3, 3], [plan.sigma[i].item()] * 2) if plan.blur[i] else expected
@@ -127,18 +140,18 @@ def alike(ours, theirs):
 
 
 @pytest.mark.parametrize(
-    ("side", "scale", "ratio"),
+    ("side", "scale", "ratio", "draws"),
     [
-        ((32, 32), (0.08, 1.0), (3 / 4, 4 / 3)),
-        ((24, 40), (0.3, 1.0), (3 / 4, 4 / 3)),
-        ((5, 3), (0.02, 0.6), (0.2, 9.0)),
+        ((32, 32), (0.08, 1.0), (3 / 4, 4 / 3), DRAWS),
+        ((20, 48), (0.5, 1.0), (3 / 4, 4 / 3), 4000),
+        ((5, 3), (0.02, 0.6), (0.2, 9.0), 4000),
     ],
 )
-def test_windows_are_distributed_as_torchvisions(side, scale, ratio):
+def test_windows_are_distributed_as_torchvisions(side, scale, ratio, draws):
     torch.manual_seed(0)
     image = torch.empty(3, *side)
-    theirs = torch.tensor([RandomResizedCrop.get_params(image, list(scale), list(ratio)) for _ in range(DRAWS)])
-    ours = plan_views(ViewRecipe(scale=scale, ratio=ratio), numbers(DRAWS, seed=1), (3, *side)).window
+    theirs = torch.tensor([RandomResizedCrop.get_params(image, list(scale), list(ratio)) for _ in range(draws)])
+    ours = plan_views(ViewRecipe(scale=scale, ratio=ratio), numbers(draws, seed=1), (3, *side)).window
     for a, b in zip(ours.T, theirs.T, strict=True):
         alike(a, b)
     (area, shape), (their_area, their_shape) = ((w[:, 2] * w[:, 3], w[:, 3] / w[:, 2]) for w in (ours, theirs))
@@ -160,15 +173,12 @@ def test_jitter_is_distributed_as_torchvisions(drawn):
     torch.manual_seed(1)
     ranges = [[max(0, 1 - most), 1 + most] for most in (recipe.brightness, recipe.contrast, recipe.saturation)]
     theirs = [ColorJitter.get_params(*ranges, [-recipe.hue, recipe.hue]) for _ in range(DRAWS)]
-    happens = plan.factors[:, 0] != 1
     for which in range(4):
-        alike(plan.factors[happens, which], torch.tensor([each[1 + which] for each in theirs]))
+        alike(plan.factors[:, which], torch.tensor([each[1 + which] for each in theirs]))
     table = {order: i for i, order in enumerate(itertools.permutations(range(4)))}
     ours = [table[tuple(order)] for order in plan.order.tolist()]
     alike(ours, [table[tuple(each[0].tolist())] for each in theirs])
     assert chisquare(torch.bincount(torch.tensor(ours), minlength=24)).pvalue > 0.01
-    neutral = plan.factors[~happens]
-    assert torch.equal(neutral, torch.tensor([1.0, 1.0, 1.0, 0.0]).expand_as(neutral))
 
 
 def test_turns_and_shifts_are_distributed_as_torchvisions(drawn):
@@ -184,8 +194,7 @@ def test_turns_and_shifts_are_distributed_as_torchvisions(drawn):
 
 def test_probabilities_are_those_of_the_recipe(drawn):
     recipe, plan = drawn
-    happens = {name: getattr(plan, name) for name in ("flip", "grey", "blur", "solarise")}
-    happens["jitter"] = plan.factors[:, 0] != 1
+    happens = {name: getattr(plan, name) for name in ("flip", "jitter", "grey", "blur", "solarise")}
     for name, chosen in happens.items():
         p = getattr(recipe, name)
         assert abs(chosen.float().mean().item() - p) < 3 * (p * (1 - p) / DRAWS) ** 0.5, name
