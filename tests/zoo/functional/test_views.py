@@ -199,7 +199,10 @@ def test_probabilities_are_those_of_the_recipe(drawn):
         p = getattr(recipe, name)
         assert abs(chosen.float().mean().item() - p) < 3 * (p * (1 - p) / DRAWS) ** 0.5, name
     assert kstest(plan.sigma, "uniform", args=(0.1, 1.9)).pvalue > 0.01
-    related = torch.corrcoef(torch.stack([*map(torch.Tensor.float, happens.values()), plan.sigma, plan.turn]))
+    room = torch.tensor([32, 40]) - plan.window[:, 2:]
+    place = ((plan.window[:, :2] + 0.5) / (room + 1)).T  # as shares of where the window has room
+    own = [*map(torch.Tensor.float, happens.values()), *place, *plan.factors.T, *plan.shift.T, plan.turn, plan.shear]
+    related = torch.corrcoef(torch.stack([*own, plan.sigma]))
     assert (related - torch.eye(len(related))).abs().max() < 4 / DRAWS**0.5  # no number serves twice
 
 
