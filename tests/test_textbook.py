@@ -16,11 +16,13 @@ from zoo import (
     DistillModule,
     FinetuneModule,
     GANModule,
+    MaskedAutoencoderModule,
     PCAModule,
     SkipGramModule,
     SOMModule,
     VQVAEModule,
 )
+from zoo.functional.masked_autoencoder import split_patches
 from zoo.functional.randomness import seed_generator
 from zoo.functional.som import initial_units
 from zoo.networks.encoder import Encoder
@@ -106,6 +108,16 @@ def test_vqvae():
     assert_same(module, fresh, losses, page["losses"])
     torch.testing.assert_close(module.quantiser.codebook, fresh.quantiser.codebook, rtol=1e-5, atol=1e-6)
     assert not torch.equal(module.quantiser.codebook, codes)
+
+
+def test_masked():
+    options = {"network": {"name": "vit", "width": 32, "depth": 2}, "class_tokens": 2, "schedule": "constant"}
+    module, fresh = made(MaskedAutoencoderModule, SHAPE, lr=1e-3, **options)
+    x, index = images(), torch.arange(STEPS * BATCH).view(STEPS, BATCH)
+    losses = trained(module, [{"input": b, "index": i} for b, i in zip(x, index, strict=True)])
+    masks = [split_patches(i, (4, 4), module.hparams.mask_ratio, module._seed, 0) for i in index]
+    page = page_loop("masked", module=fresh, batches=list(x), masks=masks)
+    assert_same(module, fresh, losses, page["losses"], atol=1e-5)
 
 
 def test_gan():

@@ -81,6 +81,26 @@ MODULES = {
             "--data digits_m --trainer.max_epochs 50",
         ),
     ),
+    "masked": Technique(
+        "zoo.modules.masked_autoencoder.MaskedAutoencoderModule",
+        "digits",
+        "masked autoencoder (MAE): a vision transformer that fills in hidden patches of images",
+        budget_on_default_data="max_epochs=25",
+        callbacks={"masked_images": "callbacks.by_technique.masked_autoencoder.MaskedImages"},
+        usual=(
+            "network",
+            "mask_ratio",
+            "mask_block",
+            "class_tokens",
+            "predict",
+            "lr",
+        ),
+        examples=(
+            "",
+            "--module.class_tokens 0 --module.lr 0.002",
+            "--module.mask_block 2 --module.class_tokens 4 --module.predict 0.5",
+        ),
+    ),
     "gan": Technique(
         "zoo.modules.gan.GANModule",
         "digits",

@@ -19,7 +19,8 @@ _TITLES = {"pca": "PCA of the same size", "mean": "the mean of the training inpu
 
 
 class Reconstruction(FigureCallback):
-    """At test: ``reconstruction``, the mean squared error a number of ``reconstruct(batch)``, for modules that have it.
+    """At test: ``reconstruction``, the mean squared error a number of ``reconstruct(batch)``, for modules that have it,
+    unless they say by ``reconstructs_from_features = False`` that it takes more than the features.
 
     Beside it ``reconstruction_pca``, of as many principal components of the training inputs as ``encode`` has features
     (inputs of up to 3,072 numbers), and ``reconstruction_mean``, of their mean. Inputs are as the module sees them.
@@ -43,6 +44,7 @@ class Reconstruction(FigureCallback):
         """On all ranks alike, at test."""
         module: Any = trainer.lightning_module
         able = callable(getattr(module, "reconstruct", None)) and has_features(module)
+        able = able and getattr(module, "reconstructs_from_features", True)
         return able and trainer.testing and not trainer.fast_dev_run  # type: ignore[attr-defined]
 
     @torch.no_grad()

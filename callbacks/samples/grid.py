@@ -71,7 +71,7 @@ class SampleGrid(FigureCallback):
                 self.save(trainer, self._figure(denormalised(images, trainer), f"{title} - {stage}"), name)
 
     def _reconstructions(self, module: Any, batch: dict[str, Tensor]) -> Tensor | None:
-        if not hasattr(module, "reconstruct"):
+        if not hasattr(module, "reconstruct") or not getattr(module, "reconstructs_from_features", True):
             return None
         x = batch[input_key_of(module)]
         pairs = zip(x.split(self.columns), module.reconstruct(batch).split(self.columns), strict=True)

@@ -101,6 +101,8 @@ def metavar(option: Option) -> str:
 
 
 def _shown(default: str) -> str:
+    if default.startswith("{"):
+        return default.replace("'", "")  # as YAML has it
     return {"None": "null", "True": "true", "False": "false", "''": '""'}.get(default, default.strip("'"))
 
 

@@ -1,7 +1,11 @@
 """Images as rows of square patches, and the positions of these."""
 
+import math
+
 import torch
 from torch import Tensor
+
+_LONGEST = 20  # wavelength of positions, in units of the shortest
 
 
 def patchify(x: Tensor, patch: int) -> Tensor:
@@ -26,6 +30,9 @@ def unpatchify(rows: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
 def positions_2d(rows: Tensor, columns: Tensor, width: int) -> Tensor:
     """Sines and cosines of the places of a grid of patches, a half of the numbers for each of the two axes.
 
+    Their wavelengths are 2 to 40 patches. MAE's are 6 to 63,000, as those of text: in a grid of 4 x 4 to 14 x 14 most
+    of them are as good as constant, and small networks learn little from the rest.
+
     Args:
         rows: Places along the height, (h,), in patches; those between two patches are allowed.
         columns: Places along the width, (w,).
@@ -34,7 +41,8 @@ def positions_2d(rows: Tensor, columns: Tensor, width: int) -> Tensor:
     Returns:
         (h * w, D), row by row.
     """
-    frequencies = 10_000 ** -(torch.arange(width // 4, device=rows.device, dtype=rows.dtype) / (width // 4))
+    steps = torch.arange(width // 4, device=rows.device, dtype=rows.dtype) / max(1, width // 4 - 1)
+    frequencies = math.pi * _LONGEST**-steps
     down, across = (
         torch.cat([a.sin(), a.cos()], 1) for a in (rows[:, None] * frequencies, columns[:, None] * frequencies)
     )

@@ -1,7 +1,8 @@
 """A small vision transformer (Dosovitskiy et al. 2021) for images from 8 x 8 pixels on.
 
-Positions are fixed sines and cosines of a patch's place, as in MAE (He et al. 2022): few images teach no better ones,
-and at another size of image they are interpolated exactly, since they are functions of the place.
+Positions are fixed sines and cosines of a patch's place, as in MAE (He et al. 2022), but with wavelengths that suit
+small grids: few images teach no better ones, and at another size of image they are interpolated exactly, since they are
+functions of the place.
 """
 
 import math
@@ -50,11 +51,11 @@ def check_patches(height: int, width: int, patch: int) -> None:
     if height % patch == 0 and width % patch == 0 and min(height, width) >= patch:
         return
     what = "are larger than" if min(height, width) < patch else "do not divide"
-    fitting = fitting_patches(height, width)
-    mend = f"of {', '.join(map(str, fitting))} would" if fitting else "of 2 pixels or more do neither"
+    fitting = " or ".join(map(str, fitting_patches(height, width)))
+    mend = f"give the network a patch of {fitting}, or resize" if fitting else "resize"
     raise ValueError(
-        f"patches of {patch} x {patch} {what} images of {height} x {width}: `patch`es {mend}; "
-        f"or resize the images to {_near(height, patch)} x {_near(width, patch)}"
+        f"patches of {patch} x {patch} {what} images of {height} x {width}: {mend} "
+        f"the images to {_near(height, patch)} x {_near(width, patch)}"
     )
 
 
@@ -127,7 +128,8 @@ class Block(nn.Module):
         hidden = round(width * mlp_ratio)
         self.heads = heads
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.qkv = XavierLinear(width, 3 * width)
+        # No biases: a key's has no gradient but rounding, which Adam enlarges; a value's would be one of ``proj``.
+        self.qkv = XavierLinear(width, 3 * width, bias=False)
         self.proj = XavierLinear(width, width)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = nn.Sequential(XavierLinear(width, hidden), nn.GELU(), XavierLinear(hidden, width))
@@ -150,7 +152,7 @@ class ViTTrunk(nn.Module):
         patch: Side of a patch in pixels; None is the smallest that gives 64 patches at most, or has 16 pixels.
         width: Numbers of a token, D, a multiple of 4 and of the heads.
         depth: Number of blocks.
-        heads: Heads of the attention; None is the number nearest to a head for 64 numbers.
+        heads: Heads of the attention; None is the number nearest to a head for 32 numbers.
         mlp_ratio: Width of the perceptrons' hidden layers, in widths.
         class_tokens: Number of class tokens, whose mean is the feature; 0 takes the mean of the patches' tokens.
 
@@ -178,7 +180,7 @@ class ViTTrunk(nn.Module):
         at_least(0, class_tokens=class_tokens)
         self.patch = patch or choose_patch(height, across)
         check_patches(height, across, self.patch)
-        heads = heads or _choose_heads(width)
+        heads = heads or choose_heads(width)
         if width % 4 or width % heads:
             raise ValueError(f"`width` must be a multiple of 4 and of `heads`; got {width} and {heads}")
         self.feature_dim, self.num_class_tokens = width, class_tokens
@@ -220,5 +222,6 @@ class ViTTrunk(nn.Module):
         return self.pool(self.forward_features(x))
 
 
-def _choose_heads(width: int) -> int:
-    return min((h for h in range(1, width + 1) if width % h == 0), key=lambda h: (abs(h - width / 64), -h))
+def choose_heads(width: int) -> int:
+    """The number of heads nearest to one for 32 numbers that divides a width: small networks need several."""
+    return min((h for h in range(1, width + 1) if width % h == 0), key=lambda h: (abs(h - width / 32), -h))

@@ -28,6 +28,8 @@ def test_positions_tell_places_and_axes_apart():
     assert positions.shape == (35, 16) and torch.pdist(positions).min() > 0.1
     grid = positions.view(5, 7, 16)
     assert torch.equal(grid[:, 0, :8], grid[:, 6, :8]) and torch.equal(grid[0, :, 8:], grid[4, :, 8:])
-    torch.testing.assert_close(grid[2, 3, 0], torch.tensor(2.0).sin())
-    torch.testing.assert_close(grid[2, 3, 9], torch.tensor(3 / 10**1).sin())
-    torch.testing.assert_close(grid[2, 3, 12], torch.tensor(3.0).cos())
+    shortest, longest = torch.pi, torch.pi / 20  # 2 and 40 patches
+    torch.testing.assert_close(grid[2, 3, 3], torch.tensor(2 * longest).sin())
+    torch.testing.assert_close(grid[2, 3, 4], torch.tensor(2 * shortest).cos())
+    torch.testing.assert_close(grid[2, 3, 11], torch.tensor(3 * longest).sin())
+    torch.testing.assert_close(grid[2, 3, 12], torch.tensor(3 * shortest).cos())
