@@ -58,6 +58,27 @@ def gather_rows(x: Tensor, world_size: int, equal: bool = False) -> Tensor:
     return torch.cat([rows[:n] for rows, n in zip(parts, counts, strict=True)])
 
 
+def gather_with_gradient(x: Tensor) -> Tensor:
+    """The ranks' rows (N, ...), as many on each, on all ranks: (R * N, ...); gradients of all ranks are summed.
+
+    If every rank computes the same loss of the whole batch from them, DDP's mean over the ranks is that loss's gradient
+    exactly. One process alone gets its own rows.
+    """
+    return _GatherRows.apply(x) if several_processes() else x
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+        return gather_rows(x, torch.distributed.get_world_size(), equal=True)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        grad = grad.contiguous()
+        torch.distributed.all_reduce(grad)
+        return grad.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
+
+
 def training_batches(trainer: Any, input_key: str = INPUT) -> Iterator[Mapping[str, Any]]:
     """One pass over this rank's training data, from their beginning, on the device.
 

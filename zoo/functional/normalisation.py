@@ -91,6 +91,22 @@ def denormalise(x: Tensor, normalisation: Normalisation | None) -> Tensor:
     return x.clamp(0, 1)
 
 
+def check_invertible(x: Tensor, normalisation: Normalisation | None) -> None:
+    """Refuse images (B, C, H, W) that are not those in [0, 1] after the mapping. It waits for the device.
+
+    Raises:
+        ValueError: pixels are out of the range; says which they have.
+    """
+    if normalisation and "sample_offset" in normalisation:
+        return
+    low, high = x.aminmax()
+    if not (normalise(denormalise(x, normalisation), normalisation) - x).abs().max() < 0.05:
+        raise ValueError(
+            f"images are expected in [0, 1]{' after' if normalisation else ', without'} normalisation, these are in "
+            f"[{low:.3g}, {high:.3g}]: say `normalisation`, or leave them in [0, 1]"
+        )
+
+
 def value_range(normalisation: Normalisation | None) -> tuple[Tensor, Tensor]:
     """What 0 (black) and 1 (white) become, (C, 1, 1) or (1, 1, 1) each.
 

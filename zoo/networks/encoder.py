@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from zoo.core.arguments import at_least, check_number
 from zoo.functional.normalisation import normalise
-from zoo.networks.precision import cast_like
+from zoo.networks.precision import Averageable, cast_like
 from zoo.networks.spec import TRUNKS, Spec, build
 
 _ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
@@ -30,7 +30,7 @@ def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...]:
     return tuple(input_shape)
 
 
-class Encoder(nn.Module):
+class Encoder(Averageable):
     """A trunk by spec and, if wanted, a linear head: (B, *input_shape) to (B, D), with the normalisation it expects.
 
     Args:
@@ -101,6 +101,17 @@ class Encoder(nn.Module):
         if features.ndim != 2:
             raise ValueError(f"a trunk must map (B, *input_shape) to (B, F); this one gave {tuple(features.shape)}")
         return features.shape[1]
+
+    @torch.no_grad()
+    def takes(self, size: Sequence[int]) -> bool:
+        """Whether the network takes images of another height and width, too, to as many features."""
+        training, shape = self.training, (1, self.input_shape[0], *size)
+        try:
+            return self.eval().trunk(torch.zeros(shape)).shape[1:] == (self.feature_dim,)
+        except (RuntimeError, ValueError):
+            return False
+        finally:
+            self.train(training)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.trunk(self._cast(x)))

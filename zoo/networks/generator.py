@@ -1,20 +1,19 @@
 """A generator in the data's range, by class if wanted, and the critic's last layer."""
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.functional.normalisation import value_range
-from zoo.functional.precision import full_precision, never_narrower
-from zoo.networks.precision import FullPrecisionBuffers, cast_like
+from zoo.functional.precision import full_precision
+from zoo.networks.precision import Averageable, FullPrecisionBuffers, cast_like
 from zoo.networks.spec import GENERATORS, Spec, build
 
 CLASS_DIM = 32  # length of a class's embedding, which is concatenated with the noise
 
 
-class Generator(FullPrecisionBuffers):
+class Generator(Averageable, FullPrecisionBuffers):
     """Noise (B, *latent_shape), and classes (B,) long if conditional, to images in the data's range.
 
     Args:
@@ -28,7 +27,6 @@ class Generator(FullPrecisionBuffers):
         ValueError: classes for a network that takes no vector.
     """
 
-    is_average = False  # a moving average of weights keeps their bits: its steps are small
     low: Tensor
     high: Tensor
 
@@ -57,15 +55,6 @@ class Generator(FullPrecisionBuffers):
             z = torch.cat([z, self.classes(labels).to(z.dtype)], 1)
         share = full_precision(self.network(cast_like(z, self.network))).sigmoid()
         return torch.lerp(self.low.to(share), self.high.to(share), share)
-
-    def average(self) -> "Generator":
-        """A copy for a moving average of the weights."""
-        mine = copy.deepcopy(self).requires_grad_(False)
-        mine.is_average = True
-        return mine
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        return super()._apply(never_narrower(fn) if self.is_average else fn, recurse)
 
 
 class CriticHead(nn.Module):

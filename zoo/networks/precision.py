@@ -1,6 +1,7 @@
 """Inputs in the type of the weights, and statistics that keep their bits where a network is cast to half precision."""
 
-from typing import Any
+import copy
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,3 +27,18 @@ class FullPrecisionBuffers(nn.Module):
             if buffer is not None:
                 self._buffers[name] = never_narrower(fn)(buffer)
         return self
+
+
+class Averageable(nn.Module):
+    """A network of which there is a moving average: that keeps its bits, since its steps are small."""
+
+    is_average = False
+
+    def average(self) -> Self:
+        """A copy for a moving average of the weights, which no optimiser trains."""
+        mine = copy.deepcopy(self).requires_grad_(False)
+        mine.is_average = True
+        return mine
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        return super()._apply(never_narrower(fn) if self.is_average else fn, recurse)

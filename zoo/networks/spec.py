@@ -25,6 +25,7 @@ from zoo.networks.adversarial import (
     ResNetGenerator,
     ResNetTrunk,
 )
+from zoo.networks.cifar_resnet import CIFARResNet
 from zoo.networks.conv import ConvDecoder, ConvTrunk
 from zoo.networks.library import TimmTrunk, TorchvisionTrunk
 from zoo.networks.mlp import MLPDecoder, MLPTrunk
@@ -40,6 +41,7 @@ TRUNKS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLPTrunk,
     "conv": ConvTrunk,
     "vit": ViTTrunk,
+    "cifar_resnet": CIFARResNet,
     "dcgan": DCGANTrunk,
     "gan_resnet": ResNetTrunk,
     "r3gan": R3GANTrunk,
