@@ -78,6 +78,7 @@ class ImageData(SplitDataModule):
     input_shape: tuple[int, ...]
     class_names: list[str]
     task: Task = "classification"
+    mirrored: bool | None = None  # whether a mirrored image is still of its class; None where that is not known
     num_workers = 0
     renamed: ClassVar = {"crop": "shift", "views": "augmentation_period"}
 

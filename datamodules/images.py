@@ -29,6 +29,7 @@ class Digits(ImageData):
     A fifth is for testing, stratified and the same whatever the seed.
     """
 
+    mirrored = False
     mean, std = (0.3053,), (0.3764,)
     input_shape = (1, 8, 8)
     class_names = _DIGITS
@@ -96,6 +97,7 @@ class StoredImages(ImageData):
 class MNIST(StoredImages):
     """70,000 handwritten digits, 28 x 28 (LeCun et al. 1998)."""
 
+    mirrored = False
     mean, std = (0.1307,), (0.3081,)
     input_shape = (1, 28, 28)
     class_names = _DIGITS
@@ -142,6 +144,7 @@ class MNIST(StoredImages):
 class FashionMNIST(MNIST):
     """70,000 images of clothes, 28 x 28 (Xiao et al. 2017)."""
 
+    mirrored = True
     mean, std = (0.2860,), (0.3530,)
     class_names = _CLOTHES
     folders = ("FashionMNIST/raw", "raw", ".")
@@ -150,6 +153,7 @@ class FashionMNIST(MNIST):
 class CIFAR10(StoredImages):
     """60,000 photographs of ten kinds of things, 3 x 32 x 32 (Krizhevsky 2009), from the binary records."""
 
+    mirrored = True
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
     input_shape = (3, 32, 32)
     class_names = _THINGS

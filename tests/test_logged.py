@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from zoo import (
     AdaptModule,
     AutoencoderModule,
+    ContrastiveModule,
     DistillModule,
     FinetuneModule,
     GANModule,
@@ -35,6 +36,9 @@ RUNS = [
     ("vqvae", VQVAEModule, (SHAPE,), {"network": SMALL}),
     ("masked", MaskedAutoencoderModule, (SHAPE,), {"network": {"name": "vit", "width": 16, "depth": 1}}),
     ("gan", GANModule, (SHAPE,), {"network": {"name": "dcgan", "width": 4}}),
+    ("contrastive", ContrastiveModule, (SHAPE,), {"network": SMALL, "projector": [16, 12]}),
+    ("contrastive", ContrastiveModule, (SHAPE,), {"network": SMALL, "projector": [16], "regulariser": "visreg"}),
+    ("contrastive", ContrastiveModule, (SHAPE,), {"network": SMALL, "projector": [16, 12], "method": "dino"}),
     ("pca", PCAModule, (SHAPE,), {"n_components": 3}),
     ("som", SOMModule, (SHAPE,), {"rows": 3, "columns": 3}),
     ("skipgram", SkipGramModule, ({f"word{i}": 9 - i for i in range(8)},), {"dim": 4}),

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from zoo import (
     AdaptModule,
     AutoencoderModule,
+    ContrastiveModule,
     DistillModule,
     FinetuneModule,
     GANModule,
@@ -128,6 +129,21 @@ def test_gan():
     losses = trained(module, [{"input": b} for b in x])
     page = page_loop("gan", module=fresh, batches=list(x), seed=0)
     assert_same(module, fresh, losses, page["losses"])
+
+
+def test_contrastive():
+    """BYOL: the target's weights are compared, too."""
+    heads = {"projector": [12, 6], "predictor": [10, 6]}
+    rate = {"lr": 2e-3, "weight_decay": 0.0, "schedule": "constant"}
+    module, fresh = made(ContrastiveModule, SHAPE, method="byol", network=SMALL, momentum=0.9, **heads, **rate)
+    views = torch.stack([images(0), images(1)], 2).double()  # (steps, B, 2, C, H, W)
+    module, fresh = module.double(), fresh.double()  # Adam and batch norms of few rows enlarge rounding errors
+    losses = trained(module, [{"views": b} for b in views])
+    start = copy.deepcopy(fresh.target)
+    page = page_loop("contrastive", module=fresh, batches=list(views))
+    assert_same(module, fresh, losses, page["losses"])
+    moved = [torch.equal(p, q) for p, q in zip(module.target.parameters(), start.parameters(), strict=True)]
+    assert not any(moved)
 
 
 def test_pca():

@@ -122,6 +122,30 @@ MODULES = {
             "--module.objective hinge --module.r1 0.1",
         ),
     ),
+    "contrastive": Technique(
+        "zoo.modules.contrastive.ContrastiveModule",
+        "digits",
+        "self-supervised on views of images: SimCLR, VICReg, Barlow Twins, BYOL, SimSiam, MoCo v3, DINO, LeJEPA",
+        callbacks={
+            "views": "callbacks.by_technique.contrastive.Views",
+            "embedding_collapse": "callbacks.by_technique.contrastive.EmbeddingCollapse",
+        },
+        budget_on_default_data="max_epochs=40",
+        usual=(
+            "method",
+            "network",
+            "recipe",
+            "local_views",
+            "temperature",
+            "weight",
+            "lr",
+        ),
+        examples=(
+            "",
+            "--module.method simclr --module.recipe mild",
+            "--data folder --data.root photos --data.size 64 --module.method dino --module.local_views 4",
+        ),
+    ),
     "finetune": Technique(
         "zoo.modules.finetune.FinetuneModule",
         "digits",
@@ -303,7 +327,16 @@ DATA = {
 }
 
 # Values that the module takes from the data, where they have them and it has such an argument.
-DATA_TO_MODEL_ARGS = ("input_shape", "num_classes", "class_names", "task", "vocab_size", "vocabulary", "normalisation")
+DATA_TO_MODEL_ARGS = (
+    "input_shape",
+    "num_classes",
+    "class_names",
+    "task",
+    "vocab_size",
+    "vocabulary",
+    "normalisation",
+    "mirrored",
+)
 
 # Callbacks that every run gets, by the name of their options (--sample_grid.rows 2); each is idle with a module that
 # lacks what it needs. Those of one technique alone are in its entry.

@@ -82,14 +82,23 @@ SCHEDULES: dict[str, Callable[..., float]] = {"constant": constant, "cosine": co
 
 
 def scheduled(optimizer: Optimizer, schedule: OptimSpec, total_steps: Callable[[], float]) -> LambdaLR:
-    """Multiply the optimiser's rates by a schedule, step by step.
+    """Multiply the optimiser's rates by a schedule, step by step; not those of groups with ``constant_lr``.
 
     The number of steps is asked for at the second step only: asking Lightning while it sets up makes it forget, on
     resuming, where in the epoch it was.
     """
     name, options = _parse(schedule)
     shape = SCHEDULES[name]
-    return LambdaLR(optimizer, lambda step: shape(step, total_steps, **options))
+
+    def falling(step: int) -> float:
+        return shape(step, total_steps, **options)
+
+    kept = [group.get("constant_lr", False) for group in optimizer.param_groups]
+    return LambdaLR(optimizer, [_constant_lr if constant else falling for constant in kept])
+
+
+def _constant_lr(step: int) -> float:
+    return 1.0
 
 
 def total_steps_fn(module: pl.LightningModule) -> Callable[[], float]:

@@ -1,0 +1,156 @@
+"""Joint-embedding pretraining, watched: the views that it learns from, and whether the embeddings collapse."""
+
+import logging
+from typing import Any, ClassVar
+
+import lightning.pytorch as pl
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from callbacks.features.probes import feature_spread, rank_me
+from callbacks.figures import FigureCallback, FigureText, denormalised, input_key_of
+from zoo.core.arguments import at_least, between
+from zoo.core.distributed import training_batches
+
+log = logging.getLogger(__name__)
+
+
+class Views(FigureCallback):
+    """``views.png`` at the start of a run: training images, and the views that are made of each.
+
+    A line says how many of 256 views raw pixels alone pair rightly: where that is most of them, there is nothing to be
+    learned. For modules with ``views(batch)``, which gives stacks (views, samples, C, H, W); idle with others.
+
+    Args:
+        images: Number of images in the figure.
+        pairs: Number of images whose first two views are paired by their pixels; 0 does not measure it.
+        alike: Share of pairs found by raw pixels above which there is a warning, 0 to 1.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    figures: ClassVar = {
+        "views": FigureText(
+            "Views of training images",
+            "Each column is one image and its views: a person should still see what is the same.",
+            11,
+        ),
+    }
+
+    def __init__(self, images: int = 8, pairs: int = 256, alike: float = 0.4) -> None:
+        super().__init__(every_n_epochs=0)
+        at_least(1, images=images)
+        at_least(0, pairs=pairs)
+        between(0, 1, alike=alike)
+        self.images, self.pairs, self.alike = images, pairs, alike
+
+    def due_anywhere(self, trainer: pl.Trainer) -> bool:
+        """Never after an evaluation: the figure is of the start."""
+        return False
+
+    @torch.no_grad()
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Draw, and pair views by their pixels; on the first process alone, since nothing is gathered."""
+        skipped = trainer.fast_dev_run or not trainer.is_global_zero  # type: ignore[attr-defined]
+        if skipped or not callable(getattr(pl_module, "views", None)):
+            return
+        key = input_key_of(pl_module)
+        batch = _first(trainer, key, max(self.images, self.pairs))
+        if key not in batch or batch[key].ndim != 4:
+            return
+        stacks = pl_module.views(batch)
+        rows = [batch[key], *(view for stack in stacks for view in stack)]
+        if batch[key].shape[1] in (1, 3):
+            shown = [denormalised(row[: self.images], trainer) for row in rows]
+            self.save(trainer, _columns(shown), "views")
+        views = list(stacks[0])
+        if len(views) > 1 and self.pairs:
+            self._pair(views[0][: self.pairs].flatten(1).float(), views[1][: self.pairs].flatten(1).float())
+
+    def _pair(self, first: Tensor, second: Tensor) -> None:
+        share = pixel_pairing(first, second)
+        text = "raw pixels alone pair %.1f %% of %d views rightly (chance %.1f %%)"
+        print(text % (100 * share, len(first), 100 / len(first)), flush=True)
+        if share > self.alike:
+            log.warning(
+                text + ": the views are too alike to learn much from; take a `recipe` with smaller crops, photo say",
+                100 * share, len(first), 100 / len(first),
+            )  # fmt: skip
+
+
+def pixel_pairing(first: Tensor, second: Tensor) -> float:
+    """Share of samples whose second view is the nearest of all second views to the first, by pixels (N, D)."""
+    nearest = torch.cdist(first, second).argmin(1)
+    return (nearest == torch.arange(len(first), device=first.device)).float().mean().item()
+
+
+def _first(trainer: pl.Trainer, key: str, count: int) -> dict[str, Tensor]:
+    """The first training samples, ``count`` or as many as there are."""
+    parts: list[dict[str, Tensor]] = []
+    for batch in training_batches(trainer, key):
+        size = len(batch[key]) if key in batch else 0
+        parts.append({name: v for name, v in batch.items() if isinstance(v, Tensor) and len(v) == size})
+        count -= size
+        if count <= 0 or not size:
+            break
+    names = parts[0] if parts else {}
+    return {name: torch.cat([part[name] for part in parts]) for name in names}
+
+
+def _columns(rows: list[Tensor]) -> Figure:
+    """Images (N, C, H, W), and views of each below it; smaller ones are stretched to the images' size."""
+    size = rows[0].shape[2:]
+    stretched = [torch.nn.functional.interpolate(row, size) if row.shape[2:] != size else row for row in rows]
+    grid = make_grid(torch.cat(stretched), nrow=len(rows[0]), padding=1, pad_value=1.0)
+    height, width = grid.shape[1:]
+    figure = Figure(figsize=(7, 6.2 * height / width + 0.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
+    names = ["image", *(f"view {i}" for i in range(1, len(rows)))]
+    axes.set_yticks([height * (i + 0.5) / len(rows) for i in range(len(rows))], names)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title("training images, and views of them", fontsize=10)
+    return figure
+
+
+class EmbeddingCollapse(pl.Callback):
+    """Warns once, within the epoch, when a batch's embeddings become one point or a few dimensions.
+
+    For modules that keep ``embeddings`` (views, samples, D) of their last step and may have a ``remedy``; idle with
+    others. ``train/embedding_rank``, the effective rank (RankMe), is logged.
+
+    Args:
+        every_n_steps: Batches between two looks; the last batch of an epoch is looked at, too.
+        least_spread: Spread of the directions below which they have collapsed, 0 to 1; 1 is even.
+        least_rank: Effective rank below which they have collapsed, as a share of the greatest possible, 0 to 1.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    def __init__(self, every_n_steps: int = 50, least_spread: float = 0.05, least_rank: float = 0.02) -> None:
+        at_least(1, every_n_steps=every_n_steps)
+        between(0, 1, least_spread=least_spread, least_rank=least_rank)
+        self.every_n_steps, self.least_spread, self.least_rank = every_n_steps, least_spread, least_rank
+        self._warned = False
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        embeddings = getattr(pl_module, "embeddings", None)
+        due = (batch_idx + 1) % self.every_n_steps == 0 or trainer.is_last_batch
+        if not isinstance(embeddings, Tensor) or not due or not embeddings.isfinite().all():
+            return
+        rows = embeddings[0].float()
+        rank, spread = rank_me(rows), feature_spread(rows)
+        pl_module.log("train/embedding_rank", rank, rank_zero_only=True)
+        fewest = 1 + self.least_rank * (min(rows.shape) - 1)  # 1 is the least that there is
+        if not self._warned and (spread < self.least_spread or rank < fewest):
+            self._warned = True
+            log.warning(
+                "the embeddings have collapsed at step %d (spread %.3g, 1 is even; rank %.3g of %d): %s",
+                trainer.global_step, spread, rank, min(rows.shape), getattr(pl_module, "remedy", "try a lower `lr`"),
+            )  # fmt: skip
