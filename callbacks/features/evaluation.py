@@ -33,7 +33,8 @@ class Representation(FigureCallback):
     With labels: ``knn`` (accuracy of the k nearest training samples' vote) and ``probe`` (of a logistic regression),
     each also for three baselines computed the same way: raw pixels, PCA of the same dimension, and the same network
     untrained. Without: only ``rank_me`` (effective rank of the features) and ``feature_std`` (their spread: 1 is even
-    in all directions, 0 a single point), and a warning when they collapse. Draws ``representation.png``.
+    in all directions, 0 a single point), and a warning when they
+    collapse, unless the module says by ``may_collapse = False`` that it cannot. Draws ``representation.png``.
 
     Args:
         k: Number of neighbours that vote.
@@ -91,7 +92,7 @@ class Representation(FigureCallback):
         found = self.measure(trainer, pl_module, stage)
         self._features, self._inputs, self._labels = [], [], []
         pl_module.log_dict({f"{stage}/{name}": value for name, value in found.items()}, rank_zero_only=True)
-        if found.get("feature_std", 1) < _COLLAPSED:
+        if found.get("feature_std", 1) < _COLLAPSED and getattr(pl_module, "may_collapse", True):
             self._warn(f"the features have collapsed: their spread is {found['feature_std']:.3g}, 1 would be even")
         if "probe" in found and trainer.is_global_zero:
             self.save(trainer, _accuracy_figure(found), "representation")

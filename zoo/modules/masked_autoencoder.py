@@ -76,6 +76,7 @@ class MaskedAutoencoderModule(ZooModule):
     headline = Headline(
         ("features",), advice="fine-tuning (`module` finetune), by which masked autoencoders are judged"
     )
+    may_collapse = False  # equal codes rebuild nothing: a small spread is a mean that all features share
     reconstructs_from_features = False  # but from visible patches: PCA of as many numbers does not compare
 
     def __init__(

@@ -72,6 +72,15 @@ class XavierLinear(nn.Linear):
             nn.init.zeros_(self.bias)
 
 
+class PatchProjection(nn.Linear):
+    """Pixels of a patch to a token, which begins as large as they are: by Glorot's rule tokens of patches of a few
+    pixels would vanish beside their positions."""
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=self.in_features**-0.5)
+        nn.init.zeros_(self.bias)
+
+
 class PatchEmbedding(nn.Module):
     """Images to tokens (B, L, D), positions added; and the learned class tokens.
 
@@ -88,7 +97,7 @@ class PatchEmbedding(nn.Module):
     def __init__(self, channels: int, grid: tuple[int, int], patch: int, width: int, class_tokens: int) -> None:
         super().__init__()
         self.patch, self.grid, self.width = patch, grid, width
-        self.projection = XavierLinear(channels * patch * patch, width)
+        self.projection = PatchProjection(channels * patch * patch, width)
         self.class_tokens = nn.Parameter(torch.empty(1, class_tokens, width)) if class_tokens else None
         self.register_buffer("positions", self._positions(grid, torch.device("cpu")), persistent=False)
         self.reset_parameters()

@@ -95,6 +95,14 @@ def test_collapse_is_said(tmp_path, caplog):
     assert "the features have collapsed" in caplog.text
 
 
+def test_a_module_that_cannot_collapse_is_not_said_to(tmp_path, caplog):
+    class Rebuilding(Constant):
+        may_collapse = False
+
+    fit(tmp_path, Rebuilding(SHAPE), Digits())
+    assert "collapsed" not in caplog.text
+
+
 def test_a_module_without_encode_is_told_at_setup(tmp_path, caplog):
     class Bare(pl.LightningModule):
         def __init__(self):

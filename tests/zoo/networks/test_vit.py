@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.functional.patches import positions_2d
+from zoo.functional.patches import patchify, positions_2d
 from zoo.networks.encoder import Encoder
 from zoo.networks.freezing import frozen_stages
 from zoo.networks.low_rank import add_low_rank
@@ -99,6 +99,13 @@ def test_what_it_was_made_for_does_not_depend_on_what_it_saw():
     before = trunk(x)
     trunk(torch.randn(2, 1, 16, 12))
     assert torch.equal(trunk(x), before)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 64, 64)])
+def test_patches_begin_as_large_as_their_pixels_whatever_their_number(shape):
+    embed = vit(shape, width=192).embed
+    tokens = embed.projection(patchify(torch.randn(16, *shape), embed.patch))
+    assert 0.8 < tokens.std() < 1.2
 
 
 def test_blocks_are_stages():
