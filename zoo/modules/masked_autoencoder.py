@@ -31,7 +31,7 @@ from zoo.functional.masked_autoencoder import (
     take,
 )
 from zoo.functional.patches import patchify, unpatchify
-from zoo.networks.encoder import Encoder
+from zoo.networks.encoder import Encoder, checked_shape
 from zoo.networks.mask_decoder import MaskDecoder
 from zoo.networks.precision import cast_like
 from zoo.networks.spec import Spec, parse_spec
@@ -108,6 +108,10 @@ class MaskedAutoencoderModule(ZooModule):
     def configure_networks(self, network: Spec) -> tuple[Encoder, MaskDecoder]:
         """The encoder (B, C, H, W) -> (B, D), whose trunk is a ``ViTTrunk``, and the decoder of hidden patches."""
         hp = self.hparams
+        if len(checked_shape(hp.input_shape)) != 3:
+            raise ValueError(
+                f"a masked autoencoder takes images (channels, height, width); got {tuple(hp.input_shape)}"
+            )
         options = {"name": "vit", "width": 96, "depth": 4, "class_tokens": hp.class_tokens, **parse_spec(network)}
         if options["name"] != "vit":
             raise ValueError(f"a masked autoencoder hides patches: network 'vit', not {options['name']!r}")

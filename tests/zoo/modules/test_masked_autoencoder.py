@@ -156,7 +156,7 @@ def test_mixed_precision_has_a_loss_in_float32():
     "shape, options, says",
     [
         (SHAPE, {"network": "conv"}, "network 'vit', not 'conv'"),
-        ((13,), {}, "images"),
+        ((13,), {}, "a masked autoencoder takes images"),
         (SHAPE, {"network": {"name": "vit", "patch": 8}}, "one patch"),
         (SHAPE, {"network": {"name": "vit", "patch": 16}}, "larger than images of 8 x 8"),
         (SHAPE, {"network": {"name": "vit", "patch": 3}}, "do not divide images of 8 x 8: .* a patch of 2 or 4"),
