@@ -130,6 +130,7 @@ MODULES = {
             "views": "callbacks.by_technique.contrastive.Views",
             "embedding_collapse": "callbacks.by_technique.contrastive.EmbeddingCollapse",
         },
+        default_data_args=("--data.labels_per_class=10",),
         budget_on_default_data="max_epochs=40",
         usual=(
             "method",
@@ -143,7 +144,7 @@ MODULES = {
         examples=(
             "",
             "--module.method simclr --module.recipe mild",
-            "--data folder --data.root photos --data.size 64 --module.method dino --module.local_views 4",
+            "--data folder --data.root photos --module.network cifar_resnet --module.local_views 4",
         ),
     ),
     "finetune": Technique(

@@ -32,7 +32,7 @@ class Method(NamedTuple):
     regulariser: str | None = None
     directions: int | None = None
     decoupled: bool | None = None
-    lr: float = 2e-3
+    lr: float = 4e-3
     lr_rule: Literal["linear", "sqrt"] = "linear"
     constant_predictor: bool = False  # whether the predictor's rate does not fall
 

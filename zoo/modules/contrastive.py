@@ -42,7 +42,8 @@ class ContrastiveModule(ZooModule):
     Args:
         input_shape: Shape of one image, (C, H, W).
         method: Method: "simclr", "vicreg", "barlow", "byol", "simsiam", "mocov3", "dino" or "lejepa".
-        network: Spec of the trunk, "cifar_resnet", "vit", "conv", "torchvision:resnet18" or another.
+        network: Spec of the trunk, "conv", "cifar_resnet", "vit", "torchvision:resnet18" or another. Local views need
+            one that takes any size, which "conv" does not.
         recipe: Recipe of the views, "photo" (SimCLR's), "small", "grey", "handwriting" or "mild", or a mapping such as
             {name: photo, blur: 0}; None suits the images' size and channels, and whether they may be mirrored.
         global_views: Number of views of the whole image, G, 2 in all the papers.
@@ -65,7 +66,7 @@ class ContrastiveModule(ZooModule):
         directions: Number of random directions of lejepa's regulariser; None is 256, the paper's for small images.
         export: Network that is kept: "online", the trained one, or "target", its moving average, dino's custom.
         lr: Learning rate for a batch of 256, scaled linearly by the whole batch, for simclr by its square root; None is
-            0.002.
+            0.004.
         weight_decay: Weight decay of matrices and kernels, LeJEPA's.
         optimizer: Optimiser, "adamw", "sgd" or "lars", or a mapping with its options.
         schedule: Schedule of the learning rate, "constant", "cosine" or "linear", or {name: cosine, warmup: 0.1}.
@@ -91,7 +92,7 @@ class ContrastiveModule(ZooModule):
         self,
         input_shape: Sequence[int] = (1, 28, 28),
         method: Name = "lejepa",
-        network: Spec | nn.Module = "cifar_resnet",
+        network: Spec | nn.Module = "conv",
         recipe: Spec | None = None,
         global_views: int = 2,
         local_views: int = 0,
@@ -150,7 +151,9 @@ class ContrastiveModule(ZooModule):
         encoder = Encoder(network, hp.input_shape, None, hp.normalisation)
         if hp.local_views and not encoder.takes(self.local[1]):
             sides = " x ".join(map(str, self.local[1]))
-            raise ValueError(f"the network cannot take local views of {sides}: give `local_size`, or `local_views` 0")
+            raise ValueError(
+                f"the network cannot take local views of {sides}: take `network` cifar_resnet, of any size"
+            )
         if method.prototypes:
             return encoder, PrototypeProjector(encoder.feature_dim, method.projector, method.prototypes), nn.Identity()
         projector = Projector(encoder.feature_dim, method.projector, method.last_norm)
