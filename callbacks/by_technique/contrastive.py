@@ -13,6 +13,7 @@ from callbacks.features.probes import feature_spread, rank_me
 from callbacks.figures import FigureCallback, FigureText, denormalised, input_key_of
 from zoo.core.arguments import at_least, between
 from zoo.core.distributed import training_batches
+from zoo.core.renamed import RenamedOptions
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ def _columns(rows: list[Tensor]) -> Figure:
     return figure
 
 
-class EmbeddingCollapse(pl.Callback):
+class EmbeddingCollapse(pl.Callback, metaclass=RenamedOptions):
     """Warns once, within the epoch, when a batch's embeddings become one point or a few dimensions.
 
     For modules that keep ``embeddings`` (views, samples, D) of their last step and may have a ``remedy``; idle with

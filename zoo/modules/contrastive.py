@@ -28,7 +28,7 @@ from zoo.functional.contrastive_methods import METHODS, with_options
 from zoo.functional.normalisation import check_invertible, denormalise, normalise
 from zoo.functional.precision import full_precision
 from zoo.functional.views import default_recipe, make_views, parse_recipe, view_numbers
-from zoo.networks.encoder import Encoder
+from zoo.networks.encoder import Encoder, checked_shape
 from zoo.networks.projector import Centre, Projector, PrototypeProjector
 from zoo.networks.spec import Spec
 
@@ -126,7 +126,7 @@ class ContrastiveModule(ZooModule):
             raise ValueError("views are compared with each other: `global_views` 2, or `local_views` beside one")
         if export == "target" and self.method.momentum is None:
             raise ValueError(f"method {method!r} has no target network to `export`: byol, mocov3 and dino have one")
-        self.recipe = parse_recipe(recipe or default_recipe(tuple(input_shape), mirrored))
+        self.recipe = parse_recipe(recipe or default_recipe(checked_shape(input_shape), mirrored))
         height, width = (local_size or -(-side // 2) for side in input_shape[1:])
         self.local = self.recipe._replace(scale=(local_scale[0], local_scale[1])), (height, width)
         self.encoder, self.projector, self.predictor = self.configure_networks(network)
