@@ -45,7 +45,7 @@ def wrong_values(annotation):
         wrong.append(["a"])
     if not any(word in annotation for word in ("float", "Any")):
         wrong.append(1.5)
-    if not any(word in annotation for word in ("None", "Any")):
+    if not any(word in annotation for word in ("None", "Optional", "Any")):
         wrong.append(None)
     return wrong
 
