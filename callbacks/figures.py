@@ -7,12 +7,15 @@ from typing import Any, ClassVar, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
+from torchvision.utils import make_grid
 
 from zoo.core.arguments import at_least
 from zoo.core.atomic import atomic_write
@@ -147,6 +150,29 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     figure.set_dpi(100)
     canvas = FigureCanvasAgg(figure)  # ``savefig`` draws everything twice
     atomic_write(folder / f"{name}.png", canvas.print_png)
+
+
+def image_rows(rows: Mapping[str, Tensor], title: str, width: float = 9.0) -> Figure:
+    """A row for each name: images (N, C, H, W) in [0, 1], as many in each, stretched to the first row's size.
+
+    Args:
+        rows: Images by the name of their row.
+        title: Title of the figure.
+        width: Width of the figure in inches.
+    """
+    first = next(iter(rows.values()))
+    same = [F.interpolate(row, first.shape[2:]) if row.shape[2:] != first.shape[2:] else row for row in rows.values()]
+    tiles = make_grid(torch.cat(same), nrow=len(first), padding=1, pad_value=1.0)
+    height, across = tiles.shape[1:]
+    figure = Figure(figsize=(width, (width - 0.8) * height / across + 0.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(tiles.permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes.set_yticks([height * (i + 0.5) / len(rows) for i in range(len(rows))], list(rows))
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=10)
+    return figure
 
 
 def denormalised(x: Tensor, trainer: pl.Trainer) -> Tensor:

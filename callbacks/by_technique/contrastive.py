@@ -5,12 +5,10 @@ from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from callbacks.features.probes import feature_spread, rank_me
-from callbacks.figures import FigureCallback, FigureText, denormalised, input_key_of
+from callbacks.figures import FigureCallback, FigureText, denormalised, image_rows, input_key_of
 from zoo.core.arguments import at_least, between
 from zoo.core.distributed import training_batches
 from zoo.core.renamed import RenamedOptions
@@ -66,7 +64,9 @@ class Views(FigureCallback):
         rows = [batch[key], *(view for stack in stacks for view in stack)]
         if batch[key].shape[1] in (1, 3):
             shown = [denormalised(row[: self.images], trainer) for row in rows]
-            self.save(trainer, _columns(shown), "views")
+            names = ["image", *(f"view {i}" for i in range(1, len(rows)))]
+            figure = image_rows(dict(zip(names, shown, strict=True)), "training images, and views of them", width=7)
+            self.save(trainer, figure, "views")
         views = list(stacks[0])
         if len(views) > 1 and self.pairs:
             self._pair(views[0][: self.pairs].flatten(1).float(), views[1][: self.pairs].flatten(1).float())
@@ -101,24 +101,6 @@ def _first(trainer: pl.Trainer, key: str, count: int) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in names}
 
 
-def _columns(rows: list[Tensor]) -> Figure:
-    """Images (N, C, H, W), and views of each below it; smaller ones are stretched to the images' size."""
-    size = rows[0].shape[2:]
-    stretched = [torch.nn.functional.interpolate(row, size) if row.shape[2:] != size else row for row in rows]
-    grid = make_grid(torch.cat(stretched), nrow=len(rows[0]), padding=1, pad_value=1.0)
-    height, width = grid.shape[1:]
-    figure = Figure(figsize=(7, 6.2 * height / width + 0.5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
-    names = ["image", *(f"view {i}" for i in range(1, len(rows)))]
-    axes.set_yticks([height * (i + 0.5) / len(rows) for i in range(len(rows))], names)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_title("training images, and views of them", fontsize=10)
-    return figure
-
-
 class EmbeddingCollapse(pl.Callback, metaclass=RenamedOptions):
     """Warns once, within the epoch, when a batch's embeddings become one point or a few dimensions.
 
@@ -149,7 +131,7 @@ class EmbeddingCollapse(pl.Callback, metaclass=RenamedOptions):
         rank, spread = rank_me(rows), feature_spread(rows)
         pl_module.log("train/embedding_rank", rank, rank_zero_only=True)
         fewest = 1 + self.least_rank * (min(rows.shape) - 1)  # 1 is the least that there is
-        if not self._warned and (spread < self.least_spread or rank < fewest):
+        if trainer.is_global_zero and not self._warned and (spread < self.least_spread or rank < fewest):
             self._warned = True
             log.warning(
                 "the embeddings have collapsed at step %d (spread %.3g, 1 is even; rank %.3g of %d): %s",

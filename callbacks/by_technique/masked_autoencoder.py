@@ -5,16 +5,13 @@ from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.utils import make_grid
 
-from callbacks.figures import FigureCallback, FigureText, denormalised, input_key_of
+from callbacks.figures import FigureCallback, FigureText, denormalised, image_rows, input_key_of
 from zoo.core.arguments import at_least
 from zoo.core.batch import INDEX
 
 _HIDDEN = 0.6  # grey of what is hidden
-_ROWS = ("masked", "rebuilt", "original")
 
 
 class MaskedImages(FigureCallback):
@@ -65,19 +62,5 @@ class MaskedImages(FigureCallback):
         original, rebuilt = (denormalised(x, trainer).clamp(0, 1) for x in (batch[input_key_of(module)], rebuilt))
         masked = torch.where(module.hidden_pixels(batch).cpu(), _HIDDEN, original)
         stage = f"epoch {trainer.current_epoch + 1}" if trainer.state.fn == "fit" else "best checkpoint"
-        self.save(trainer, three_rows(masked, rebuilt, original, stage), "masked")
-
-
-def three_rows(masked: Tensor, rebuilt: Tensor, original: Tensor, title: str) -> Figure:
-    """Images in [0, 1], (N, C, H, W) each, one kind a row."""
-    tiles = make_grid(torch.cat([masked, rebuilt, original]), nrow=len(original), padding=1, pad_value=1.0)
-    height, width = tiles.shape[1:]
-    figure = Figure(figsize=(9, 8.2 * height / width + 0.5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(tiles.permute(1, 2, 0).numpy(), interpolation="nearest")
-    axes.set_yticks([height * (i + 0.5) / 3 for i in range(3)], _ROWS)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_title(f"hidden patches rebuilt, each with its own mean and deviation - {title}", fontsize=10)
-    return figure
+        title = f"hidden patches rebuilt, each with its own mean and deviation - {stage}"
+        self.save(trainer, image_rows({"masked": masked, "rebuilt": rebuilt, "original": original}, title), "masked")

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 
 from callbacks.by_technique.pca import scree
 from callbacks.features.latent_map import LatentMap, principal_plane
-from callbacks.figures import FigureCallback, save_figure
+from callbacks.figures import FigureCallback, image_rows, save_figure
 from callbacks.predictions.figures import confusion, precision_bars
 from callbacks.samples.grid import SampleGrid
 from datamodules.images import Digits
@@ -162,3 +162,13 @@ def test_dollar_signs_in_names_are_no_mathematics(tmp_path):
     levels = scree(torch.tensor([0.9, 0.09, 0.01]), 2)
     save_figure(levels, tmp_path, "scree")
     assert any("mathdefault" in text.get_text() and text.get_parse_math() for text in levels.axes[0].get_yticklabels())
+
+
+def test_rows_of_images_are_what_they_say_and_smaller_ones_are_stretched():
+    first, second = torch.rand(2, 4, 1, 8, 6)
+    small = torch.full((4, 1, 4, 3), 0.25)
+    (axes,) = image_rows({"first": first, "second": second, "small": small}, "a title").axes
+    shown = torch.as_tensor(np.array(axes.images[0].get_array()))[..., 0]
+    for row, images in enumerate((first, second, torch.full_like(first, 0.25))):
+        torch.testing.assert_close(shown[1 + 9 * row : 9 + 9 * row, 1:7], images[0, 0])
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["first", "second", "small"]

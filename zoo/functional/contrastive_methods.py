@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 
 from zoo.functional import contrastive as losses
 
+Terms = tuple[Tensor, dict[str, Tensor]]  # the loss, and what to log
 _WEIGHT_BATCH = 128  # for which LeJEPA's weight is stated: its statistic grows with the batch
 
 
@@ -18,7 +19,7 @@ class Method(NamedTuple):
     """
 
     remedy: str  # for a collapse: its usual cause, and what to do
-    loss: Callable[[Any, Tensor, Tensor, Any, Generator], tuple[Tensor, dict[str, Tensor]]]
+    loss: Callable[[Any, Tensor, Tensor, Any, Generator], Terms]
     projector: Sequence[int]
     predictor: Sequence[int] | None = None
     last_norm: bool = False  # whether a batch norm ends the projector
@@ -37,13 +38,42 @@ class Method(NamedTuple):
     constant_predictor: bool = False  # whether the predictor's rate does not fall
 
 
-def _lejepa(
-    method: Any, views: Tensor, targets: Tensor, centre: Any, generator: Generator
-) -> tuple[Tensor, dict[str, Tensor]]:
-    _, samples, dim = views.shape
-    directions = losses.unit_directions(dim, method.directions, generator)
-    weight = min(1.0, method.weight * _WEIGHT_BATCH / samples)
-    return losses.lejepa(views, directions, weight, method.regulariser, len(targets))
+# Each method's loss. They have names, since a module that goes to another process is pickled.
+
+
+def _simclr(m: Any, z: Tensor, t: Tensor, *_: Any) -> Terms:
+    return losses.nt_xent(z, m.temperature, len(t), m.decoupled), {}
+
+
+def _vicreg(m: Any, z: Tensor, t: Tensor, *_: Any) -> Terms:
+    return losses.vicreg(z, covariance=m.weight, global_views=len(t)), {}
+
+
+def _barlow(m: Any, z: Tensor, t: Tensor, *_: Any) -> Terms:
+    return losses.barlow_twins(z, m.weight, len(t)), {}
+
+
+def _byol(m: Any, z: Tensor, t: Tensor, *_: Any) -> Terms:
+    return 2 + 2 * losses.negative_cosine(z, t), {}
+
+
+def _simsiam(m: Any, z: Tensor, t: Tensor, *_: Any) -> Terms:
+    return losses.negative_cosine(z, t), {}
+
+
+def _mocov3(m: Any, z: Tensor, t: Tensor, *_: Any) -> Terms:
+    return losses.info_nce(z, t, m.temperature), {}
+
+
+def _dino(m: Any, z: Tensor, t: Tensor, centre: Any, _: Any) -> Terms:
+    return losses.dino(z, t, centre, m.temperature, m.target_temperature), {}
+
+
+def _lejepa(m: Any, z: Tensor, t: Tensor, _: Any, generator: Generator) -> Terms:
+    _, samples, dim = z.shape
+    directions = losses.unit_directions(dim, m.directions, generator)
+    weight = min(1.0, m.weight * _WEIGHT_BATCH / samples)
+    return losses.lejepa(z, directions, weight, m.regulariser, len(t))
 
 
 # Widths are 1/4 to 1/16 of the papers', which had ResNet-50 and batches of thousands. Momenta are those for short
@@ -51,7 +81,7 @@ def _lejepa(
 METHODS: dict[str, Method] = {
     "simclr": Method(
         "negatives do not push: a lower `temperature` or `lr`",
-        lambda m, z, t, *_: (losses.nt_xent(z, m.temperature, len(t), m.decoupled), {}),
+        _simclr,
         (512, 128),
         temperature=0.5,
         decoupled=False,
@@ -59,19 +89,19 @@ METHODS: dict[str, Method] = {
     ),
     "vicreg": Method(
         "the variance term does not hold: a lower `lr`, or a larger batch",
-        lambda m, z, t, *_: (losses.vicreg(z, covariance=m.weight, global_views=len(t)), {}),
+        _vicreg,
         (512, 512, 512),
         weight=1.0,
     ),
     "barlow": Method(
         "correlations do not hold: a lower `lr`, or a larger `weight`",
-        lambda m, z, t, *_: (losses.barlow_twins(z, m.weight, len(t)), {}),
+        _barlow,
         (512, 512, 512),
         weight=5e-3,
     ),
     "byol": Method(
         "targets and predictor do not hold: a lower `lr`, a `momentum` nearer to 1, and a `predictor`",
-        lambda m, z, t, *_: (2 + 2 * losses.negative_cosine(z, t), {}),
+        _byol,
         (512, 128),
         (512, 128),
         stopped=True,
@@ -79,7 +109,7 @@ METHODS: dict[str, Method] = {
     ),
     "simsiam": Method(
         "the predictor does not hold, or targets have a gradient: a lower `lr`, and a `predictor`",
-        lambda m, z, t, *_: (losses.negative_cosine(z, t), {}),
+        _simsiam,
         (512, 512, 512),
         (128, 512),
         last_norm=True,
@@ -88,7 +118,7 @@ METHODS: dict[str, Method] = {
     ),
     "mocov3": Method(
         "negatives do not push: a lower `temperature` or `lr`",
-        lambda m, z, t, *_: (losses.info_nce(z, t, m.temperature), {}),
+        _mocov3,
         (512, 512, 128),
         (512, 128),
         last_norm=True,
@@ -99,7 +129,7 @@ METHODS: dict[str, Method] = {
     ),
     "dino": Method(
         "the centre does not hold: a lower `lr`, a `momentum` nearer to 1, a lower `target_temperature`",
-        lambda m, z, t, centre, _: (losses.dino(z, t, centre, m.temperature, m.target_temperature), {}),
+        _dino,
         (512, 512, 128),
         stopped=True,
         momentum=0.99,

@@ -10,6 +10,7 @@ Eight methods share one step. They differ in what keeps the embeddings from beco
 - ``dino``: a centred and sharpened distribution over prototypes as the target (Caron et al. 2021).
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -27,10 +28,12 @@ from zoo.functional.contrastive import embedding_spread, target_momentum
 from zoo.functional.contrastive_methods import METHODS, with_options
 from zoo.functional.normalisation import check_invertible, denormalise, normalise
 from zoo.functional.precision import full_precision
-from zoo.functional.views import default_recipe, make_views, parse_recipe, view_numbers
+from zoo.functional.views import ViewRecipe, default_recipe, idle_colours, make_views, parse_recipe, view_numbers
 from zoo.networks.encoder import Encoder, checked_shape
 from zoo.networks.projector import Centre, Projector, PrototypeProjector
 from zoo.networks.spec import Spec
+
+log = logging.getLogger(__name__)
 
 Name = Literal["simclr", "vicreg", "barlow", "byol", "simsiam", "mocov3", "dino", "lejepa"]
 Head = Projector | PrototypeProjector
@@ -126,9 +129,7 @@ class ContrastiveModule(ZooModule):
             raise ValueError("views are compared with each other: `global_views` 2, or `local_views` beside one")
         if export == "target" and self.method.momentum is None:
             raise ValueError(f"method {method!r} has no target network to `export`: byol, mocov3 and dino have one")
-        self.recipe = parse_recipe(recipe or default_recipe(checked_shape(input_shape), mirrored))
-        height, width = (local_size or -(-side // 2) for side in input_shape[1:])
-        self.local = self.recipe._replace(scale=(local_scale[0], local_scale[1])), (height, width)
+        self.recipe, self.local = self._recipes()
         self.encoder, self.projector, self.predictor = self.configure_networks(network)
         if self.method.momentum is not None:
             self.twin, self.target_projector = self.encoder.average(), self.projector.average()
@@ -136,6 +137,28 @@ class ContrastiveModule(ZooModule):
             self.encoder, self.twin = self.twin, self.encoder
         self.centre = Centre(self.projector.output_dim) if self.method.prototypes else None
         self._range_checked = False
+
+    def _recipes(self) -> tuple[ViewRecipe, tuple[ViewRecipe, tuple[int, int]]]:
+        """The recipe of global views, and that of local ones with their size.
+
+        Raises:
+            ValueError: the data are no images, or a number is out of its range.
+        """
+        hp, shape = self.hparams, checked_shape(self.hparams.input_shape)
+        if len(shape) != 3:
+            raise ValueError(
+                f"views are made of images (channels, height, width); got {shape}: for tables there is the autoencoder"
+            )
+        recipe = parse_recipe(hp.recipe or default_recipe(shape, hp.mirrored))
+        if idle := idle_colours(recipe, shape[0]):
+            log.warning(idle)
+        scale = tuple(hp.local_scale)
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+            raise ValueError(f"local_scale must be two shares of the area, the smaller first, in (0, 1]; got {scale}")
+        if hp.local_size is not None:
+            at_least(1, local_size=hp.local_size)
+        height, width = (hp.local_size or -(-side // 2) for side in shape[1:])
+        return recipe, (recipe._replace(scale=scale), (height, width))
 
     @property
     def remedy(self) -> str:
@@ -182,7 +205,7 @@ class ContrastiveModule(ZooModule):
                 targets = self.target_projector(self.target(stacks[0].flatten(0, 1)))
             targets = self._whole_batch(targets, samples)
         else:
-            targets = self._whole_batch(embeddings, samples)[: self.hparams.global_views]
+            targets = self._whole_batch(embeddings, samples)[: len(stacks[0])]
         targets = targets.detach() if self.method.stopped else targets
         with torch.autocast(self.device.type, enabled=False):
             centre = None if self.centre is None else self.centre.mean

@@ -6,13 +6,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.networks.conv import norm_layer
+
 _STEM_STRIDES = {1: 16, 2: 48, 4: 10**9}  # and the longest of an image's shorter side
-
-
-def _norm(name: str, channels: int) -> nn.Module:
-    if name not in ("batch", "group"):
-        raise ValueError(f"norm must be batch or group; got {name!r}")
-    return nn.BatchNorm2d(channels) if name == "batch" else nn.GroupNorm(8, channels)
 
 
 class CIFARResNet(nn.Sequential):
@@ -47,7 +43,7 @@ class CIFARResNet(nn.Sequential):
         stride = stem_stride or next(s for s, most in _STEM_STRIDES.items() if min(input_shape[1:]) <= most)
         kernel = max(3, 2 * stride - 1)  # every pixel is seen; of stride 4 it is ResNet's own 7 x 7
         stem = nn.Conv2d(input_shape[0], width, kernel, stride, padding=kernel // 2, bias=False)
-        stages, channels = [nn.Sequential(stem, _norm(norm, width), nn.ReLU(inplace=True))], width
+        stages, channels = [nn.Sequential(stem, norm_layer(norm, width), nn.ReLU(inplace=True))], width
         for number, count in enumerate(blocks):
             after, stride = width * 2**number, min(2, number + 1)
             rest = [_Block(after, after, 1, norm) for _ in range(count - 1)]
@@ -70,12 +66,12 @@ class _Block(nn.Module):
     def __init__(self, before: int, after: int, stride: int, norm: str) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
-        self.norm1 = _norm(norm, after)
+        self.norm1 = norm_layer(norm, after)
         self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
-        self.norm2 = _norm(norm, after)
+        self.norm2 = norm_layer(norm, after)
         self.shortcut: nn.Module = nn.Identity()
         if before != after or stride != 1:
-            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), _norm(norm, after))
+            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), norm_layer(norm, after))
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)), inplace=True)

@@ -23,7 +23,12 @@ def _plan(shape: Sequence[int], width: int, stages: int | None) -> tuple[list[in
     return channels, sides
 
 
-def _norm(name: str, channels: int) -> nn.Module:
+def norm_layer(name: str, channels: int) -> nn.Module:
+    """A norm of maps by name, "group" or "batch".
+
+    Raises:
+        ValueError: an unknown name.
+    """
     if name not in ("group", "batch"):
         raise ValueError(f"norm must be group or batch; got {name!r}")
     return nn.GroupNorm(8, channels) if name == "group" else nn.BatchNorm2d(channels)
@@ -55,7 +60,7 @@ class ConvTrunk(nn.Sequential):
     ) -> None:
         channels, sides = _plan(input_shape, width, stages)
         layers: list[nn.Module] = [
-            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), _norm(norm, b), nn.SiLU())
+            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), norm_layer(norm, b), nn.SiLU())
             for a, b in pairwise(channels)
         ]
         if out_channels is not None:

@@ -1,6 +1,7 @@
 """The step of all eight methods: views, targets, momentum, export; two processes are one."""
 
 import math
+import pickle
 
 import lightning.pytorch as pl
 import pytest
@@ -78,6 +79,24 @@ def test_views_are_made_of_pixels_and_normalised_as_the_input():
     torch.testing.assert_close(views, (expected - 0.3) / 0.4, rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match=r"expected in \[0, 1\] after normalisation, these are in \[0"):
         small(normalisation=normalisation).views(batch_of(IMAGES * 5))
+
+
+def test_more_views_of_the_batch_than_the_option_says_are_all_targets():
+    views, module = torch.rand(6, 3, 1, 8, 8), small("simclr")
+    loss, _ = module.loss({"views": views})
+    expected, _ = small("simclr", global_views=3).loss({"views": views})
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_module_goes_to_another_process(method):
+    other = pickle.loads(pickle.dumps(small(method)))
+    torch.testing.assert_close(other.encode(IMAGES), small(method).encode(IMAGES))
+
+
+def test_colours_of_grey_images_are_said_to_do_nothing(caplog):
+    small(recipe="photo")
+    assert "images of one channel have no colours" in caplog.text
 
 
 def test_the_loss_of_byol_written_out():
@@ -267,6 +286,10 @@ WRONG = {
     "momentum must be .*1": lambda: small("byol", momentum=1.5),
     "projector must be more than 0": lambda: small(projector=[8, 0]),
     "cannot take local views of 4 x 4": lambda: small(local_views=2),
+    "local_scale must be two shares": lambda: small(local_scale=[0.5, 0.2]),
+    "local_size must be 1 or more": lambda: small(local_size=0),
+    "views are made of images": lambda: ContrastiveModule((13,)),
+    "images of 5 channels have no red": lambda: ContrastiveModule((5, 8, 8), recipe="photo"),
     "unknown recipe 'foto' .did you mean 'photo'": lambda: small(recipe="foto"),
     "input_shape is": lambda: small().loss(batch_of(torch.rand(4, 1, 9, 9))),
 }
