@@ -73,8 +73,8 @@ def steps_within(seconds: float, data: Any, **options: Any) -> int:
 @torch.no_grad()
 def scores(module: Any, data: Any) -> str:
     """Probe, neighbours, probe of 100 labels, and effective rank, of the test images."""
-    from callbacks.features.probes import knn_correct, probe_correct, rank_me
     from datamodules.label_budget import subsample_labels
+    from zoo.functional.features import knn_correct, probe_correct, rank_me
 
     def features(images: Tensor) -> Tensor:
         return torch.cat([module.eval().encode(some.float() / 255) for some in images.split(500)])

@@ -17,10 +17,10 @@ from timing import header, stopwatch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from callbacks.features.probes import probe_correct
 from datamodules.images import FashionMNIST
 from datamodules.loader import ShardedSampler, TensorLoader
 from zoo import AutoencoderModule, FinetuneModule
+from zoo.functional.features import probe_correct
 
 RATES = (0.01, 0.1, 1.0)
 DIM = 32

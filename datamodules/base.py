@@ -7,6 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor
 
+from datamodules.label_budget import subsample_labels
 from zoo.core.renamed import RenamedOptions
 
 
@@ -37,6 +38,37 @@ class SplitDataModule(pl.LightningDataModule, metaclass=RenamedOptions):
             held_out: Indices of those that are predicted instead, (N2,) long.
         """
         raise NotImplementedError(f"{type(self).__name__} must define fold(train, held_out)")
+
+    def labelled_indices(self, per_class: int, seed: int) -> Tensor:
+        """Indices of training samples, (N,) long: ``per_class`` of each class, chosen by the seed; a larger number
+        contains a smaller one.
+
+        Raises:
+            ValueError: there are no labels, or a class has fewer.
+        """
+        labels = self.labels_of("train")
+        if labels is None:
+            raise ValueError("these data have no labels")
+        return (subsample_labels(labels, per_class, seed) >= 0).nonzero().squeeze(1)
+
+    def with_labels(self, per_class: int, seed: int) -> Any:
+        """These data, whose training samples are ``labelled_indices`` alone."""
+        chosen = self.labelled_indices(per_class, seed)
+        return self.fold(chosen, chosen[:0])
+
+    def with_validation_apart(self) -> Any:
+        """These data with a validation split that is neither trained on nor tested on."""
+        if self.test_is_validation:
+            raise NotImplementedError(f"{type(self).__name__} must define with_validation_apart()")
+        return self
+
+    def without_labels(self) -> Any:
+        """These data, whose training samples have no labels."""
+        raise NotImplementedError(f"{type(self).__name__} must define without_labels()")
+
+    def digests(self, split: str) -> list[bytes]:
+        """A digest of each of a split's samples, in their order: equal samples have equal ones."""
+        raise NotImplementedError(f"{type(self).__name__} must define digests(split)")
 
     def _loader(self, split: str, shuffle: bool = False) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define _loader(split, shuffle)")

@@ -1,6 +1,6 @@
 """Images of a folder as tensors: read when asked for, or all at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,10 @@ class ImageFiles:
         """Names and sizes of the files, for a fingerprint: reading them all would take too long."""
         ranges = repr(sorted(self.ranges.items())) if self.ranges else ""
         return (repr([(path.name, _size(path)) for path in self.paths]) + ranges).encode(errors="backslashreplace")
+
+    def contents(self) -> Iterator[bytes]:
+        """The bytes of each file, one after the other."""
+        return (path.read_bytes() for path in self.paths)
 
     def try_read(self, index: int) -> Tensor | None:
         """One image (C, size, size), or None where its file cannot be read.

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from datamodules.augment import random_flip, random_jitter, random_resized_crop, random_rotation, random_shift
 from datamodules.base import SplitDataModule
-from datamodules.label_budget import check_options, subsample_labels
+from datamodules.label_budget import check_options, stratified_split, subsample_labels
 from datamodules.loader import ShardedSampler, StreamLoader, TensorLoader
 from zoo.core.arguments import at_least, between, more_than
 from zoo.core.batch import INPUT, LABEL, SEED
@@ -197,6 +197,30 @@ class ImageData(SplitDataModule):
             name: Split(images[chosen], None if labels is None else labels[chosen]) for name, chosen in parts.items()
         }
         return other
+
+    def with_validation_apart(self) -> Any:
+        """These data; where validation is the test, with a part of the training images for validation instead."""
+        if not self.test_is_validation:
+            return self
+        images, labels = self.splits["train"]
+        strata = torch.zeros(len(images), dtype=torch.long) if labels is None else labels
+        parts = zip(("train", "val"), stratified_split(strata, self.val_fraction, self.seed), strict=True)
+        other = copy.copy(self)
+        own = {name: Split(images[chosen], None if labels is None else labels[chosen]) for name, chosen in parts}
+        other.splits = {**self.splits, **own}
+        return other
+
+    def without_labels(self) -> Any:
+        """These data, whose training images have no labels."""
+        other = copy.copy(self)
+        other.splits = {**self.splits, "train": Split(self.splits["train"].images, None)}
+        return other
+
+    def digests(self, split: str) -> list[bytes]:
+        """A digest of each of a split's images, see ``SplitDataModule``."""
+        images = self.splits[split].images
+        rows = images.flatten(1).numpy() if isinstance(images, Tensor) else images.contents()
+        return [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
 
     def _forget_splits(self) -> None:
         self.splits = {}

@@ -171,6 +171,16 @@ class Vectors(SplitDataModule):
         other.__dict__["splits"] = Fold(rows, labels, self.splits.mean, self.splits.std)
         return other
 
+    def without_labels(self) -> Any:
+        """These data, whose training rows have no labels."""
+        other = copy.copy(self)
+        other.__dict__["splits"] = Fold({**self.splits.rows}, {}, self.splits.mean, self.splits.std)
+        return other
+
+    def digests(self, split: str) -> list[bytes]:
+        """A digest of each of a split's rows, see ``SplitDataModule``."""
+        return [hashlib.blake2b(row, digest_size=16).digest() for row in self.splits.rows[split].numpy()]
+
     def _check_enough(self) -> None:
         table = self.table
         if (count := len(table.rows)) < _FEWEST:

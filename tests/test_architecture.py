@@ -11,12 +11,13 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 
 # Rooms from the floor up: each may import those that come before it. ``core`` and ``networks`` are on one floor:
 # networks take plain helpers of core, and functional files a hint at names, which knows no tensors.
-FLOORS = ["functional", "core", "networks", "tasks", "io", "distillation", "modules", "cli"]
+FLOORS = ["functional", "core", "networks", "tasks", "io", "distillation", "modules", "compare", "cli"]
 PLAIN = {"zoo.core.suggest", "zoo.core.arguments", "zoo.core.options", "zoo.core.distributed"}
 ALLOWED = {f"zoo.{room}": {f"zoo.{below}" for below in FLOORS[: i + 1]} for i, room in enumerate(FLOORS)}
 ALLOWED["zoo.functional"] |= {"zoo.core.suggest"}
 ALLOWED["zoo.networks"] = {"zoo.functional", "zoo.networks"} | PLAIN
 ALLOWED["zoo.cli"] |= {"zoo.registry"}
+ALLOWED["zoo.compare"] |= {"zoo.registry"}
 ALLOWED |= {
     "zoo": {"zoo"},
     "datamodules": {"datamodules", "zoo.functional", "zoo.core"},

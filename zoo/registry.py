@@ -372,6 +372,7 @@ FORMATS = ("encoder", "onnx", "state")  # of the command ``export``
 CHECKPOINT = "callbacks.run.best_checkpoint.BestCheckpoint"  # whose options are --checkpoint.monitor and so on
 FAILURE = "callbacks.run.report.record_failure"  # of a run that failed before it began
 REPORT = "callbacks.run.comparison.report"  # of runs, for the command ``report``
+COMPARED = "callbacks.run.compared.write_page"  # of techniques, for the command ``compare``
 
 
 def callback_groups(technique: Technique | None) -> dict[str, str]:

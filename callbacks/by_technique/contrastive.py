@@ -7,11 +7,11 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from callbacks.features.probes import feature_spread, rank_me
 from callbacks.figures import FigureCallback, FigureText, denormalised, image_rows, input_key_of
 from zoo.core.arguments import at_least, between
 from zoo.core.distributed import training_batches
 from zoo.core.renamed import RenamedOptions
+from zoo.functional.features import feature_spread, rank_me
 
 log = logging.getLogger(__name__)
 

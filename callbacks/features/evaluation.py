@@ -9,20 +9,25 @@ import lightning.pytorch as pl
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.nn import functional as F
 
 from callbacks.features.findings import feature_findings, plain_findings
-from callbacks.features.probes import feature_spread, knn_correct, pca_features, probe_correct, rank_me
 from callbacks.figures import FigureCallback, FigureText, input_key_of
 from callbacks.outputs import features_of, has_features
 from zoo.core.arguments import at_least
 from zoo.core.batch import LABEL, class_labels
 from zoo.core.distributed import gather_rows, training_batches
 from zoo.core.findings import Finding
+from zoo.functional.features import (
+    feature_spread,
+    knn_correct,
+    pca_features,
+    probe_correct,
+    rank_me,
+    raw_pixels,
+)
 
 log = logging.getLogger(__name__)
 
-_LARGEST_SIDE = 32  # of images taken as raw pixels: larger ones are averaged down to it
 _COLLAPSED = 0.05
 _BASELINES = ("pixels", "pca", "untrained")
 
@@ -201,13 +206,6 @@ def _accuracy_figure(found: dict[str, float]) -> Figure:
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def raw_pixels(x: Tensor) -> Tensor:
-    """Inputs (B, ...) as vectors; images of more than 32 pixels a side are averaged down to 32."""
-    if x.ndim == 4 and max(x.shape[2:]) > _LARGEST_SIDE:
-        x = F.adaptive_avg_pool2d(x, (min(x.shape[2], _LARGEST_SIDE), min(x.shape[3], _LARGEST_SIDE)))
-    return x.flatten(1)
 
 
 def untrained(module: Any) -> Any:

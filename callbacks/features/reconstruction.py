@@ -7,12 +7,12 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from callbacks.features.probes import principal_components
 from callbacks.figures import FigureCallback, input_key_of
 from callbacks.outputs import has_features
 from zoo.core.arguments import at_least
 from zoo.core.distributed import gather_rows, training_rows
 from zoo.core.findings import Finding, Reference
+from zoo.functional.features import principal_components
 
 _WIDEST = 3072  # numbers of an input: the components of wider ones take minutes
 _TITLES = {"pca": "PCA of the same size", "mean": "the mean of the training inputs"}

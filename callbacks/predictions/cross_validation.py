@@ -15,8 +15,8 @@ from torch import Tensor
 
 from callbacks.predictions.baseline_comparison import has_baseline
 from callbacks.predictions.folds import repeated_folds
-from callbacks.run.time_left import duration
 from zoo.core.arguments import at_least, more_than
+from zoo.core.duration import duration
 from zoo.core.findings import NUMBER, PERCENT, Finding, Reference
 from zoo.core.nested_fit import fit_nested, predict_nested
 from zoo.core.renamed import RenamedOptions

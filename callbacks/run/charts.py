@@ -23,6 +23,7 @@ class Dot(NamedTuple):
     place: float
     bar: tuple[float, float] | None  # ends of the interval
     highlighted: bool
+    kind: str  # its class in the style sheet
 
 
 class DotPlot(NamedTuple):
@@ -31,6 +32,7 @@ class DotPlot(NamedTuple):
     dots: tuple[Dot, ...]
     ticks: Ticks
     band: tuple[float, float] | None
+    marks: tuple[float, ...]  # places of values to compare with
 
 
 class Row(NamedTuple):
@@ -41,6 +43,8 @@ class Row(NamedTuple):
     interval: Interval | None = None
     highlighted: bool = False
     baseline: bool = False  # what the verdict is against, which stays
+    kind: str = ""  # class in the style sheet, where it is neither "mine" nor "other"
+    text: str = ""  # in place of the value
 
 
 def plot_rows(finding: Finding) -> list[Row]:
@@ -67,20 +71,23 @@ def _span(rows: Sequence[Row]) -> float:
     return max(values, default=0.0) - min(values, default=0.0)
 
 
-def dot_plot(rows: Sequence[Row], unit: str, band: Interval | None = None) -> DotPlot | None:
-    """Place values on a common scale; None where fewer than two are finite.
+def dot_plot(
+    rows: Sequence[Row], unit: str, band: Interval | None = None, marks: Sequence[float] = ()
+) -> DotPlot | None:
+    """Place values on a common scale; None where none is finite, or a single one has nothing to be compared with.
 
     Args:
         rows: Values, from top to bottom.
         unit: Unit of the values, see ``zoo.core.findings``.
         band: Range of values in which a difference is chance.
+        marks: Values to compare with, at which a line is drawn.
     """
     rows = [row for row in rows if math.isfinite(row.value)]
-    if len(rows) < 2:
+    if not rows or len(rows) + len(marks) < 2:
         return None
     rows, band = [row._replace(interval=_finite(row.interval)) for row in rows], _finite(band)
     ranges = [interval for interval in (*(row.interval for row in rows), band) if interval]
-    ends = [*(row.value for row in rows), *(end for interval in ranges for end in interval)]
+    ends = [*marks, *(row.value for row in rows), *(end for interval in ranges for end in interval)]
     low, high = _padded(min(ends), max(ends), unit)
 
     def place(value: float) -> float:
@@ -89,12 +96,12 @@ def dot_plot(rows: Sequence[Row], unit: str, band: Interval | None = None) -> Do
     def places(interval: Interval | None) -> Interval | None:
         return (place(interval[0]), place(interval[1])) if interval else None
 
-    dots = [
-        Dot(row.title, write_value(row.value, unit), place(row.value), places(row.interval), row.highlighted)
-        for row in rows
-    ]
+    dots = []
+    for row in rows:
+        text, kind = row.text or write_value(row.value, unit), row.kind or ("mine" if row.highlighted else "other")
+        dots.append(Dot(row.title, text, place(row.value), places(row.interval), row.highlighted, kind))
     ticks = [(place(tick), tick_text(tick, unit)) for tick in nice_ticks(low, high)]
-    return DotPlot(tuple(dots), tuple(ticks), places(band))
+    return DotPlot(tuple(dots), tuple(ticks), places(band), tuple(map(place, marks)))
 
 
 def _finite(interval: Interval | None) -> Interval | None:

@@ -7,6 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
+from zoo.core.duration import duration
+
 
 class TimeLeft:
     """Estimates from the batches so far what the remaining ones take, validations and all else between them included.
@@ -80,11 +82,3 @@ def _batches_of_epoch(trainer: pl.Trainer) -> int:
     """Batches that are done of the current epoch."""
     progress: Any = trainer.fit_loop.epoch_loop.batch_progress
     return int(progress.current.processed)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: "45 s", "2 min", "1 h 20 min"."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

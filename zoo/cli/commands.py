@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from zoo.cli.compare import compare
 from zoo.cli.shorthand import UsageError, load, take
 from zoo.core.suggest import did_you_mean
 from zoo.registry import DATA, FORMATS, MODULES, REPORT
@@ -14,6 +15,7 @@ Pretraining techniques, each with data it is first tried on:
   {prog} --module {first} --data mnist         on other data
   {prog} --module {first} --help               the module's and the data's options
   {prog} --module {first} --module.lr 0.01 --data.batch_size 64 --trainer.max_epochs 5
+  {prog} compare --data mnist --labels 1,10,100    did pretraining pay? several techniques against none
   {prog} report RUN [RUN ...] [--out FILE.html]    runs side by side on one page
   {prog} export PATH --format {formats} [--out FILE]
                                                    an encoder, or a checkpoint's, for other tools
@@ -51,6 +53,27 @@ def usage(prog: str) -> str:
 
 
 _COMMAND_USAGE = {
+    "compare": """\
+usage: {prog} compare [--data NAME|DIR] [--data.x VALUE] [--modules A,B] [--labels 1,10,100] [--budget 3m] [options]
+
+Did pretraining pay? Techniques within equal budgets, fine-tuned on few labels, against what needs no pretraining. The
+same command goes on where it was stopped; more techniques, labels and seeds are added to what is there.
+
+  --data NAME|DIR        data, or a folder of images; --data.root and so on are their options
+  --modules A,B          techniques, such as {first} or {first}:lr=0.01; import paths of one's own classes; folders of
+                         exported encoders; torchvision:NAME or timm:NAME with their weights
+  --labels 1,10,100      labels a class
+  --seeds 5              labels, heads and orders, each the same for all that compare; fewer than 3 give no verdict
+  --pretrainings N       pretrainings of each technique, in place of one for each seed
+  --budget 3m            time of each pretraining, turned into steps by measuring: 45s, 3m, 1h
+  --steps N              steps of each pretraining in place of a time
+  --tuning_steps 600     steps of each fine-tuning
+  --network NAME         trunk of all techniques that take one; by default each has its own
+  --worth 1              smallest gain worth having, in points
+  --jobs 1               processes at once
+  --precision 32-true    precision of all trainings
+  --out compared         folder: report.html, table.md, table.csv, verdict.json, cells.csv, plan.json
+  --dry_run              only print the plan, and how long it takes""",
     "list": "usage: {prog} list\n\nTechniques and data, a line each.",
     "report": """\
 usage: {prog} report RUN [RUN ...] [--out FILE.html]
@@ -73,7 +96,8 @@ An encoder, or a checkpoint's with its classifier, for other tools.
 
 def command_usage(prog: str, command: str) -> str:
     """What ``--help`` prints after a command that trains nothing."""
-    return _COMMAND_USAGE[command].format(prog=prog, run=example_run(), formats="|".join(FORMATS))
+    values = {"run": example_run(), "formats": "|".join(FORMATS), "first": next(iter(MODULES))}
+    return _COMMAND_USAGE[command].format(prog=prog, **values)
 
 
 def version() -> str:
@@ -129,4 +153,9 @@ def _refuse_options(words: Sequence[str], known: Sequence[str]) -> None:
         raise UsageError(f"unknown option {mistyped[0]!r}{did_you_mean(mistyped[0], known)}")
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], str]] = {"list": listing, "report": report, "export": export}
+COMMANDS: dict[str, Callable[[Sequence[str]], str]] = {
+    "list": listing,
+    "compare": compare,
+    "report": report,
+    "export": export,
+}

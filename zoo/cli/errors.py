@@ -1,10 +1,9 @@
 """Errors as one line each, with flags in the spelling that the user typed."""
 
-import inspect
 import logging
 import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -47,19 +46,6 @@ class Flags(NamedTuple):
         known = self.groups.get(first)
         option = name.partition(".")[2]
         return f"--{name}" if option and known is not None and option in (known or [option]) else found.group()
-
-
-def arguments_of(cls: Any) -> set[str]:
-    """Names of the constructor arguments of a class and its parents."""
-    constructors = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
-    return {name for method in constructors for name in _parameters(method)} - {"self"}
-
-
-def _parameters(method: Any) -> Iterable[str]:
-    try:
-        return inspect.signature(method).parameters
-    except (TypeError, ValueError):  # of built-in classes
-        return ()
 
 
 class FlagFilter(logging.Filter):

@@ -17,15 +17,17 @@ from zoo.cli.alike import fill_in, read_alike, same
 from zoo.cli.clock import STARTED
 from zoo.cli.config_files import chosen_class, technique_of, with_present_names
 from zoo.cli.ending import ending_of, print_ending
-from zoo.cli.errors import Flags, arguments_of, explain, translate_warnings
+from zoo.cli.errors import Flags, explain, translate_warnings
 from zoo.cli.parser import ShortHelp, ZooParser
 from zoo.cli.run_folder import SaveConfig, forget_run_folder, keep_failure, keep_traceback, run_folder
 from zoo.cli.shorthand import load
-from zoo.cli.trainer import NoProfiler, all_of, check_options, loggers, one_line_errors, plugins, quiet_lightning
+from zoo.cli.trainer import NoProfiler, all_of, check_options, loggers, one_line_errors, plugins
 from zoo.core import stop
 from zoo.core.checkpoint import checkpoint_in, read_checkpoint
 from zoo.core.counts import title_of
 from zoo.core.network_size import check_network_size
+from zoo.core.options import arguments_of
+from zoo.core.quiet import quiet_lightning
 from zoo.core.run_dir import run_dir
 from zoo.registry import CHECKPOINT, DATA, DATA_TO_MODEL_ARGS, MODULES, callback_groups, short_name
 

@@ -15,7 +15,7 @@ from zoo.core import stop
 from zoo.core.suggest import did_you_mean
 from zoo.registry import DATA, MODULES
 
-_OTHER_WORDS = {"train": "fit", "run": "fit", "eval": "test", "evaluate": "test", "compare": "report", "ls": "list"}
+_OTHER_WORDS = {"train": "fit", "run": "fit", "eval": "test", "evaluate": "test", "ls": "list"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,6 +1,5 @@
 """Short forms spelled out for Lightning's CLI. Nothing heavy is imported here."""
 
-import importlib
 import itertools
 import json
 import sys
@@ -10,6 +9,7 @@ from typing import Any
 
 from zoo.cli.alike import image_options
 from zoo.cli.options import signature
+from zoo.core.imports import load
 from zoo.core.suggest import did_you_mean
 from zoo.registry import DATA, DATA_TO_MODEL_ARGS, MODULES, Technique
 
@@ -18,12 +18,6 @@ SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 class UsageError(Exception):
     """A usage error; its text is the one line to show."""
-
-
-def load(path: str) -> Any:
-    """The object at an import path, whose module is imported."""
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 def given(arguments: Sequence[str]) -> Iterator[tuple[int, str, str]]:

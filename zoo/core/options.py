@@ -95,3 +95,25 @@ def _in_words(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(map(repr, get_args(kind)))
     return _WORDS.get(origin, str(getattr(origin, "__name__", origin)))
+
+
+def arguments_of(cls: Any) -> set[str]:
+    """Names of the constructor arguments of a class and its parents."""
+    constructors = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
+    return {name for method in constructors for name in _parameters(method)} - {"self"}
+
+
+def _parameters(method: Any) -> Iterable[str]:
+    try:
+        return inspect.signature(method).parameters
+    except (TypeError, ValueError):  # of built-in classes
+        return ()
+
+
+def accepted_arguments(cls: Any) -> set[str]:
+    """Names of the arguments that a class can be given: its constructor's, and its parents' where that passes others
+    on (``**options``)."""
+    own = inspect.signature(cls.__init__).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in own):
+        return arguments_of(cls)
+    return {parameter.name for parameter in own} - {"self"}

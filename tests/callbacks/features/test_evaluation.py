@@ -6,10 +6,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from callbacks.features.evaluation import Representation, raw_pixels, untrained
+from callbacks.features.evaluation import Representation, untrained
 from datamodules.image_base import Split
 from datamodules.images import Digits
 from zoo import AutoencoderModule
+from zoo.functional.features import raw_pixels
 
 SHAPE = (1, 8, 8)
 BASELINES = ("", "_pixels", "_pca", "_untrained")

@@ -28,6 +28,17 @@ def test_equal_values_and_infinite_intervals_are_drawn():
     assert dot_plot([Row("a", 1.0), Row("b", 1.0)], PERCENT) and dot_plot([Row("a", 0.0), Row("b", 0.0)], NUMBER)
 
 
+def test_marks_are_on_the_scale_and_rows_may_have_a_kind_and_a_text_of_their_own():
+    plot = dot_plot(
+        [Row("a", 4.0, kind="pays", text="+4.0"), Row("b", 3.0, highlighted=True)], NUMBER, marks=(0.0, 2.0)
+    )
+    places = [plot.marks[0], plot.marks[1], plot.dots[0].place]
+    assert places[1] - places[0] == pytest.approx(places[2] - places[1], abs=0.02) and places[0] >= 0
+    assert [(dot.kind, dot.text) for dot in plot.dots] == [("pays", "+4.0"), ("mine", "3")]
+    assert dot_plot([Row("a", 4.0)], NUMBER, marks=(0.0,)) and dot_plot([Row("a", 4.0)], NUMBER) is None
+    assert dot_plot([], NUMBER, marks=(0.0, 1.0)) is None
+
+
 @pytest.mark.parametrize(
     "low, high, ticks",
     [

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import AXE, BROWSER, Browser
+from compared_outcome import GAINS, outcome, row
 from PIL import Image
 from run_folders import SCRATCH, accuracy, found, pretrained, write_run
 
 import callbacks.run
 from callbacks.run.charts import on_scale, plot_rows
+from callbacks.run.compared import page as compared
 from callbacks.run.comparison import comparison
 from callbacks.run.embedded import embedded
 from callbacks.run.report_page import capitalised, curves, page, seconds_of
@@ -223,12 +225,16 @@ def palette():
     return first, {**first, **dict(re.findall(r"--(\w+): (#\w+)", dark))}
 
 
-def luminance(colour):
-    """WCAG 2's relative luminance of "#rgb" or "#rrggbb"."""
+def linear(colour):
+    """Linear red, green and blue of "#rgb" or "#rrggbb"."""
     digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
     values = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
-    return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+
+
+def luminance(colour):
+    """WCAG 2's relative luminance."""
+    return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear(colour), strict=True))
 
 
 def contrast(first, second):
@@ -246,6 +252,26 @@ def test_text_and_marks_have_contrast_in_both_schemes():
                 assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground, colours)
             for mark in ("mine", "other", "good", "open", *(f"c{i}" for i in range(6))):
                 assert contrast(colours[mark], colours[ground]) >= 3, (mark, ground, colours)
+
+
+# What people without red or without green cones see, of linear RGB (Machado et al. 2009, severity 1).
+PROTANOPIA = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
+TO_XYZ = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+
+
+def lab(rgb):
+    """CIELAB of linear RGB, white D65."""
+    x, y, z = np.cbrt(TO_XYZ @ np.clip(rgb, 0.001, 1) / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("seen", [np.eye(3), PROTANOPIA, DEUTERANOPIA], ids=["all cones", "no red", "no green"])
+def test_colours_of_lines_differ_for_the_colour_blind(seen):
+    """A difference of 2 is just seen between areas side by side; lines need much more."""
+    for colours in palette():
+        found = [lab(seen @ np.array(linear(colours[name]))) for name in ("fg", *(f"c{i}" for i in range(6)))]
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(found, 2)) > 20
 
 
 def test_nothing_is_wider_than_a_telephone():
@@ -274,7 +300,8 @@ def pages(tmp_path_factory):
         *(write_run(folder / f"c/{i}", accuracy(0.92 + i / 100), pretrained(), seed=i) for i in range(3)),
     ]
     read = [read_run(run) for run in runs]
-    texts = [*map(page, read[:4]), comparison(read)[0], comparison(read[3:])[0]]
+    techniques = compared(outcome([row(name, n) for n in (1, 10) for name in (long, *GAINS)], failures={long: long}))
+    texts = [*map(page, read[:4]), comparison(read)[0], comparison(read[3:])[0], techniques]
     for number, text in enumerate(texts):
         text = re.sub(r'<meta http-equiv="refresh"[^>]*>', "", text)  # it would go away while it is looked at
         (folder / f"{number}.html").write_text(text)

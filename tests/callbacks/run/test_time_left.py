@@ -4,7 +4,8 @@ import pytest
 from lightning.pytorch.callbacks import Timer
 
 from callbacks.run import time_left
-from callbacks.run.time_left import TimeLeft, duration
+from callbacks.run.time_left import TimeLeft
+from zoo.core.duration import duration
 
 
 class Clock:

@@ -2,7 +2,8 @@ import logging
 
 import pytest
 
-from zoo.cli.errors import FlagFilter, Flags, arguments_of, explain, explain_usage
+from zoo.cli.errors import FlagFilter, Flags, explain, explain_usage
+from zoo.core.options import arguments_of
 from zoo.modules.pca import PCAModule
 
 OPTIONS = ["--trainer.max_epochs", "latent_dim", "lr"]

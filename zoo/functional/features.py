@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from zoo.functional.probe import fit_logistic
 
+_LARGEST_SIDE = 32  # of images taken as raw pixels: larger ones are averaged down to it
 _ROWS = 4096  # test samples whose similarities are in memory at once
 
 
@@ -84,3 +85,10 @@ def principal_components(train: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     centred = (train.float() - mean).double()
     _, vectors = torch.linalg.eigh(centred.T @ centred)
     return mean, vectors.flip(1)[:, :dim].float()
+
+
+def raw_pixels(x: Tensor) -> Tensor:
+    """Inputs (B, ...) as vectors; images of more than 32 pixels a side are averaged down to 32."""
+    if x.ndim == 4 and max(x.shape[2:]) > _LARGEST_SIDE:
+        x = F.adaptive_avg_pool2d(x, (min(x.shape[2], _LARGEST_SIDE), min(x.shape[3], _LARGEST_SIDE)))
+    return x.flatten(1)

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from callbacks.features.probes import feature_spread, knn_correct, pca_features, probe_correct, rank_me
+from zoo.functional.features import feature_spread, knn_correct, pca_features, probe_correct, rank_me
 
 
 def accuracy(correct):

@@ -1,0 +1,234 @@
+"""A plan from what was asked for: modules are built once, so that mistakes are told before anything is trained."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.compare.cells import UNTRAINED, Cell, Folder
+from zoo.compare.plan import CHOOSING_SEEDS, Entry, Plan, extended, read_plan
+from zoo.compare.request import Asked, Request
+from zoo.compare.speed import measured
+from zoo.compare.trainings import Work, build
+from zoo.core.archive import first_line
+from zoo.core.duration import duration
+from zoo.core.gradient_free import GradientFreeModule
+from zoo.core.imports import load
+from zoo.core.options import accepted_arguments
+from zoo.functional.finetune import is_labelled
+from zoo.io.backbone import resolve_backbone
+from zoo.registry import MODULES
+
+_FEWEST_TESTED = 30  # test samples, with which no gain below some 15 points can be told
+_AUGMENTATION = ("shift", "flip", "crop_scale", "rotate", "jitter")
+_BATCH = 64  # of every fine-tuning
+_PROBE_L2 = 0.25  # times 1 / labels: penalty of probes, the fine-tuning module's
+_SHIFT = 14  # of a side, a fourteenth is how far images are shifted by default: 2 pixels of 28
+
+
+def check_data(data: Any, labels: tuple[int, ...]) -> None:
+    """Refuse data on which nothing can be compared.
+
+    Raises:
+        ValueError: no labels, another task than classes, a class with fewer labels than asked, or hardly a test part.
+    """
+    known = data.labels_of("train")
+    if known is None or not is_labelled(known).any():
+        raise ValueError("these data have no labels, and a verdict needs some: 30 of test samples, and a few a class")
+    if data.task != "classification":
+        raise ValueError(f"the comparison is of classes, and the task of these data is {data.task}")
+    counts = known[known >= 0].bincount(minlength=data.num_classes)
+    fewest = int(counts.min())
+    if fewest < max(labels):
+        name = data.class_names[int(counts.argmin())]
+        able = [str(n) for n in labels if n <= fewest]
+        offer = f"--labels {','.join(able)}" if able else f"--labels {fewest}"
+        raise ValueError(f"class {name!r} has {fewest} training labels, fewer than {max(labels)}: {offer} works")
+    truth = data.labels_of("test")
+    tested = 0 if truth is None else int((~copied(data)).sum())
+    if tested < _FEWEST_TESTED:
+        least = 100 * 1.96 * (0.5 / max(tested, 1)) ** 0.5
+        raise ValueError(
+            f"{tested} labelled test samples that are not trained on tell no gain of less than about {least:.0f} "
+            f"points: {_FEWEST_TESTED} or more are needed"
+        )
+
+
+def copied(data: Any) -> Tensor:
+    """Which test samples with a label occur among the training or validation samples, byte for byte, (n,) bool."""
+    seen = {*data.digests("train"), *data.digests("val")}
+    found = torch.tensor([digest in seen for digest in data.digests("test")])
+    return found[is_labelled(data.labels_of("test"))]
+
+
+def augmentation(data: Any) -> dict[str, Any]:
+    """How training samples vary while fine-tuning: as the data were told, or by a shift and, where a mirrored image is
+    still of its class, a flip."""
+    own = {name: getattr(data, name) for name in _AUGMENTATION if hasattr(data, name)}
+    usual = {"shift": 0, "flip": False, "crop_scale": 1.0, "rotate": 0.0, "jitter": 0.0}
+    if not own or any(value != usual[name] for name, value in own.items()):
+        return {}
+    return {"shift": max(1, data.input_shape[-1] // _SHIFT), "flip": data.mirrored is True}
+
+
+def technique(asked: Asked, data: Any, network: str | None, common: str) -> Entry:
+    """A technique's entry, without its steps.
+
+    Args:
+        asked: What was asked for.
+        data: Datamodule.
+        network: Spec of the trunk, for modules that take one; None is each module's own default.
+        common: JSON of the common network's spec.
+
+    Raises:
+        ValueError: it cannot be built, does not fit the data, or has no encoder that could be fine-tuned.
+    """
+    if asked.weights:
+        encoder = resolve_backbone(asked.weights, data.input_shape, data.normalisation)
+        return Entry(asked.name, weights=asked.weights, network=_written(asked.name, encoder))
+    cls, unlabelled = load(asked.path), data.without_labels()
+    try:
+        module, options = _built(cls, asked.options, unlabelled, network)
+    except Exception as error:
+        raise ValueError(f"{asked.name} cannot be built for these data: {first_line(error)}") from error
+    own, learns = _written(asked.name, getattr(module, "encoder", None)), not isinstance(module, GradientFreeModule)
+    epochs = 0 if learns else _epochs(cls)
+    return Entry(asked.name, asked.path, options, network=own, own_network=learns and own != common, epochs=epochs)
+
+
+def _built(cls: Any, options: dict[str, Any], data: Any, network: str | None) -> tuple[Any, dict[str, Any]]:
+    """A module with the common network where it takes that, and its options."""
+    if network is not None and "network" not in options and "network" in accepted_arguments(cls):
+        with suppress(ValueError):  # of a transformer, say, no other network can take the place: it keeps its own
+            return build(cls, {**options, "network": network}, data), {**options, "network": network}
+    return build(cls, options, data), options
+
+
+def _written(name: str, encoder: Any) -> str:
+    """JSON of the spec of an encoder's network."""
+    if getattr(encoder, "spec", None) is None:
+        raise ValueError(f"{name} has no `encoder` that was made from a spec, which could be fine-tuned")
+    return json.dumps(encoder.spec)
+
+
+def _epochs(cls: type) -> int:
+    """Epochs of a module that learns without gradients, whose length is its own."""
+    entries = {entry.path: entry for entry in MODULES.values()}
+    paths = (f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__)
+    budget = next((entries[path].default_budget for path in paths if path in entries), "")
+    return int(budget.partition("max_epochs=")[2] or 1)
+
+
+def threads_of(asked: Request) -> int:
+    """Threads of each process: those that an earlier plan in the folder has, or an equal part of the cores."""
+    old = read_plan(Folder(asked.out))
+    return old.threads if old else max(1, (os.cpu_count() or 1) // asked.jobs)
+
+
+def planned(asked: Request, data: Any, pool: Executor | None, say: Callable[[str], None]) -> Plan:
+    """The plan, which extends the one that the folder has; new techniques' speeds are measured first.
+
+    Args:
+        asked: What was asked for.
+        data: Datamodule, set up.
+        pool: Processes that measure, or None.
+        say: Called with lines of progress.
+
+    Raises:
+        ValueError: a technique that cannot be built, a budget too short for one step, or another comparison in the
+            folder.
+    """
+    folder = Folder(asked.out)
+    images = len(data.input_shape) == 3
+    common = json.dumps(asked.network or ("conv" if images else "mlp"))
+    network = asked.network or (None if images else "mlp")
+    entries = tuple(technique(each, data, network, common) for each in asked.techniques)
+    old = read_plan(folder)
+    plan = Plan(
+        data=asked.data,
+        data_options=asked.data_options,
+        fingerprint=data.fingerprint,
+        techniques=entries,
+        labels=asked.labels,
+        seeds=asked.seeds,
+        first_seeds=asked.first_seeds or asked.seeds,
+        pretrainings=asked.pretrainings,
+        network=common,
+        tuning={
+            "steps": asked.tuning_steps,
+            "batch_size": min(_BATCH, data.batch_size),
+            "probe_l2": _PROBE_L2,
+            "augmentation": augmentation(data),
+        },
+        longer=asked.steps,
+        worth=asked.worth,
+        precision=asked.precision,
+        threads=threads_of(asked),
+    )
+    if old is not None:
+        plan = extended(old, plan)
+    return _with_steps(Work(plan, folder, data), asked, old, pool, say)
+
+
+def _with_steps(
+    work: Work, asked: Request, old: Plan | None, pool: Executor | None, say: Callable[[str], None]
+) -> Plan:
+    """The plan with a number of steps for each technique that is new."""
+    plan, known = work.plan, {entry.name for entry in old.techniques} if old else set()
+    new = [entry for entry in plan.techniques if entry.name not in known and entry.path and not entry.epochs]
+    if asked.steps:
+        found = {entry.name: entry._replace(steps=asked.steps) for entry in new}
+        return plan._replace(techniques=tuple(found.get(t.name, t) for t in plan.techniques))
+    networks = {plan.network, *(entry.network for entry in plan.techniques)} - set(plan.seconds_per_step)
+    if new or networks:
+        count = f"{len(new)} techniques, {len(networks)} networks"
+        say(f"measuring how many steps fit into {duration(asked.budget)}: {count}")
+    tuning, pretraining = measured(work, pool, sorted(networks), new)
+    found = {}
+    for entry in new:
+        seconds = pretraining[entry.name]
+        steps = round(asked.budget / seconds)
+        if not steps:
+            raise ValueError(f"--budget {asked.budget:g}s is too short: a step of {entry.name} takes {seconds:.1f} s")
+        found[entry.name] = entry._replace(steps=steps, seconds=round(steps * seconds, 1))
+    speeds = {**plan.seconds_per_step, **tuning}
+    longer = plan.longer or round(asked.budget / speeds[plan.network])
+    techniques = tuple(found.get(t.name, t) for t in plan.techniques)
+    return plan._replace(techniques=techniques, seconds_per_step=speeds, longer=longer)
+
+
+def described(plan: Plan, jobs: int) -> str:
+    """What ``--dry_run`` prints: trainings, steps, and when all would be done."""
+    lines = [f"{'technique':30s} {'steps':>8s} {'minutes':>8s}"]
+    for entry in plan.techniques:
+        steps = f"{entry.epochs} epochs" if entry.epochs else str(entry.steps or "-")
+        minutes = f"{entry.seconds / 60:.1f}" if entry.seconds else "-"
+        lines.append(f"{entry.name:30s} {steps:>8s} {minutes:>8s}")
+    seconds = sum(plan.expected_seconds(cell) for cell in expected_cells(plan)) / jobs
+    when = time.strftime("%a %H:%M", time.localtime(time.time() + seconds))
+    count = f"{len(expected_cells(plan))} trainings on {jobs} process{'es' if jobs > 1 else ''}"
+    lines.append(f"{count}: about {duration(seconds)}, until {when}" if seconds else count)
+    return "\n".join(lines)
+
+
+def expected_cells(plan: Plan) -> list[Cell]:
+    """About the cells of a plan: which way is chosen is not known before, and is taken to be a fine-tuning."""
+    cells = list(plan.pretrainings_of(plan.seeds))
+    for labels in plan.labels:
+        tried = plan.without(labels)
+        tried.append(tried[-1]._replace(mode="longer"))
+        for entry in plan.techniques:
+            tried += [*plan.with_pretraining(entry, labels), *plan.own_from_scratch(entry, labels)]
+        told = [tried[5], tried[6]]
+        for entry in plan.techniques:
+            way = plan.with_pretraining(entry, labels)[-1]
+            told += [way, way._replace(source=UNTRAINED, network=entry.network)]
+        cells += [cell._replace(seed=seed) for cell in tried for seed in CHOOSING_SEEDS]
+        cells += [cell._replace(seed=seed) for cell in told for seed in range(plan.seeds)]
+    return cells
