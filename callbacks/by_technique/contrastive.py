@@ -1,14 +1,15 @@
 """Joint-embedding pretraining, watched: the views that it learns from, and whether the embeddings collapse."""
 
 import logging
-from typing import Any, ClassVar
+import math
+from typing import Any, ClassVar, NamedTuple
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
 from callbacks.figures import FigureCallback, FigureText, denormalised, image_rows, input_key_of
-from zoo.core.arguments import at_least, between
+from zoo.core.arguments import at_least, between, more_than
 from zoo.core.distributed import training_batches
 from zoo.core.renamed import RenamedOptions
 from zoo.functional.features import feature_spread, rank_me
@@ -101,8 +102,24 @@ def _first(trainer: pl.Trainer, key: str, count: int) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in names}
 
 
+_RISE = 1.1  # of the spread between two looks: more is no collapse
+
+
+class _Look(NamedTuple):
+    """Measures of a batch's embeddings (N, D)."""
+
+    spread: float  # of their directions, 1 if even
+    rank: float  # effective
+    scale: float  # root of the mean variance
+
+    @classmethod
+    def at(cls, rows: Tensor) -> "_Look":
+        return cls(feature_spread(rows), rank_me(rows), rows.var(0).mean().sqrt().item())
+
+
 class EmbeddingCollapse(pl.Callback, metaclass=RenamedOptions):
-    """Warns once, within the epoch, when a batch's embeddings become one point or a few dimensions.
+    """Warns once, within the epoch, when a batch's embeddings become one point or a few dimensions, shrink to a part of
+    the directions that the untrained network's had, or grow without end.
 
     For modules that keep ``embeddings`` (views, samples, D) of their last step and may have a ``remedy``; idle with
     others. ``train/embedding_rank``, the effective rank (RankMe), is logged.
@@ -111,29 +128,78 @@ class EmbeddingCollapse(pl.Callback, metaclass=RenamedOptions):
         every_n_steps: Batches between two looks; the last batch of an epoch is looked at, too.
         least_spread: Spread of the directions below which they have collapsed, 0 to 1; 1 is even.
         least_rank: Effective rank below which they have collapsed, as a share of the greatest possible, 0 to 1.
+        least_kept: Spread below which, at two looks running, they are collapsing unless it rises again, as dino's does,
+            as a share of that of the first batch, 0 to 1.
+        most_growth: Growth of their deviation since the first batch above which the training diverges, more than 1.
 
     Raises:
         ValueError: an argument out of its range.
     """
 
-    def __init__(self, every_n_steps: int = 50, least_spread: float = 0.05, least_rank: float = 0.02) -> None:
+    def __init__(
+        self,
+        every_n_steps: int = 50,
+        least_spread: float = 0.05,
+        least_rank: float = 0.02,
+        least_kept: float = 0.6,
+        most_growth: float = 100.0,
+    ) -> None:
         at_least(1, every_n_steps=every_n_steps)
-        between(0, 1, least_spread=least_spread, least_rank=least_rank)
+        between(0, 1, least_spread=least_spread, least_rank=least_rank, least_kept=least_kept)
+        more_than(1, most_growth=most_growth)
         self.every_n_steps, self.least_spread, self.least_rank = every_n_steps, least_spread, least_rank
+        self.least_kept, self.most_growth = least_kept, most_growth
+        self._forget()
+
+    def _forget(self) -> None:
+        self._first: _Look | None = None  # of the untrained network
+        self._narrow = math.nan  # spread at the last look, where its directions were narrowed
         self._warned = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The first look, so that a resumed run compares with it."""
+        return {"first": self._first and list(self._first), "narrow": self._narrow, "warned": self._warned}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the looks of the run that is resumed."""
+        self._first = state["first"] and _Look(*state["first"])
+        self._narrow, self._warned = state["narrow"], state["warned"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Forget an earlier training's looks."""
+        if trainer.global_step == 0:
+            self._forget()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         embeddings = getattr(pl_module, "embeddings", None)
+        if not isinstance(embeddings, Tensor):
+            return
+        started = trainer.global_step <= 1 and self._first is None
         due = (batch_idx + 1) % self.every_n_steps == 0 or trainer.is_last_batch
-        if not isinstance(embeddings, Tensor) or not due or not embeddings.isfinite().all():
+        if not (due or started) or not embeddings.isfinite().all():
             return
         rows = embeddings[0].float()
-        rank, spread = rank_me(rows), feature_spread(rows)
-        pl_module.log("train/embedding_rank", rank, rank_zero_only=True)
-        fewest = 1 + self.least_rank * (min(rows.shape) - 1)  # 1 is the least that there is
-        if trainer.is_global_zero and not self._warned and (spread < self.least_spread or rank < fewest):
-            self._warned = True
-            log.warning(
-                "the embeddings have collapsed at step %d (spread %.3g, 1 is even; rank %.3g of %d): %s",
-                trainer.global_step, spread, rank, min(rows.shape), getattr(pl_module, "remedy", "try a lower `lr`"),
-            )  # fmt: skip
+        look = _Look.at(rows)
+        self._first = look if started else self._first
+        if due:
+            pl_module.log("train/embedding_rank", look.rank, rank_zero_only=True)
+            sign = self._sign(look, min(rows.shape))
+            if sign and trainer.is_global_zero and not self._warned:
+                self._warned = True
+                remedy = getattr(pl_module, "remedy", "try a lower `lr`")
+                log.warning("the embeddings have %s by step %d: %s", sign, trainer.global_step, remedy)
+
+    def _sign(self, look: _Look, most: int) -> str:
+        """What has become of the embeddings, "" if nothing; ``most`` is the greatest rank possible."""
+        spread, rank, scale = look
+        fewest = 1 + self.least_rank * (most - 1)  # 1 is the least that there is
+        if spread < self.least_spread or rank < fewest:
+            return f"collapsed (spread {spread:.3g}, 1 is even; rank {rank:.3g} of {most})"
+        if self._first is None:
+            return ""
+        before, self._narrow = self._narrow, spread if spread < self.least_kept * self._first.spread else math.nan
+        if self._narrow <= _RISE * before:
+            untrained = f"untrained {self._first.spread:.3g}"
+            return f"collapsed in part (spread {spread:.3g}, {untrained}; rank {rank:.3g} of {most})"
+        grown = scale / self._first.scale if self._first.scale else 1.0
+        return f"grown {grown:,.0f}-fold" if grown > self.most_growth else ""

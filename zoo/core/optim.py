@@ -250,11 +250,10 @@ def batch_scaled_lr(module: pl.LightningModule, lr: float, rule: Literal["linear
         a batch has, the rate as it is, with a warning.
     """
     trainer = module.trainer
-    data = getattr(trainer, "datamodule", None)
-    size = getattr(data, "batch_size", None)
-    if not isinstance(size, int):  # Lightning has not asked for the loader yet
-        loader: Any = data.train_dataloader() if data else trainer.fit_loop._data_source.instance
-        size = getattr(loader, "batch_size", None)
+    size = getattr(getattr(trainer, "datamodule", None), "batch_size", None)
+    if not isinstance(size, int):
+        trainer.fit_loop.setup_data()  # the loader, which Lightning has not asked for yet
+        size = getattr(trainer.train_dataloader, "batch_size", None)
     if not isinstance(size, int):
         log.warning("the loader does not say its batch_size: lr is used as it is, not scaled from batches of 256")
         return lr

@@ -260,6 +260,12 @@ class ContrastiveModule(ZooModule):
         """Images (B, C, H, W) to features (B, F)."""
         return self.encoder(x)  # type: ignore[no-any-return]
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        theirs, ours = checkpoint["hyper_parameters"]["method"], self.hparams.method
+        if theirs != ours:
+            raise ValueError(f"this checkpoint is of method {theirs}, not {ours}: take `method` {theirs}")
+
     def configure_optimizers(self) -> Any:
         hp = self.hparams
         groups = param_groups(nn.ModuleList([self.online, self.projector]), hp.weight_decay)

@@ -1,5 +1,6 @@
 import logging
 import re
+from typing import ClassVar
 
 import pytest
 import torch
@@ -61,10 +62,57 @@ def test_a_collapse_is_told_with_its_remedy(method, tmp_path, caplog):
 
     getattr(module, "target_projector", module.projector).layers.append(Collapsed())
     fit(tmp_path, module, EmbeddingCollapse(every_n_steps=5), limit_train_batches=6)
-    (record,) = [record for record in caplog.records if "have collapsed at step 5" in record.getMessage()]
-    assert remedy in record.getMessage()
+    (record,) = [record for record in caplog.records if "the embeddings have collapsed" in record.getMessage()]
+    assert "by step 5" in record.getMessage() and remedy in record.getMessage()
 
 
 def test_what_is_healthy_is_not_warned_of(tmp_path, caplog):
     fit(tmp_path, ContrastiveModule(**SMALL), EmbeddingCollapse(every_n_steps=5))
     assert "collapsed" not in caplog.text
+
+
+class Given(ContrastiveModule):
+    """A module whose embeddings are made: directions around one, by ``narrowing`` of the step, and ``growth``."""
+
+    narrowing: ClassVar = staticmethod(lambda step: 1.0)
+    growth: ClassVar = staticmethod(lambda step: 1.0)
+
+    def loss(self, batch):
+        loss, logs = super().loss(batch)
+        rows = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0)) * self.narrowing(self.global_step)
+        rows[..., 0] += 1
+        self.embeddings = rows * self.growth(self.global_step)
+        return loss, logs
+
+
+@pytest.mark.parametrize(
+    ("sign", "made", "step"),
+    [
+        ("collapsed in part", {"narrowing": lambda step: 0.1 if step else 1.0}, 4),
+        ("grown 1,000-fold", {"growth": lambda step: 1e3 if step else 1.0}, 2),
+        ("", {"narrowing": lambda step: 0.1 if step == 1 else 1.0}, 0),  # at one look alone
+        ("", {"narrowing": lambda step: 0.04 * 1.5**step if step else 1.0}, 0),  # it rises again
+        ("", {"growth": lambda step: 90.0 if step else 1.0}, 0),
+    ],
+)
+def test_embeddings_are_compared_with_those_of_the_untrained_network(sign, made, step, tmp_path, caplog):
+    module = type("Given", (Given,), {name: staticmethod(f) for name, f in made.items()})(**SMALL)
+    fit(tmp_path, module, EmbeddingCollapse(every_n_steps=2), limit_train_batches=7)
+    told = [record.getMessage() for record in caplog.records if "the embeddings have" in record.getMessage()]
+    assert sign in told[0] and f"by step {step}:" in told[0] if sign else not told
+
+
+def test_a_resumed_run_remembers_the_untrained_network(tmp_path, caplog):
+    module = type("Given", (Given,), {"narrowing": staticmethod(lambda step: 0.1 if step else 1.0)})
+    first = EmbeddingCollapse(every_n_steps=7)
+    fit(tmp_path, module(**SMALL), first, limit_train_batches=7)
+    assert "collapsed" not in caplog.text  # one look
+    second = EmbeddingCollapse(every_n_steps=7)
+    second.load_state_dict(first.state_dict())
+    trainer = type("Trainer", (), {"global_step": 14, "is_last_batch": True, "is_global_zero": True})
+    resumed = module(**SMALL)
+    resumed.log = lambda *_, **__: None
+    resumed.embeddings = torch.randn(1, 64, 16) * 0.1 + torch.eye(16)[0]
+    second.on_train_start(trainer, resumed)
+    second.on_train_batch_end(trainer, resumed, None, None, 6)
+    assert "collapsed in part" in caplog.text

@@ -135,7 +135,8 @@ def test_rates_follow_the_samples_of_a_step(caplog):
         assert rate_of(given, accumulate_grad_batches=4) == pytest.approx(0.1 / 4)
         assert rate_of(given, "sqrt", accumulate_grad_batches=4) == pytest.approx(0.1 / 2)
     module = attached()
-    module.trainer.datamodule, module.trainer.world_size, module.trainer.accumulate_grad_batches = data, 8, 2
+    module.trainer.datamodule = SimpleNamespace(batch_size=16)
+    module.trainer.world_size, module.trainer.accumulate_grad_batches = 8, 2
     assert batch_scaled_lr(module, 0.1) == pytest.approx(0.1)
     assert "batch_size" not in caplog.text
 

@@ -251,6 +251,14 @@ def test_after_twenty_steps_weights_of_two_processes_are_those_of_one(two_proces
             )
 
 
+def test_a_checkpoint_of_another_method_is_named(tmp_path):
+    trainer = quiet_trainer(max_steps=1, limit_val_batches=0)
+    trainer.fit(small("byol"), Digits(batch_size=64))
+    trainer.save_checkpoint(tmp_path / "byol.ckpt")
+    with pytest.raises(ValueError, match="this checkpoint is of method byol, not simclr: take `method` byol"):
+        quiet_trainer(max_steps=2).fit(small("simclr"), Digits(batch_size=64), ckpt_path=tmp_path / "byol.ckpt")
+
+
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "lejepa"])
 def test_resumed_it_is_as_unbroken(method, tmp_path):
     """Targets, centre and predictor included; in the middle of an epoch, at the end of ``max_steps``."""
