@@ -29,7 +29,8 @@ class Estimate(NamedTuple):
 def estimate(difference: Tensor, alpha: float = 0.05) -> Estimate:
     """Gain of comparisons, for other seeds and other test samples than those measured.
 
-    A single seed or a single sample has no interval: its bounds are infinite.
+    A single seed or a single sample has no interval: its bounds are infinite. The interval is too narrow where runs
+    have fewer than 5 test samples wrong, whose number is far from normal.
 
     Args:
         difference: Scores with pretraining less scores without, of a dtype with a sign, (..., S, n), of S seeds and n

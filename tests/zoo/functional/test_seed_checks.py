@@ -32,9 +32,19 @@ def test_overlap_is_of_the_smaller_set():
 def test_warnings():
     scores = {"from scratch": torch.tensor([0.6, 0.61, 0.62]), "`som`": torch.tensor([0.7, 0.1, 0.72])}
     apart = [torch.arange(start, start + 10) for start in (0, 8, 16)]  # a fifth in common
-    assert seed_warnings({"from scratch": scores["from scratch"]}, apart) == []
+    assert seed_warnings({"from scratch": scores["from scratch"]}, apart, samples=100) == []
     (far,) = seed_warnings(scores, names=[4, 5, 6])
     assert far == "`som`: seed 5 has 10.0 %, far from the median of 70.0 %: did its run fail?"
     (shared,) = seed_warnings({}, [torch.arange(10), torch.arange(7, 17)])
     assert shared.startswith("Seeds have up to 30 % of their labels in common")
     assert seed_warnings({}, [torch.arange(10)]) == []
+
+
+def test_too_few_errors_are_named():
+    """97.5 % of 200 are 5 errors, which are enough."""
+    scores = {"from scratch": torch.tensor([0.97, 0.98], dtype=torch.float64)}
+    assert seed_warnings(scores, samples=200) == seed_warnings(scores) == []
+    (few,) = seed_warnings(scores, samples=60)
+    assert few.startswith("from scratch: 1.5 of 60 test samples are wrong on average. Of fewer than 5 ")
+    (few,) = seed_warnings({"from scratch": 1 - scores["from scratch"]}, samples=60)
+    assert few.startswith("from scratch: 1.5 of 60 test samples are right")
