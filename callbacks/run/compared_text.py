@@ -141,7 +141,7 @@ def method(plan: Plan, comparisons: int) -> list[str]:
     )
     lines = (
         "A gain is the accuracy with pretraining less the accuracy without, on the same seeds and test samples; its "
-        "95 % interval (Student's, with Satterthwaite's degrees of freedom) is for other seeds and other test samples, "
+        "95 % interval (Banerjee's, by Student's quantiles) is for other seeds and other test samples, "
         "since both are drawn by chance.",
         f"Pretraining pays where its gain is shown to be above {worth}, does not pay where it is shown to be below, "
         "and otherwise the data cannot tell; three seeds are the fewest of which anything is told.",

@@ -56,7 +56,7 @@ def request(argv: Sequence[str]) -> tuple[Request, list[str], list[tuple[Asked, 
         raise UsageError("--seeds takes a number, or two such as 3..12, the first 3 or more and not above the second")
     if asked.pretrainings > asked.seeds:
         raise UsageError(f"--pretrainings {asked.pretrainings} of --seeds {asked.seeds}: there is one for each at most")
-    return asked, [*at, *data_words], [_technique(name) for name in names], dry_run
+    return asked, [*at, *data_words], [_technique(name) for name in dict.fromkeys(names)], dry_run
 
 
 def _read(values: dict[str, str]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _read(values: dict[str, str]) -> dict[str, Any]:
         first, dots, last = values["seeds"].partition("..")
         values = {**values, "seeds": last or first, **({"first_seeds": first} if dots else {})}
     readers: dict[str, Callable[[str], Any]] = {"labels": _numbers, "budget": seconds_of, "worth": _number}
-    readers |= {"out": Path, "network": str, "precision": str}
+    readers |= {"out": Path, "network": _spec, "precision": str}
     return {
         name: readers[name](text) if name in readers else _whole(f"--{name}", text) for name, text in values.items()
     }
@@ -80,6 +80,15 @@ def _technique(text: str) -> tuple[Asked, list[str]]:
     if wrong := [option for option in options if "=" not in option]:
         raise UsageError(f"{text!r}: options are written {name}:option=value, and {wrong[0]!r} has no value")
     return Asked(text, path), [f"--module.{option}" for option in options]
+
+
+def _spec(text: str) -> Any:
+    """A network's name, or a mapping with its options."""
+    if not text.startswith("{"):
+        return text
+    import yaml
+
+    return yaml.safe_load(text)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -6,8 +6,6 @@ from zoo.compare.cells import Cell, Folder, unpack_bits
 from zoo.compare.plan import CHOOSING_SEEDS, Entry, Plan
 from zoo.compare.pool import Run, Task
 
-_FURTHER = (2, 4, 8)  # times the largest number of labels, at which what needs no pretraining is measured, too
-
 
 class Chosen(NamedTuple):
     """What is reported at one number of labels; cells without a seed.
@@ -30,11 +28,6 @@ class Chosen(NamedTuple):
 def seeded(cell: Cell, seed: int) -> Cell:
     """The cell of a seed."""
     return cell._replace(seed=seed)
-
-
-def further_labels(plan: Plan, fewest: int) -> list[int]:
-    """Numbers of labels beyond the plan's, of which every class has enough: for the curve without pretraining."""
-    return [times * plan.labels[-1] for times in _FURTHER if times * plan.labels[-1] <= fewest]
 
 
 def choose(

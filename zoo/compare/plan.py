@@ -51,6 +51,7 @@ class Plan(NamedTuple):
         fingerprint: Digest of its samples and labels.
         techniques: What is compared.
         labels: Labels a class, ascending.
+        further: Larger numbers, at which only what needs no pretraining is measured.
         seeds: Number of reported seeds, 0 to seeds - 1, at most.
         first_seeds: Number of them after which a first look may end it; as many as ``seeds`` where there is one look.
         pretrainings: Number of pretrainings of each technique, of which seed s uses number s modulo that; 0 is one for
@@ -69,6 +70,7 @@ class Plan(NamedTuple):
     fingerprint: str
     techniques: tuple[Entry, ...]
     labels: tuple[int, ...]
+    further: tuple[int, ...]
     seeds: int
     first_seeds: int
     pretrainings: int
@@ -123,6 +125,23 @@ class Plan(NamedTuple):
         steps["longer"] = self.tuning["steps"] + self.longer
         return steps.get(cell.mode, 0) * self.seconds_per_step.get(network, 0.0)
 
+    @property
+    def expected_cells(self) -> list[Cell]:
+        """About all cells: which way is chosen is not known before, and is taken to be a fine-tuning."""
+        cells = self.pretrainings_of(self.seeds)
+        for labels in (*self.labels, *self.further):
+            tried = self.without(labels)
+            told = [tried[-1]]
+            tried.append(told[0]._replace(mode="longer"))
+            for entry in self.techniques if labels in self.labels else ():
+                ways = self.with_pretraining(entry, labels)
+                tried += [*ways, *self.own_from_scratch(entry, labels)]
+                same = ways[-1]._replace(source=UNTRAINED, network=entry.network)
+                told += [ways[-1], same, Cell(entry.name, "knn", 0.0, labels)]
+            cells += [cell._replace(seed=seed) for cell in tried for seed in CHOOSING_SEEDS]
+            cells += [cell._replace(seed=seed) for cell in told for seed in range(self.seeds)]
+        return cells
+
     def technique(self, name: str) -> Entry:
         """A technique by its name.
 
@@ -135,10 +154,7 @@ class Plan(NamedTuple):
 def write_plan(plan: Plan, folder: Folder) -> None:
     """Write ``plan.json``."""
     values = {"format": FORMAT, **plan._asdict(), "techniques": [t._asdict() for t in plan.techniques]}
-    values["trainings"] = [
-        {"name": cell.name, "expected_seconds": round(plan.expected_seconds(cell), 1)}
-        for cell in plan.pretrainings_of(plan.seeds)
-    ]
+    values["expected"] = {cell.name: round(plan.expected_seconds(cell), 1) for cell in plan.expected_cells}
     text = json.dumps(values, indent=2) + "\n"
     atomic_write(folder.plan, lambda path: Path(path).write_text(text, encoding="utf-8"))
 
@@ -157,7 +173,7 @@ def read_plan(folder: Folder) -> Plan | None:
             raise ValueError("of another version")
         values = {name: values[name] for name in Plan._fields}
         values["techniques"] = tuple(Entry(**entry) for entry in values["techniques"])
-        return Plan(**{**values, "labels": tuple(values["labels"])})
+        return Plan(**{**values, **{name: tuple(values[name]) for name in ("labels", "further")}})
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"{folder.plan} cannot be read ({error}): take another --out") from error
 
@@ -181,6 +197,7 @@ def extended(old: Plan, new: Plan) -> Plan:
     return old._replace(
         techniques=tuple(techniques),
         labels=tuple(sorted({*old.labels, *new.labels})),
+        further=tuple(sorted({*old.further, *new.further} - {*old.labels, *new.labels})),
         seeds=max(old.seeds, new.seeds) if new.first_seeds == new.seeds else new.seeds,
         first_seeds=max(old.seeds, new.seeds) if new.first_seeds == new.seeds else new.first_seeds,
         worth=new.worth,

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any
@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.compare.cells import UNTRAINED, Cell, Folder
-from zoo.compare.plan import CHOOSING_SEEDS, Entry, Plan, extended, read_plan
+from zoo.compare.cells import Folder
+from zoo.compare.plan import Entry, Plan, extended, read_plan
 from zoo.compare.request import Asked, Request
 from zoo.compare.speed import measured
-from zoo.compare.trainings import Work, build
+from zoo.compare.trainings import Work, build, trainer_for
 from zoo.core.archive import first_line
 from zoo.core.duration import duration
 from zoo.core.gradient_free import GradientFreeModule
@@ -23,10 +23,13 @@ from zoo.core.imports import load
 from zoo.core.options import accepted_arguments
 from zoo.functional.finetune import is_labelled
 from zoo.io.backbone import resolve_backbone
+from zoo.networks.encoder import Encoder
+from zoo.networks.spec import Spec
 from zoo.registry import MODULES
 
 _FEWEST_TESTED = 30  # test samples, with which no gain below some 15 points can be told
 _AUGMENTATION = ("shift", "flip", "crop_scale", "rotate", "jitter")
+_FURTHER = (2, 4, 8)  # times the largest number of labels, at which what needs no pretraining is measured, too
 _BATCH = 64  # of every fine-tuning
 _PROBE_L2 = 0.25  # times 1 / labels: penalty of probes, the fine-tuning module's
 _SHIFT = 14  # of a side, a fourteenth is how far images are shifted by default: 2 pixels of 28
@@ -77,7 +80,7 @@ def augmentation(data: Any) -> dict[str, Any]:
     return {"shift": max(1, data.input_shape[-1] // _SHIFT), "flip": data.mirrored is True}
 
 
-def technique(asked: Asked, data: Any, network: str | None, common: str) -> Entry:
+def technique(asked: Asked, data: Any, network: Spec | None, common: str) -> Entry:
     """A technique's entry, without its steps.
 
     Args:
@@ -102,7 +105,7 @@ def technique(asked: Asked, data: Any, network: str | None, common: str) -> Entr
     return Entry(asked.name, asked.path, options, network=own, own_network=learns and own != common, epochs=epochs)
 
 
-def _built(cls: Any, options: dict[str, Any], data: Any, network: str | None) -> tuple[Any, dict[str, Any]]:
+def _built(cls: Any, options: dict[str, Any], data: Any, network: Spec | None) -> tuple[Any, dict[str, Any]]:
     """A module with the common network where it takes that, and its options."""
     if network is not None and "network" not in options and "network" in accepted_arguments(cls):
         with suppress(ValueError):  # of a transformer, say, no other network can take the place: it keeps its own
@@ -123,6 +126,13 @@ def _epochs(cls: type) -> int:
     paths = (f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__)
     budget = next((entries[path].default_budget for path in paths if path in entries), "")
     return int(budget.partition("max_epochs=")[2] or 1)
+
+
+def further_labels(data: Any, labels: Sequence[int]) -> tuple[int, ...]:
+    """Numbers of labels beyond those asked for, of which every class has enough: for the curve without pretraining."""
+    known = data.labels_of("train")
+    fewest = int(known[known >= 0].bincount(minlength=data.num_classes).min())
+    return tuple(times * max(labels) for times in _FURTHER if times * max(labels) <= fewest)
 
 
 def threads_of(asked: Request) -> int:
@@ -147,6 +157,7 @@ def planned(asked: Request, data: Any, pool: Executor | None, say: Callable[[str
     folder = Folder(asked.out)
     images = len(data.input_shape) == 3
     common = json.dumps(asked.network or ("conv" if images else "mlp"))
+    Encoder(json.loads(common), data.input_shape)  # an unknown one is told here
     network = asked.network or (None if images else "mlp")
     entries = tuple(technique(each, data, network, common) for each in asked.techniques)
     old = read_plan(folder)
@@ -156,6 +167,7 @@ def planned(asked: Request, data: Any, pool: Executor | None, say: Callable[[str
         fingerprint=data.fingerprint,
         techniques=entries,
         labels=asked.labels,
+        further=further_labels(data, asked.labels),
         seeds=asked.seeds,
         first_seeds=asked.first_seeds or asked.seeds,
         pretrainings=asked.pretrainings,
@@ -171,6 +183,7 @@ def planned(asked: Request, data: Any, pool: Executor | None, say: Callable[[str
         precision=asked.precision,
         threads=threads_of(asked),
     )
+    trainer_for(plan)  # an unknown precision is told here
     if old is not None:
         plan = extended(old, plan)
     return _with_steps(Work(plan, folder, data), asked, old, pool, say)
@@ -210,25 +223,8 @@ def described(plan: Plan, jobs: int) -> str:
         steps = f"{entry.epochs} epochs" if entry.epochs else str(entry.steps or "-")
         minutes = f"{entry.seconds / 60:.1f}" if entry.seconds else "-"
         lines.append(f"{entry.name:30s} {steps:>8s} {minutes:>8s}")
-    seconds = sum(plan.expected_seconds(cell) for cell in expected_cells(plan)) / jobs
+    seconds = sum(plan.expected_seconds(cell) for cell in plan.expected_cells) / jobs
     when = time.strftime("%a %H:%M", time.localtime(time.time() + seconds))
-    count = f"{len(expected_cells(plan))} trainings on {jobs} process{'es' if jobs > 1 else ''}"
+    count = f"{len(plan.expected_cells)} trainings on {jobs} process{'es' if jobs > 1 else ''}"
     lines.append(f"{count}: about {duration(seconds)}, until {when}" if seconds else count)
     return "\n".join(lines)
-
-
-def expected_cells(plan: Plan) -> list[Cell]:
-    """About the cells of a plan: which way is chosen is not known before, and is taken to be a fine-tuning."""
-    cells = list(plan.pretrainings_of(plan.seeds))
-    for labels in plan.labels:
-        tried = plan.without(labels)
-        tried.append(tried[-1]._replace(mode="longer"))
-        for entry in plan.techniques:
-            tried += [*plan.with_pretraining(entry, labels), *plan.own_from_scratch(entry, labels)]
-        told = [tried[5], tried[6]]
-        for entry in plan.techniques:
-            way = plan.with_pretraining(entry, labels)[-1]
-            told += [way, way._replace(source=UNTRAINED, network=entry.network)]
-        cells += [cell._replace(seed=seed) for cell in tried for seed in CHOOSING_SEEDS]
-        cells += [cell._replace(seed=seed) for cell in told for seed in range(plan.seeds)]
-    return cells

@@ -51,7 +51,7 @@ class Request(NamedTuple):
     budget: float = 180.0
     steps: int = 0
     tuning_steps: int = 600
-    network: str | None = None
+    network: str | dict[str, Any] | None = None
     worth: float = 1.0
     jobs: int = 1
     precision: str = "32-true"

@@ -6,10 +6,10 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 from zoo.compare.cells import PCA, PIXELS, UNTRAINED, Cell, Folder
-from zoo.compare.choice import Chosen, choose, further_labels, seeded, validated
+from zoo.compare.choice import Chosen, choose, seeded, validated
 from zoo.compare.outcome import WORDS, Answers, Reported, reported, table
 from zoo.compare.plan import Plan
-from zoo.compare.planning import copied, expected_cells
+from zoo.compare.planning import copied
 from zoo.compare.pool import Run, runner
 from zoo.compare.trainings import Work
 from zoo.core.duration import duration
@@ -46,7 +46,7 @@ class Progress:
     """Lines that say how far the comparison is."""
 
     def __init__(self, plan: Plan, say: Say) -> None:
-        self.say, self.total = say, len(expected_cells(plan))
+        self.say, self.total = say, len(plan.expected_cells)
         self.done, self.began, self.last = 0, time.monotonic(), 0.0
 
     def __call__(self, cell: Cell) -> None:
@@ -115,7 +115,7 @@ def warnings(data: Any, answers: Answers, rows: Sequence[Reported]) -> list[str]
         scores = {f"`{row.technique.name}`": answers.of(row.way).mean(1) for row in own}
         scores["without pretraining"] = answers.of(own[0].without).mean(1)
         chosen = [data.labelled_indices(labels, seed) for seed in range(answers.seeds)]
-        told = seed_warnings(scores, chosen)
+        told = seed_warnings(scores, chosen, samples=int(answers.kept.sum()))
         found += [f"with {labels} labels a class {text[0].lower()}{text[1:]}" for text in told]
     return found
 
@@ -127,9 +127,7 @@ def _better(folder: Folder) -> Callable[[Cell, Cell], Cell]:
 def _curve(work: Work, run: Run, chosen: list[Chosen], seeds: int) -> list[tuple[int, Cell]]:
     """The best without pretraining at the plan's numbers of labels, and beyond them."""
     plan, folder = work.plan, work.folder
-    labels = work.data.labels_of("train")
-    fewest = int(labels[labels >= 0].bincount().min())
-    more = [choose(plan, folder, run, count, [])[0] for count in further_labels(plan, fewest)]
-    curve = [(choice.labels, choice.without) for choice in [*chosen, *more]]
+    more = [choose(plan, folder, run, labels, [])[0] for labels in plan.further]
+    curve = sorted((choice.labels, choice.without) for choice in [*chosen, *more])
     _failed(run([(seeded(cell, seed), "test") for _, cell in curve for seed in range(seeds)]))
     return curve

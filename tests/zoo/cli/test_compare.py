@@ -65,6 +65,8 @@ IRIS = "--data vectors --data.source iris --steps 5 --tuning_steps 5 "
         (IRIS + "--modules contrastive --labels 3", "contrastive cannot be built for these data: "),
         (IRIS + "--modules skipgram --labels 3", "skipgram has no `encoder` that was made from a spec"),
         (IRIS + "--modules torchvision:resnet18 --labels 3", "resnet18 takes images of 1 or 3 channels; got (4,)"),
+        (IRIS + "--modules pca --labels 3 --network mpl", "unknown network 'mpl' (did you mean 'mlp'?)"),
+        (IRIS + "--modules pca --labels 3 --precision 12", "Precision '12' is invalid"),
         (IRIS + "--modules nowhere/encoder --labels 3", "nowhere/encoder"),
     ],
 )

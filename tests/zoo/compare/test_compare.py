@@ -124,7 +124,7 @@ def test_more_techniques_and_seeds_leave_the_rest_as_it_is(tmp_path):
     [
         ("--tuning_steps 6", "the tuning was"),
         ("--data.batch_size 16", "the data options was"),
-        ("--network resnet", "network was"),
+        ('--network {"name":"mlp","widths":[8]}', "network was"),
         ("--precision bf16-mixed", "precision was 32-true in the comparison that is there, now bf16-mixed"),
         ("--pretrainings 2", "pretrainings was 0"),
     ],
