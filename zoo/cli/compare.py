@@ -13,6 +13,10 @@ from zoo.core.imports import load
 from zoo.core.suggest import did_you_mean
 from zoo.registry import COMPARED, DATA, MODULES
 
+_UNLABELLED = (
+    "no verdict: these data have no labels. With a few labels a class and 30 labelled test samples or more there is "
+    "one; with 1,000 test samples and five seeds, a gain 2 points above --worth is seen about every other time."
+)
 OPTIONS = (
     "--data",
     "--modules",
@@ -183,7 +187,7 @@ def compare(argv: Sequence[str]) -> str:
     asked, data_words, techniques, dry_run = request(argv)
     sys.path.append(str(Path.cwd()))  # so that my_file.MyModule works, from the console script too
     from zoo.compare.cells import Folder
-    from zoo.compare.files import write_files
+    from zoo.compare.files import features_text, write_files
     from zoo.compare.plan import write_plan
     from zoo.compare.planning import check_data, described, planned, threads_of
     from zoo.compare.pool import read_data, workers
@@ -198,7 +202,7 @@ def compare(argv: Sequence[str]) -> str:
     )
     asked = asked._replace(data_options=options, techniques=typed)
     data = read_data(asked.data, options)
-    check_data(data, asked.labels)
+    asked = asked._replace(labels=check_data(data, asked.labels))
     with workers(asked.jobs, threads_of(asked), asked.data, options) as pool:
         plan = planned(asked, data, pool, _say)
         if dry_run:
@@ -208,7 +212,10 @@ def compare(argv: Sequence[str]) -> str:
         outcome = run(Work(plan, folder, data), pool, _say)
     values = {**outcome._asdict(), "plan": {**plan._asdict(), "techniques": [t._asdict() for t in plan.techniques]}}
     write_files(folder, values)
-    text = "\n".join([*_told(values), str(load(COMPARED)(asked.out, values))])
+    page = (
+        str(load(COMPARED)(asked.out, values)) if plan.labels else f"{features_text(values['features'])}\n{_UNLABELLED}"
+    )
+    text = "\n".join([*_told(values), page])
     if outcome.failures:
         print(text)
         raise ValueError("; ".join(f"{name} failed: {message}" for name, message in outcome.failures.items()))

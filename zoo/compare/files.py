@@ -22,8 +22,9 @@ def write_files(folder: Folder, outcome: Mapping[str, Any]) -> None:
     """
     rows = outcome["rows"]
     _write(folder.root / "verdict.json", json.dumps(outcome, indent=1, default=list) + "\n")
-    _write(folder.root / "table.csv", _csv(rows, list(rows[0]) if rows else []))
-    _write(folder.root / "table.md", table_text(rows, outcome["plan"]["labels"]))
+    table = rows or outcome["features"]
+    _write(folder.root / "table.csv", _csv(table, list(table[0]) if table else []))
+    _write(folder.root / "table.md", table_text(rows, outcome["plan"]["labels"]) if rows else features_text(table))
     _write(folder.root / "cells.csv", _csv(_cells(folder), _COLUMNS))
 
 
@@ -66,6 +67,15 @@ def table_text(rows: Sequence[Mapping[str, Any]], labels: Sequence[int]) -> str:
                 f"{row['minutes']:.1f} min" if row["pretrainings"] else "-",
             )
             lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def features_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table of features without labels, in Markdown."""
+    lines = ["| technique | effective rank | of | spread | pretraining |", "|" + "---|" * 5]
+    for row in rows:
+        measures = f"{row['rank_me']:.1f} | {row['dimension']:.0f} | {row['spread']:.2f} | {row['minutes']:.1f} min"
+        lines.append(f"| {row['technique']} | {measures} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
 """From cells to the answer: accuracies, gains and verdicts, as plain values."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -113,6 +113,20 @@ def table(
         values["sentence"] = _sentence(plan, row, values, int(told[i]), with_[i] - without[i], worth, len(rows))
         out.append(values)
     return out
+
+
+def features(plan: Plan, folder: Folder, failures: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Effective rank, spread and dimension of each technique's features, and minutes: means of its pretrainings."""
+    rows = []
+    for entry in plan.techniques:
+        cells = [cell for cell in plan.pretrainings_of(plan.seeds) if cell.source == entry.name]
+        made = [result for cell in cells if (result := folder.read(cell))]
+        if made and entry.name not in failures:
+            names = ("rank_me", "dimension", "spread")
+            means = {name: _mean([result[name] for result in made]) for name in names}
+            minutes = _mean([result["training_seconds"] for result in made]) / 60
+            rows.append({"technique": entry.name, **means, "minutes": minutes, "pretrainings": len(made)})
+    return rows
 
 
 def _as_good(rows: Sequence[Reported], right: Sequence[Tensor], alpha: float) -> list[bool]:

@@ -35,15 +35,15 @@ _PROBE_L2 = 0.25  # times 1 / labels: penalty of probes, the fine-tuning module'
 _SHIFT = 14  # of a side, a fourteenth is how far images are shifted by default: 2 pixels of 28
 
 
-def check_data(data: Any, labels: tuple[int, ...]) -> None:
-    """Refuse data on which nothing can be compared.
+def check_data(data: Any, labels: tuple[int, ...]) -> tuple[int, ...]:
+    """Refuse data on which nothing can be compared; the labels a class, () of data that have none.
 
     Raises:
-        ValueError: no labels, another task than classes, a class with fewer labels than asked, or hardly a test part.
+        ValueError: another task than classes, a class with fewer labels than asked, or hardly a test part.
     """
     known = data.labels_of("train")
     if known is None or not is_labelled(known).any():
-        raise ValueError("these data have no labels, and a verdict needs some: 30 of test samples, and a few a class")
+        return ()
     if data.task != "classification":
         raise ValueError(f"the comparison is of classes, and the task of these data is {data.task}")
     counts = known[known >= 0].bincount(minlength=data.num_classes)
@@ -61,6 +61,7 @@ def check_data(data: Any, labels: tuple[int, ...]) -> None:
             f"{tested} labelled test samples that are not trained on tell no gain of less than about {least:.0f} "
             f"points: {_FEWEST_TESTED} or more are needed"
         )
+    return labels
 
 
 def copied(data: Any) -> Tensor:
@@ -130,6 +131,8 @@ def _epochs(cls: type) -> int:
 
 def further_labels(data: Any, labels: Sequence[int]) -> tuple[int, ...]:
     """Numbers of labels beyond those asked for, of which every class has enough: for the curve without pretraining."""
+    if not labels:
+        return ()
     known = data.labels_of("train")
     fewest = int(known[known >= 0].bincount(minlength=data.num_classes).min())
     return tuple(times * max(labels) for times in _FURTHER if times * max(labels) <= fewest)
@@ -199,6 +202,7 @@ def _with_steps(
         found = {entry.name: entry._replace(steps=asked.steps) for entry in new}
         return plan._replace(techniques=tuple(found.get(t.name, t) for t in plan.techniques))
     networks = {plan.network, *(entry.network for entry in plan.techniques)} - set(plan.seconds_per_step)
+    networks = networks if plan.labels else set()
     if new or networks:
         count = f"{len(new)} techniques, {len(networks)} networks"
         say(f"measuring how many steps fit into {duration(asked.budget)}: {count}")
@@ -211,7 +215,7 @@ def _with_steps(
             raise ValueError(f"--budget {asked.budget:g}s is too short: a step of {entry.name} takes {seconds:.1f} s")
         found[entry.name] = entry._replace(steps=steps, seconds=round(steps * seconds, 1))
     speeds = {**plan.seconds_per_step, **tuning}
-    longer = plan.longer or round(asked.budget / speeds[plan.network])
+    longer = plan.longer or (round(asked.budget / speeds[plan.network]) if plan.labels else 0)
     techniques = tuple(found.get(t.name, t) for t in plan.techniques)
     return plan._replace(techniques=techniques, seconds_per_step=speeds, longer=longer)
 

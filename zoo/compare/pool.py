@@ -58,10 +58,16 @@ def workers(jobs: int, threads: int, path: str, options: Mapping[str, Any]) -> I
         finally:
             torch.set_num_threads(before)
         return
+    others = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, context, _begin, (threads, path, dict(options)))
     try:
         yield pool
+    except BaseException:  # Ctrl-C, or SIGTERM: what they do is lost, and made again when the comparison goes on
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.terminate()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

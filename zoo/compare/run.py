@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from zoo.compare.cells import PCA, PIXELS, UNTRAINED, Cell, Folder
 from zoo.compare.choice import Chosen, choose, seeded, validated
-from zoo.compare.outcome import WORDS, Answers, Reported, reported, table
+from zoo.compare.outcome import WORDS, Answers, Reported, features, reported, table
 from zoo.compare.plan import Plan
 from zoo.compare.planning import copied
 from zoo.compare.pool import Run, runner
@@ -25,6 +25,7 @@ class Outcome(NamedTuple):
 
     Args:
         rows: Rows of the table, as ``zoo.compare.outcome.table`` gives them.
+        features: For each technique measures of its features that need no labels, the mean of its pretrainings.
         curve: Accuracies without pretraining by number of labels.
         failures: Messages of the techniques that failed, by name.
         warnings: What makes the numbers less than they seem.
@@ -34,6 +35,7 @@ class Outcome(NamedTuple):
     """
 
     rows: list[dict[str, Any]]
+    features: list[dict[str, Any]]
     curve: list[dict[str, float]]
     failures: dict[str, str]
     warnings: list[str]
@@ -66,8 +68,11 @@ def compare(work: Work, pool: Executor | None, say: Say) -> Outcome:
     Raises:
         ValueError: nothing can be compared.
     """
-    kept = ~copied(work.data)
     run = runner(work, pool, Progress(work.plan, say))
+    if not work.plan.labels:
+        failures = _failed(run([(cell, "val") for cell in work.plan.pretrainings_of(work.plan.seeds)]))
+        return Outcome([], features(work.plan, work.folder, failures), [], failures, [], work.plan.seeds, 0, 0)
+    kept = ~copied(work.data)
     for seeds, alpha in work.plan.looks:
         outcome = _look(work, run, Answers(work.folder, seeds, kept), alpha)
         if all(row["verdict"] != WORDS[CANNOT_TELL] for row in outcome.rows):
@@ -93,7 +98,7 @@ def _look(work: Work, run: Run, answers: Answers, alpha: float) -> Outcome:
     accuracies = [{"labels": labels, "accuracy": 100 * answers.of(cell).mean().item()} for labels, cell in curve]
     told = warnings(work.data, answers, rows)
     copies, tested = int((~answers.kept).sum()), int(answers.kept.sum())
-    return Outcome(found, accuracies, failures, told, seeds, copies, tested)
+    return Outcome(found, features(plan, folder, failures), accuracies, failures, told, seeds, copies, tested)
 
 
 def _failed(failures: dict[Cell, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from zoo.compare.plan import Plan
 from zoo.core.batch import INPUT, LABEL
 from zoo.core.imports import load
 from zoo.core.options import accepted_arguments
-from zoo.functional.features import feature_spread, knn_correct, principal_components, raw_pixels
+from zoo.functional.features import feature_spread, knn_correct, principal_components, rank_me, raw_pixels
 from zoo.functional.finetune import is_labelled
 from zoo.functional.probe import fit_logistic
 from zoo.io.backbone import resolve_backbone
@@ -76,7 +76,8 @@ def pretrain(work: Work, cell: Cell) -> dict[str, Any]:
     encoder = module.encoder.cpu().eval()
     features = encoded(encoder, work.data, "val", 1000)[0]
     save_encoder(encoder, work.folder.encoder(cell.source, cell.seed))
-    return {"steps": trainer.global_step, "training_seconds": round(seconds, 3), "spread": feature_spread(features)}
+    measures = {"spread": feature_spread(features), "rank_me": rank_me(features), "dimension": features.shape[1]}
+    return {"steps": trainer.global_step, "training_seconds": round(seconds, 3), **measures}
 
 
 def learn(work: Work, cell: Cell, stage: Stage) -> dict[str, Any]:

@@ -241,6 +241,20 @@ def test_labels_that_are_noise_never_pay(tmp_path):
     assert "pays" not in {row["verdict"] for row in found(tmp_path)["rows"]}
 
 
+class Unlabelled(Digits):
+    def read(self):
+        return {name: split._replace(labels=None) for name, split in super().read().items()}
+
+
+def test_without_labels_there_are_measures_and_no_verdict(tmp_path):
+    text = run(tmp_path, f"--data {MADE}Unlabelled --modules pca:n_components=8,{MADE}Constant --seeds 1 --steps 1")
+    assert "no verdict: these data have no labels" in text
+    pca, constant = found(tmp_path)["features"]
+    assert pca["dimension"] == 8 and 4 < pca["rank_me"] <= 8 and 0.9 < pca["spread"] <= 1
+    assert constant["spread"] == 0
+    assert (tmp_path / "table.md").read_text().startswith("| technique | effective rank | of | spread |")
+
+
 def test_where_validation_is_the_test_another_part_of_the_training_images_validates(tmp_path):
     """And what occurs in both training and test is left out of the test, and told."""
     data, copies = Digits(), 7
