@@ -197,6 +197,16 @@ def test_as_lightly():
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def test_sigreg_as_lightly():
+    """Along the same directions."""
+    reason = "lightly is not installed: its losses are not compared"
+    theirs = pytest.importorskip("lightly.loss.lejepa_loss", reason=reason).SIGReg(num_vectors=5)
+    directions = torch.nn.functional.normalize(rows(5).T[:, :5].float(), dim=0)
+    theirs._generate_unit_vectors = lambda *_, **__: directions
+    views = torch.stack([A, B, 3 * A]).float()
+    torch.testing.assert_close(losses.sigreg(views, directions), theirs(views), rtol=1e-5, atol=1e-5)
+
+
 def test_dino_over_three_steps_as_lightly():
     lightly = pytest.importorskip("lightly.loss", reason="lightly is not installed: its losses are not compared")
     theirs = lightly.DINOLoss(output_dim=6, warmup_teacher_temp=0.04, teacher_temp=0.04)
