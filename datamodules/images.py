@@ -1,5 +1,6 @@
 """Well-known sets of small images, each held as one uint8 tensor."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -23,6 +24,16 @@ def _divided(whole: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     return Split(images[first], labels[first]), Split(images[second], labels[second])
 
 
+@cache
+def _all_digits() -> Split:
+    """They are read from text, which takes longer than all else that a datamodule does with them."""
+    from sklearn.datasets import load_digits  # takes a second to import: only who uses it waits
+
+    digits = load_digits()
+    images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # 17 grey levels
+    return Split(images, torch.from_numpy(digits.target).long())
+
+
 class Digits(ImageData):
     """1,797 scans of handwritten digits, 8 x 8, bundled with scikit-learn: no download.
 
@@ -35,11 +46,7 @@ class Digits(ImageData):
     class_names = _DIGITS
 
     def read(self) -> dict[str, Split]:
-        from sklearn.datasets import load_digits  # takes a second to import: only who uses it waits
-
-        digits = load_digits()
-        images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # 17 grey levels
-        rest, test = _divided(Split(images, torch.from_numpy(digits.target).long()), 0.2, seed=0)
+        rest, test = _divided(_all_digits(), 0.2, seed=0)
         train, val = _divided(rest, self.val_fraction, self.seed)
         return {"train": train, "val": val, "test": test}
 
