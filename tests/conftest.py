@@ -1,20 +1,34 @@
 """What many tests need: where the project is, ways to run commands and scripts, real data; and which tests are long."""
 
+import functools
+import importlib.metadata
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 # Tests run beside each other: more threads than that only wait for one another. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import lightning.pytorch as pl
 import pytest
+import torch
+from lightning.fabric.utilities import registry
+from lightning.pytorch.utilities import model_helpers
 from warm_interpreter import WarmInterpreter
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ["ZOO_TEST_DATA"]) if os.environ.get("ZOO_TEST_DATA") else None  # public data sets
 LONG = pytest.StashKey[int]()  # how many long tests were left out
+
+# Lightning searches the installed packages with every trainer and, with every checkpoint, the sources of all that led
+# there; PyTorch the driver with every step. None of it changes here, and together it is a twentieth of the tests' time.
+registry.entry_points = functools.cache(importlib.metadata.entry_points)
+model_helpers.inspect = SimpleNamespace(stack=functools.partial(inspect.stack, 0))
+if not torch.cuda.is_available():
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_addoption(parser):
@@ -52,13 +66,17 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def quiet_trainer(folder=None, **options):
-    """A Trainer on the CPU for one epoch that logs, saves and shows nothing unless told."""
+    """A Trainer on the CPU for one epoch that logs, saves and shows nothing unless told.
+
+    It validates before training only where there are callbacks, which must not take that for a validation.
+    """
     quiet = {
         "max_epochs": 1,
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
+        "num_sanity_val_steps": 2 if options.get("callbacks") else 0,
     }
     return pl.Trainer(default_root_dir=folder, accelerator="cpu", **{**quiet, **options})
 

@@ -40,9 +40,12 @@ def registration():
 
 @pytest.fixture(scope="module")
 def trained(name, tmp_path_factory):
-    """A module after two epochs without a break, its data, trainer and weights: to read, since tests share it."""
+    """A module after two epochs without a break, its data, trainer and weights: to read, since tests share it.
+
+    It was validated before its training as well, and others were not, which must be the same.
+    """
     module, data = make(name)
-    fit = trainer(tmp_path_factory.mktemp(name), max_epochs=2)
+    fit = trainer(tmp_path_factory.mktemp(name), max_epochs=2, num_sanity_val_steps=2)
     fit.fit(module, data)
     return SimpleNamespace(module=module, data=data, trainer=fit, weights=weights(module))
 
@@ -219,16 +222,25 @@ def test_bf16_stays_finite(name, tmp_path):
     assert all(p.isfinite().all() for p in module.parameters())
 
 
+def two_steps(name, folder, precision):
+    """Module, data and trainer of a short training."""
+    options = getattr(technique(name), "frozen_options", {})  # no map first: rounding decides its ties
+    module, data = make(name, batch_size=16, **options)
+    fit = trainer(folder, precision=precision, limit_train_batches=2, limit_val_batches=1)
+    fit.fit(module, data)
+    return module, data, fit
+
+
+@pytest.fixture(scope="module")
+def full_precision_loss(name, tmp_path_factory):
+    return two_steps(name, tmp_path_factory.mktemp(name), "32-true")[2].callback_metrics["train/loss"].double()
+
+
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "16-mixed"])
-def test_every_precision_comes_near_full_precision(name, precision, tmp_path):
-    few = {"limit_train_batches": 2, "limit_val_batches": 1}
-    losses, options = [], getattr(technique(name), "frozen_options", {})  # no map first: rounding decides its ties
-    for chosen in ("32-true", precision):
-        module, data = make(name, batch_size=16, **options)
-        fit = trainer(tmp_path, precision=chosen, **few)
-        fit.fit(module, data)
-        losses.append(fit.callback_metrics["train/loss"].double())
-    torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0.02)
+def test_every_precision_comes_near_full_precision(name, precision, full_precision_loss, tmp_path):
+    module, data, fit = two_steps(name, tmp_path, precision)
+    loss = fit.callback_metrics["train/loss"].double()
+    torch.testing.assert_close(loss, full_precision_loss, rtol=0.05, atol=0.02)
     dtypes = {p.dtype for n, p in module.named_parameters() if p.requires_grad and n != "anchor"}
     assert dtypes <= {next(iter(dtypes), None)}
     fit.save_checkpoint(tmp_path / "a.ckpt")

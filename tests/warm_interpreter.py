@@ -21,7 +21,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-LATER = ("zoo.io.convert", "matplotlib.pyplot", "sklearn.datasets", "sklearn.linear_model", "sklearn.neighbors")
+LATER = (
+    *("zoo.io.convert", "matplotlib.pyplot", "sklearn.datasets", "sklearn.linear_model", "sklearn.neighbors"),
+    "pytest",  # which the tests' own modules import
+)
+TRAINER = "lightning.pytorch.trainer.trainer.Trainer"
 
 
 class WarmInterpreter:
@@ -106,7 +110,8 @@ def _kill_group(pid: int) -> None:
 
 
 def preload() -> dict[str, str]:
-    """Import what commands need, and compute nothing, so that there is neither a thread nor a used random state.
+    """Import what commands need, and read the options of all classes from their sources; compute nothing, so that there
+    is neither a thread nor a used random state.
 
     In a command's own order: ``Union[int, float]`` and ``Union[float, int]`` are the same to Python, which keeps that
     which it met first, and whether an option's 3 is an int depends on it.
@@ -117,13 +122,16 @@ def preload() -> dict[str, str]:
     import gc
     import importlib
 
-    from zoo.registry import CALLBACKS, DATA, MODULES, REPORT
+    from zoo.cli.options import signature
+    from zoo.registry import CALLBACKS, CHECKPOINT, DATA, MODULES, REPORT
 
     before = dict(os.environ)
     importlib.import_module("zoo.cli.lightning")
     paths = [entry.path for table in (MODULES, DATA) for entry in table.values()] + [*CALLBACKS.values(), REPORT]
     for name in (*(path.rpartition(".")[0] for path in paths), *LATER):
         importlib.import_module(name)
+    for path in (*paths, TRAINER, CHECKPOINT):
+        signature(path)
     gc.freeze()  # a collection would write to every object, and so copy the memory that forks share
     return {name: value for name, value in os.environ.items() if name not in before}
 

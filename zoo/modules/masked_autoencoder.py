@@ -10,7 +10,7 @@ the decoder is left out, and the encoder sees whole images. Three newer options:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -78,6 +78,7 @@ class MaskedAutoencoderModule(ZooModule):
     )
     may_collapse = False  # equal codes rebuild nothing: a small spread is a mean that all features share
     reconstructs_from_features = False  # but from visible patches: PCA of as many numbers does not compare
+    quick_options: ClassVar[dict[str, Any]] = {"network": {"name": "vit", "width": 32, "depth": 2}}
 
     def __init__(
         self,
