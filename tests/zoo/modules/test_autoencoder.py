@@ -31,9 +31,9 @@ def mean_loss(module, x):
 
 
 @pytest.mark.parametrize("variant", ["plain", "denoising", "contractive", "vae", "iwae"])
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-@pytest.mark.parametrize("network", ["conv", "mlp"])
+@pytest.mark.parametrize("likelihood, network", [("bernoulli", "conv"), ("gaussian", "mlp")])
 def test_every_variant_learns(variant, likelihood, network):
+    """With either likelihood and either network, which know nothing of each other."""
     pl.seed_everything(0, verbose=False)
     module = AutoencoderModule(SHAPE, variant=variant, likelihood=likelihood, network=network)
     x = digits()

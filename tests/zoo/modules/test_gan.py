@@ -1,3 +1,5 @@
+from functools import partialmethod
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -242,9 +244,15 @@ def test_one_picture(tmp_path):
     assert fit.callback_metrics["train/loss"].isfinite()
 
 
-def test_compiled_networks_give_the_same(tmp_path):
+@pytest.mark.parametrize(
+    "backend", ["aot_eager", pytest.param("inductor", marks=[pytest.mark.long, pytest.mark.nightly])]
+)
+def test_compiled_networks_give_the_same(tmp_path, monkeypatch, backend):
+    """All that is ours runs with either backend: the default one makes C++ of the same graphs, which takes long."""
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend=backend))
     plain, compiled = gan().eval(), gan(compiled=True).eval()
     compiled.setup("fit")
+    assert compiled.encoder._compiled_call_impl and compiled.generator._compiled_call_impl
     torch.testing.assert_close(compiled.encode(X), plain.encode(X), rtol=1e-4, atol=1e-5)
     assert weights(plain).keys() == weights(compiled).keys()
     data = Digits(batch_size=64)
