@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn import functional as F
 
 from callbacks.features.findings import feature_findings, plain_findings
 from callbacks.figures import FigureCallback, FigureText, input_key_of
@@ -21,10 +22,10 @@ from zoo.functional.features import (
     feature_spread,
     knn_correct,
     pca_features,
-    probe_correct,
     rank_me,
     raw_pixels,
 )
+from zoo.functional.probe import fit_logistic
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Representation(FigureCallback):
         self._inputs: list[Tensor] = []  # for the baselines, as long as those are not measured
         self._labels: list[Tensor] = []
         self._baselines: dict[str, dict[str, Tensor]] = {}  # what they have right, by stage: it does not change
+        self._probes: dict[str, tuple[Tensor, Tensor]] = {}  # of the baselines: neither do their training features
         self._findings: list[Finding] = []  # of the last evaluation
         self._warned: set[str] = set()
 
@@ -146,7 +148,11 @@ class Representation(FigureCallback):
         if len(labels) < self.k:
             self._warn(f"k is {self.k} but there are only {len(labels)} labelled training samples: all of them vote")
         knn = knn_correct(bank[which], labels, test[which], truth, self.k)
-        return {f"knn{which}": knn, f"probe{which}": probe_correct(bank[which], labels, test[which], truth)}
+        weight, bias = self._probes.get(which) or fit_logistic(bank[which].float(), labels)
+        if which:
+            self._probes[which] = weight, bias
+        probe = F.linear(test[which].float(), weight, bias).argmax(1) == truth
+        return {f"knn{which}": knn, f"probe{which}": probe}
 
     def findings(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[Finding]:
         """What the last evaluation found, for the run's table and report."""
