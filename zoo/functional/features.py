@@ -83,8 +83,11 @@ def principal_components(train: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Mean (D,) and the first ``dim`` principal components (D, K), as many as there are, of rows (N, D)."""
     mean = train.float().mean(0)
     centred = (train.float() - mean).double()
-    _, vectors = torch.linalg.eigh(centred.T @ centred)
-    return mean, vectors.flip(1)[:, :dim].float()
+    if len(centred) < centred.shape[1]:  # fewer rows than columns: D x D products would take most of the time
+        vectors = torch.linalg.svd(centred, full_matrices=False).Vh.T
+    else:
+        vectors = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)
+    return mean, vectors[:, :dim].float()
 
 
 def raw_pixels(x: Tensor) -> Tensor:

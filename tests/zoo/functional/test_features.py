@@ -71,8 +71,10 @@ def test_spread():
     assert feature_spread(torch.ones(10, 4)) == pytest.approx(0, abs=1e-5)
 
 
-def test_components_against_scikit_learn(digits):
+@pytest.mark.parametrize("rows", [None, 40], ids=["many", "fewer rows than columns"])
+def test_components_against_scikit_learn(digits, rows):
     train, _, test, _ = digits
+    train = train[:rows]
     ours = pca_features(train, test, 10)
     theirs = PCA(10, svd_solver="full").fit(train.double())
     for x, y in zip(ours, (theirs.transform(train.double()), theirs.transform(test.double())), strict=True):
