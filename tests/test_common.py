@@ -69,7 +69,7 @@ def make(name, batch_size=None, **options):
 
 
 def quick_options(name):
-    """The options by which a technique that trains another network first is tested without doing so for long."""
+    """The options by which a technique of large networks, or that trains another first, is tested without waiting."""
     return getattr(technique(name), "quick_options", {})
 
 
@@ -378,7 +378,8 @@ def test_sums_of_two_processes_survive_the_middle_of_an_epoch(name, registration
 @pytest.mark.long
 def test_defaults_run_under_ddp_from_the_command_line(name, train, tmp_path):
     two = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
-    done = train("--module", name, "--trainer.max_epochs=1", *two, timeout=120, processes=2)
+    small = [f"--module.{k}={v}" for k, v in quick_options(name).items()]
+    done = train("--module", name, *small, "--trainer.max_epochs=1", *two, timeout=120, processes=2)
     assert done.returncode == 0, done.stderr
     runs = tmp_path / f"runs/{name}-{MODULES[name].data}"
     assert [path.name for path in runs.iterdir()] == ["1"]  # both processes share one folder

@@ -374,6 +374,7 @@ EVERYTHING = {"kd_weight": 1.0, "hint_weight": 0.1, "rkd_weight": 1.0, "layers":
 )
 def test_from_the_disk_or_asked_the_losses_are_the_same_bit_for_bit(teacher, tmp_path, options, views):
     epochs = 2 * views  # all views are written, and read
+    options = {"labels_per_class": 30, "labelled_only": True, **options}  # three batches
     _, _, online = fitted(tmp_path, teacher, Digits(**options), epochs, **EVERYTHING)
     for run in range(2):  # the second asks nothing at all
         module, data = made(teacher, Digits(**options), cache=str(tmp_path / "cache"), **EVERYTHING)
