@@ -2,7 +2,8 @@
 folder of its own.
 
 Three things are added to what is printed: an end after a few epochs where it trains for long, a smaller number of
-images where they are made up, and the runs of an earlier section where a section uses them. The two installing commands are run by ``.ci/run`` in a fresh environment.
+images where they are made up, and the runs of an earlier section where a section uses them. The two installing commands
+are run by ``.ci/run`` in a fresh environment.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The tours of docs/tours, run as printed: each ends in an answer that a newcomer can say again in her own words.
 
-Where what is printed trains for long an end is added, or repeats are left out; verdicts are then of short trainings, and
-only their form is checked.
+Where what is printed trains for long an end is added, or repeats are left out; verdicts are then of short trainings,
+and only their form is checked.
 """
 
 import csv
