@@ -1,5 +1,6 @@
 """Cells: single trainings of a comparison, each with a file that is written whole or not at all."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -43,9 +44,15 @@ class Cell(NamedTuple):
 UNTRAINED, PIXELS, PCA = "untrained", "pixels", "pca_of_pixels"  # sources that need no pretraining
 
 
+_LONGEST = 60  # of a slug, so that a file's name stays below 255
+
+
 def slug(text: str) -> str:
-    """A text as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "_", text).strip("_")
+    """A text as part of a file's name; with a digest where it is changed, so that no two texts share a file."""
+    plain = re.sub(r"[^A-Za-z0-9_.]+", "_", text).strip("_")
+    if plain == text.strip('"') and len(plain) <= _LONGEST:
+        return plain
+    return f"{plain[:_LONGEST]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 class Folder(NamedTuple):

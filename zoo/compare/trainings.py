@@ -16,6 +16,7 @@ from zoo.core.imports import load
 from zoo.core.options import accepted_arguments
 from zoo.functional.features import feature_spread, knn_correct, principal_components, rank_me, raw_pixels
 from zoo.functional.finetune import is_labelled
+from zoo.functional.normalisation import left_to_encoder
 from zoo.functional.probe import fit_logistic
 from zoo.io.backbone import resolve_backbone
 from zoo.io.encoder import load_encoder, save_encoder
@@ -132,7 +133,7 @@ def linear(work: Work, cell: Cell, stage: Stage) -> Tensor:
     data = work.data.with_labels(cell.labels, cell.seed)
     encode: Any = raw_pixels
     if cell.source not in (PIXELS, PCA):
-        encode = resolve_backbone(encoder_of(work, cell), data.input_shape, data.normalisation).eval()
+        encode = _features_of(resolve_backbone(encoder_of(work, cell), data.input_shape, data.normalisation), data)
     train, labels = encoded(encode, data, "train")
     test, truth = encoded(encode, work.data, stage)
     if cell.source == PCA:
@@ -145,6 +146,14 @@ def linear(work: Work, cell: Cell, stage: Stage) -> Tensor:
     return torch.nn.functional.linear(test, weight, bias).argmax(1) == truth
 
 
+def _features_of(encoder: Encoder, data: Any) -> Any:
+    """The encoder as a function of the data's inputs, which it normalises where it must, as fine-tuning does."""
+    encoder.eval()
+    if left_to_encoder(data.normalisation, encoder.normalisation):
+        return lambda x: encoder(encoder.preprocess(x))
+    return encoder
+
+
 def _components(work: Work) -> tuple[Tensor, Tensor]:
     """Mean and principal components of the raw training inputs, without their labels."""
     inputs, _ = encoded(raw_pixels, work.data, "train", _PCA_SAMPLES)
@@ -152,9 +161,12 @@ def _components(work: Work) -> tuple[Tensor, Tensor]:
 
 
 def batches(data: Any, split: str, most: int | None = None) -> Iterator[dict[str, Tensor]]:
-    """Batches of a split as they are evaluated: not augmented, in the samples' order."""
-    count = 0
-    for batch in data._loader(split):
+    """Batches of a split as they are evaluated, not augmented: in the samples' order or, where there are more than
+    ``most``, in one drawn by the data's seed, since neighbours are often of one class."""
+    loader, count = data._loader(split), 0
+    if most is not None and len(loader.sampler) > most:
+        loader = data._loader(split, shuffle=True)
+    for batch in loader:
         yield data.on_after_batch_transfer(dict(batch), 0)
         count += len(batch[INPUT])
         if most is not None and count >= most:

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from zoo.compare.cells import Cell, Folder, pack_bits, unpack_bits
+from zoo.compare.cells import Cell, Folder, pack_bits, slug, unpack_bits
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 1000])
@@ -30,7 +30,14 @@ def test_names_of_files_tell_cells_apart(tmp_path):
         base._replace(source="untrained", network='{"name": "conv", "width": 8}'),
     ]
     names = {cell.name for cell in [base, *others]}
-    assert len(names) == 1 + len(others) and base.name == "contrastive_method_byol-full-0.0003-10labels-seed2"
+    assert len(names) == 1 + len(others)
+    assert Cell("gan", "full", 3e-4, 10, 2, '"conv"').name == "gan-conv-full-0.0003-10labels-seed2"
+
+
+def test_no_two_sources_share_a_file():
+    names = ["runs/a-b", "runs/a_b", "runs/a b", "runs/a:b", "./runs/a_b", "runs_a_b", *("x" * n for n in (299, 300))]
+    slugs = [slug(name) for name in names]
+    assert len(set(slugs)) == len(names) and all(len(text) < 80 and "-" not in text for text in slugs)
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path):
