@@ -1,6 +1,6 @@
 """The command ``compare``: its arguments, the plan that they make, and what is printed and left behind."""
 
-import os
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -169,8 +169,8 @@ def _typed(path: str, key: str, words: list[str]) -> dict[str, Any]:
     parser.add_class_arguments(load(path), key, fail_untyped=False)
     values = parser.parse_args(words).as_dict()[key] if words else {}
     given = {re.split(r"[.=]", word.removeprefix(f"--{key}."))[0] for word in words}
-    plain = {name: str(value) if isinstance(value, os.PathLike) else value for name, value in values.items()}
-    return {name: value for name, value in plain.items() if name in given}
+    plain = {name: value for name, value in values.items() if name in given}
+    return dict(json.loads(json.dumps(plain, default=str)))  # as the plan is read again: no tuples, no paths
 
 
 def compare(argv: Sequence[str]) -> str:

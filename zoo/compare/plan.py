@@ -13,7 +13,17 @@ RATES = (3e-4, 1e-3, 3e-3)
 CHOOSING_SEEDS = (1000, 1001)  # by whose validation labels rates and ways are chosen; they are not reported
 _TUNED = ("full", "lp_ft")
 # Of a comparison that exists, what cannot be changed without making its trainings untrue.
-_HELD = ("data", "data_options", "fingerprint", "tuning", "network", "precision", "threads", "pretrainings")
+_HELD = {
+    "data": "data",
+    "data_options": "data options",
+    "fingerprint": "data of fingerprint",
+    "length": "pretrainings of",
+    "tuning": "fine-tuning",
+    "network": "network",
+    "precision": "precision",
+    "threads": "threads",
+    "pretrainings": "pretrainings",
+}
 
 
 class Entry(NamedTuple):
@@ -28,6 +38,7 @@ class Entry(NamedTuple):
         epochs: Epochs of techniques that have a length of their own, such as one pass; otherwise 0.
         network: JSON of the spec of its encoder's network.
         own_network: Whether it is another than the common one, and learns by gradients.
+        digest: Digest of weights; "" of a module.
         seconds: Expected seconds of one pretraining; 0 where nothing was measured.
     """
 
@@ -39,6 +50,7 @@ class Entry(NamedTuple):
     epochs: int = 0
     network: str = ""
     own_network: bool = False
+    digest: str = ""
     seconds: float = 0.0
 
 
@@ -58,6 +70,7 @@ class Plan(NamedTuple):
             each seed.
         network: JSON of the common network's spec.
         tuning: Steps and batch size of every fine-tuning, augmentation and penalty of probes.
+        length: How long a pretraining is, as it was asked for: "5 steps", or "180 s".
         longer: Steps that the network from scratch may train longer, for as long as a pretraining.
         worth: Smallest gain worth having, in points of percent.
         precision: Precision of all trainings.
@@ -76,6 +89,7 @@ class Plan(NamedTuple):
     pretrainings: int
     network: str
     tuning: dict[str, Any]
+    length: str
     longer: int
     worth: float
     precision: str
@@ -179,27 +193,29 @@ def read_plan(folder: Folder) -> Plan | None:
 
 
 def extended(old: Plan, new: Plan) -> Plan:
-    """An existing plan with what a new one adds: techniques, seeds, labels; what is there keeps its steps.
+    """An existing plan with what a new one, which has its labels, too, adds; what is there keeps its steps.
 
     Raises:
         ValueError: a change that would make trainings untrue that exist.
     """
-    for name in _HELD:
+    for name, what in _HELD.items():
         theirs, ours = getattr(old, name), getattr(new, name)
         if theirs != ours:
-            flag = name if name in ("data", "network", "precision", "pretrainings") else f"the {name.replace('_', ' ')}"
-            raise ValueError(f"{flag} was {theirs} in the comparison that is there, now {ours}: take another --out")
+            raise ValueError(f"the comparison that is there has {what} {theirs}, now {ours}: take another --out")
     known = {entry.name: entry for entry in old.techniques}
     for entry in new.techniques:
-        if entry.name in known and entry.options != known[entry.name].options:
-            raise ValueError(f"{entry.name} has other options in the comparison that is there: take another --out")
+        there = known.get(entry.name, entry)
+        if (entry.options, entry.digest) != (there.options, there.digest):
+            what = "weights" if entry.digest else "options"
+            raise ValueError(f"{entry.name} has other {what} in the comparison that is there: take another --out")
     techniques = [*old.techniques, *(entry for entry in new.techniques if entry.name not in known)]
+    fixed, most = all(plan.first_seeds == plan.seeds for plan in (old, new)), max(old.seeds, new.seeds)
     return old._replace(
         techniques=tuple(techniques),
-        labels=tuple(sorted({*old.labels, *new.labels})),
-        further=tuple(sorted({*old.further, *new.further} - {*old.labels, *new.labels})),
-        seeds=max(old.seeds, new.seeds) if new.first_seeds == new.seeds else new.seeds,
-        first_seeds=max(old.seeds, new.seeds) if new.first_seeds == new.seeds else new.first_seeds,
+        labels=new.labels,
+        further=new.further,
+        seeds=most if fixed else new.seeds,
+        first_seeds=most if fixed else new.first_seeds,
         worth=new.worth,
         seconds_per_step={**new.seconds_per_step, **old.seconds_per_step},
     )

@@ -1,5 +1,6 @@
 """A plan from what was asked for: modules are built once, so that mistakes are told before anything is trained."""
 
+import hashlib
 import json
 import os
 import time
@@ -95,7 +96,9 @@ def technique(asked: Asked, data: Any, network: Spec | None, common: str) -> Ent
     """
     if asked.weights:
         encoder = resolve_backbone(asked.weights, data.input_shape, data.normalisation)
-        return Entry(asked.name, weights=asked.weights, network=_written(asked.name, encoder))
+        own = _written(asked.name, encoder)
+        other = own != common and getattr(encoder.trunk, "learns_from_scratch", True)
+        return Entry(asked.name, weights=asked.weights, network=own, own_network=other, digest=_digest(encoder))
     cls, unlabelled = load(asked.path), data.without_labels()
     try:
         module, options = _built(cls, asked.options, unlabelled, network)
@@ -119,6 +122,14 @@ def _written(name: str, encoder: Any) -> str:
     if getattr(encoder, "spec", None) is None:
         raise ValueError(f"{name} has no `encoder` that was made from a spec, which could be fine-tuned")
     return json.dumps(encoder.spec)
+
+
+def _digest(encoder: Encoder) -> str:
+    """A digest of an encoder's weights."""
+    digest = hashlib.sha256()
+    for name, value in encoder.state_dict().items():
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _epochs(cls: type) -> int:
@@ -164,13 +175,14 @@ def planned(asked: Request, data: Any, pool: Executor | None, say: Callable[[str
     network = asked.network or (None if images else "mlp")
     entries = tuple(technique(each, data, network, common) for each in asked.techniques)
     old = read_plan(folder)
+    labels = tuple(sorted({*asked.labels, *(old.labels if old else ())}))
     plan = Plan(
         data=asked.data,
         data_options=asked.data_options,
         fingerprint=data.fingerprint,
         techniques=entries,
-        labels=asked.labels,
-        further=further_labels(data, asked.labels),
+        labels=labels,
+        further=further_labels(data, labels),
         seeds=asked.seeds,
         first_seeds=asked.first_seeds or asked.seeds,
         pretrainings=asked.pretrainings,
@@ -181,6 +193,7 @@ def planned(asked: Request, data: Any, pool: Executor | None, say: Callable[[str
             "probe_l2": _PROBE_L2,
             "augmentation": augmentation(data),
         },
+        length=f"{asked.steps} steps" if asked.steps else f"{asked.budget:g} s",
         longer=asked.steps,
         worth=asked.worth,
         precision=asked.precision,

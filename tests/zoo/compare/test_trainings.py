@@ -22,7 +22,7 @@ def digits():
 
 def work(data, tmp_path, *entries):
     tuning = {"steps": 2, "batch_size": 64, "probe_l2": 0.25, "augmentation": {}}
-    plan = Plan("", {}, "", entries, (5,), (), 3, 3, 0, '"conv"', tuning, 2, 1.0, "32-true", 1)
+    plan = Plan("", {}, "", entries, (5,), (), 3, 3, 0, '"conv"', tuning, "2 steps", 2, 1.0, "32-true", 1)
     return Work(plan, Folder(tmp_path), data)
 
 
