@@ -1,9 +1,11 @@
 """The command ``compare``: its arguments, the plan that they make, and what is printed and left behind."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +56,25 @@ def request(argv: Sequence[str]) -> tuple[Request, list[str], list[tuple[Asked, 
     if "budget" in values and "steps" in values:
         raise UsageError("--budget and --steps both say how long a pretraining is: give one of them")
     path, at = _data(values.pop("data", "digits"))
-    names = [name for name in values.pop("modules", ",".join(_default_modules())).split(",") if name]
+    names = [name for name in _parts(values.pop("modules", ",".join(_default_modules())), ",") if name]
+    if not names:
+        raise UsageError(f"--modules names no technique; there are: {', '.join(_default_modules())}")
     asked = Request(path, {}, (), **_read(values))
     if asked.first_seeds and not 3 <= asked.first_seeds <= asked.seeds:
         raise UsageError("--seeds takes a number, or two such as 3..12, the first 3 or more and not above the second")
     if asked.pretrainings > asked.seeds:
         raise UsageError(f"--pretrainings {asked.pretrainings} of --seeds {asked.seeds}: there is one for each at most")
+    _check_folder(asked.out)
     return asked, [*at, *data_words], [_technique(name) for name in dict.fromkeys(names)], dry_run
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that nothing can be written to."""
+    there = next((path for path in (out, *out.absolute().parents) if path.exists()), out)
+    if not there.is_dir():
+        raise UsageError(f"--out takes a folder, and {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"--out {out}: nothing can be written to {there}")
 
 
 def _read(values: dict[str, str]) -> dict[str, Any]:
@@ -77,13 +91,27 @@ def _read(values: dict[str, str]) -> dict[str, Any]:
 
 def _technique(text: str) -> tuple[Asked, list[str]]:
     """A technique, and its options as they were typed: ``NAME:lr=0.01:latent_dim=8``."""
-    name, *options = text.split(":")
-    if short_path(text) or name in ("torchvision", "timm"):
-        return Asked(text, weights=text), []
+    name, *options = _parts(text, ":")
+    if short_path(name) or name.endswith(".ckpt") or name in ("torchvision", "timm"):
+        return Asked(text, weights=str(Path(text).expanduser()) if name[0] == "~" else text), []
+    if name.replace("-", "_") not in MODULES and "." not in name and Path(name).exists():
+        raise UsageError(f"{name!r} is no technique; an encoder's folder is written ./{name}")
     path = resolve(name, MODULES, "module")
     if wrong := [option for option in options if "=" not in option]:
         raise UsageError(f"{text!r}: options are written {name}:option=value, and {wrong[0]!r} has no value")
     return Asked(text, path), [f"--module.{option}" for option in options]
+
+
+def _parts(text: str, sign: str) -> list[str]:
+    """A text divided at a sign, but for those within brackets."""
+    depth, parts = 0, [""]
+    for letter in text:
+        depth += (letter in "{[") - (letter in "}]")
+        if letter == sign and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _spec(text: str) -> Any:
@@ -92,7 +120,10 @@ def _spec(text: str) -> Any:
         return text
     import yaml
 
-    return yaml.safe_load(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"--network takes a name, or a mapping {{name: mlp, widths: [64]}}; got {text!r}") from None
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -107,7 +138,7 @@ def _of_data(words: list[str]) -> tuple[list[str], list[str]]:
             rest.append(words[i])
         elif "=" in words[i]:
             data.append(words[i])
-        elif i + 1 < len(words):
+        elif i + 1 < len(words) and not words[i + 1].startswith("--"):
             i += 1
             data.append(f"{words[i - 1]}={words[i]}")
         else:
@@ -130,16 +161,16 @@ def _default_modules() -> list[str]:
 
 
 def _whole(option: str, text: str) -> int:
-    if not text.strip().isdigit() or int(text) < 1:
+    if not text.strip().isdecimal() or int(text) < 1:
         raise UsageError(f"{option} takes whole numbers from 1; got {text!r}")
     return int(text)
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"--worth takes a number of points; got {text!r}") from None
+    with suppress(ValueError):
+        if 0 <= float(text) < 100:
+            return float(text)
+    raise UsageError(f"--worth takes a number of points, 0 or more and below 100; got {text!r}")
 
 
 def seconds_of(text: str) -> float:
@@ -162,12 +193,19 @@ def _typed(path: str, key: str, words: list[str]) -> dict[str, Any]:
 
     Raises:
         SystemExit: one that it does not have, or of another type; a line says which.
+        UsageError: there is no such class.
     """
+    try:
+        cls = load(path)
+    except Exception as error:  # of one's own file, whatever is wrong in it
+        raise UsageError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    if not words:
+        return {}
     from zoo.cli.parser import ZooParser
 
     parser = ZooParser(allow_abbrev=False)
-    parser.add_class_arguments(load(path), key, fail_untyped=False)
-    values = parser.parse_args(words).as_dict()[key] if words else {}
+    parser.add_class_arguments(cls, key, fail_untyped=False)
+    values = parser.parse_args(words).as_dict()[key]
     given = {re.split(r"[.=]", word.removeprefix(f"--{key}."))[0] for word in words}
     plain = {name: value for name, value in values.items() if name in given}
     return dict(json.loads(json.dumps(plain, default=str)))  # as the plan is read again: no tuples, no paths
@@ -198,7 +236,7 @@ def compare(argv: Sequence[str]) -> str:
     quiet_lightning()
     options = _typed(asked.data, "data", data_words)
     typed = tuple(
-        each._replace(options=_typed(each.path, "module", words) if words else {}) for each, words in techniques
+        each._replace(options=_typed(each.path, "module", words)) if each.path else each for each, words in techniques
     )
     asked = asked._replace(data_options=options, techniques=typed)
     data = read_data(asked.data, options)
@@ -226,8 +264,10 @@ def _told(found: dict[str, Any]) -> list[str]:
     """Lines with what was found: a sentence for each technique and number of labels, and what to be careful about."""
     lines = [row["sentence"] for row in found["rows"]] + [f"careful: {text}" for text in found["warnings"]]
     if found["copies"]:
-        lines.append(f"careful: {found['copies']} test samples occur in training, too, and were left out of the test")
-    collapsed = {row["technique"] for row in found["rows"] if row["collapsed"]}
+        one = found["copies"] == 1
+        what = "1 test sample occurs" if one else f"{found['copies']} test samples occur"
+        lines.append(f"careful: {what} in training, too, and {'was' if one else 'were'} left out of the test")
+    collapsed = dict.fromkeys(row["technique"] for row in found["rows"] if row["collapsed"])
     return lines + [f"careful: features of {name} collapsed in a pretraining, which counts" for name in collapsed]
 
 

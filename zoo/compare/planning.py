@@ -49,11 +49,17 @@ def check_data(data: Any, labels: tuple[int, ...]) -> tuple[int, ...]:
         raise ValueError(f"the comparison is of classes, and the task of these data is {data.task}")
     counts = known[known >= 0].bincount(minlength=data.num_classes)
     fewest = int(counts.min())
+    if not fewest:
+        name = data.class_names[int(counts.argmin())]
+        raise ValueError(f"class {name!r} has no training label: label some of its samples, or leave the class out")
     if fewest < max(labels):
         name = data.class_names[int(counts.argmin())]
         able = [str(n) for n in labels if n <= fewest]
         offer = f"--labels {','.join(able)}" if able else f"--labels {fewest}"
         raise ValueError(f"class {name!r} has {fewest} training labels, fewer than {max(labels)}: {offer} works")
+    validated = data.labels_of("val")
+    if validated is None or not is_labelled(validated).any():
+        raise ValueError("no validation sample has a label, and by these is chosen how each technique is used")
     truth = data.labels_of("test")
     tested = 0 if truth is None else int((~copied(data)).sum())
     if tested < _FEWEST_TESTED:
@@ -237,7 +243,8 @@ def described(plan: Plan, jobs: int) -> str:
     """What ``--dry_run`` prints: trainings, steps, and when all would be done."""
     lines = [f"{'technique':30s} {'steps':>8s} {'minutes':>8s}"]
     for entry in plan.techniques:
-        steps = f"{entry.epochs} epochs" if entry.epochs else str(entry.steps or "-")
+        epochs = f"{entry.epochs} epoch{'s' if entry.epochs > 1 else ''}"
+        steps = epochs if entry.epochs else str(entry.steps or "-")
         minutes = f"{entry.seconds / 60:.1f}" if entry.seconds else "-"
         lines.append(f"{entry.name:30s} {steps:>8s} {minutes:>8s}")
     seconds = sum(plan.expected_seconds(cell) for cell in plan.expected_cells) / jobs
