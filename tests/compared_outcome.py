@@ -77,5 +77,6 @@ def outcome(rows=None, techniques=None, plan=None, **more):
         ]
     entries = techniques or [technique(name) for name in dict.fromkeys(row["technique"] for row in rows) or GAINS]
     curve = [{"labels": labels, "accuracy": accuracy} for labels, accuracy in WITHOUT.items()]
-    found = {"rows": rows, "curve": curve, "failures": {}, "copies": 0, "tested": 359}
-    return {**found, "plan": {**PLAN, "techniques": entries, **(plan or {})}, **more}
+    found = {"rows": rows, "curve": curve, "failures": {}, "copies": 0, "tested": 359, "alpha": 0.05}
+    plan = {**PLAN, "techniques": entries, **(plan or {})}
+    return {**found, "seeds": plan["seeds"], "plan": plan, **more}

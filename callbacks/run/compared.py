@@ -32,8 +32,8 @@ def write_page(folder: Path, outcome: Mapping[str, Any]) -> str:
 
     Args:
         folder: Folder of the comparison.
-        outcome: What ``verdict.json`` holds: ``rows``, ``curve``, ``failures``, ``copies``, ``tested``, ``plan``, and
-            ``warnings`` where there are any.
+        outcome: What ``verdict.json`` holds: ``rows``, ``curve``, ``failures``, ``copies``, ``tested``, ``seeds``,
+            ``alpha``, ``plan``, and ``warnings`` where there are any.
 
     Returns:
         The line that names the page.
@@ -58,6 +58,8 @@ def by_labels(rows: Rows) -> dict[int, Rows]:
 
 def page(outcome: Mapping[str, Any]) -> str:
     """The page as HTML."""
+    used = {name: outcome[name] for name in ("seeds", "alpha")}  # of the last look, which may be before all seeds
+    outcome = {**outcome, "plan": {**outcome["plan"], **used}}
     rows, plan, groups = outcome["rows"], outcome["plan"], by_labels(outcome["rows"])
     ordered = [row for group in groups.values() for row in group]
     lines = technique_lines(rows)

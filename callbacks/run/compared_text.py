@@ -28,6 +28,11 @@ def with_labels(count: int) -> str:
     return f"With {counted(count, 'label')} a class"
 
 
+def level(plan: Plan) -> str:
+    """How often intervals hold what they are of: "95 %"; more where one of several looks ends the comparison."""
+    return f"{100 * (1 - plan['alpha']):g} %"
+
+
 def question(plan: Plan) -> str:
     """What the answers are to."""
     return (
@@ -42,7 +47,7 @@ def accuracy_words(rows: Rows, plan: Plan) -> str:
     if rows:
         words = [f"Per cent of test samples that are right, mean of {counted(plan['seeds'], 'seed')}.", *words]
     if any(row["gain_low"] is not None for row in rows):
-        words.append("Bands and bars: 95 % intervals, for other seeds and other test samples.")
+        words.append(f"Bands and bars: {level(plan)} intervals, for other seeds and other test samples.")
     return unbroken(" ".join(words))
 
 
@@ -50,7 +55,7 @@ def gain_words(rows: Rows, plan: Plan) -> str:
     """What stands below the figure of gains."""
     words = [f"Solid line: no gain. Dashed line: {counted(plan['worth'], 'point')}, the smallest gain worth having."]
     if any(row["gain_low"] is not None for row in rows):
-        words.append("Bars: 95 % intervals, each of one comparison alone.")
+        words.append(f"Bars: {level(plan)} intervals, each of one comparison alone.")
     else:
         words.append("A single seed has no interval.")
     if plan["seeds"] >= FEWEST_SEEDS and len(rows) > 1:
@@ -139,10 +144,11 @@ def method(plan: Plan, comparisons: int) -> list[str]:
     together = (
         f"for all {comparisons} comparisons of this page together (Holm's rule)" if comparisons > 1 else "beyond chance"
     )
+    these = " of these pretrainings" if plan["pretrainings"] else ""
     lines = (
         "A gain is the accuracy with pretraining less the accuracy without, on the same seeds and test samples; its "
-        "95 % interval (Banerjee's, by Student's quantiles) is for other seeds and other test samples, "
-        "since both are drawn by chance.",
+        f"{level(plan)} interval (Banerjee's, by Student's quantiles) is for other seeds{these} and other test "
+        "samples, since both are drawn by chance.",
         f"Pretraining pays where its gain is shown to be above {worth}, does not pay where it is shown to be below, "
         "and otherwise the data cannot tell; three seeds are the fewest of which anything is told.",
         f"What is shown must hold {together}: with a chance of 2.5 % at most any technique is said to pay that does "

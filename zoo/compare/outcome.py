@@ -97,20 +97,21 @@ def table(
         values = {
             "technique": row.technique.name,
             "labels": row.labels,
-            **_accuracy("accuracy", with_[i]),
-            **_accuracy("without", without[i]),
+            **_accuracy("accuracy", with_[i], alpha),
+            **_accuracy("without", without[i], alpha),
             **_gain("gain", found.gain[i], found.low[i], found.high[i]),
             "verdict": WORDS[int(told[i])],
             "as_good_as_best": best[i],
-            **_gain("over_scratch", *estimate(with_[i] - answers.of(row.scratch))[:3]),
-            **_gain("over_untrained", *estimate(with_[i] - answers.of(row.same))[:3]),
+            **_gain("over_scratch", *estimate(with_[i] - answers.of(row.scratch), alpha)[:3]),
+            **_gain("over_untrained", *estimate(with_[i] - answers.of(row.same), alpha)[:3]),
             "knn": 100 * answers.of(row.knn).mean().item(),
             **_worth(worth),
             "way": written(row.way),
             "without_way": written(row.without),
             **_costs(plan, answers, row),
         }
-        values["sentence"] = _sentence(plan, row, values, int(told[i]), with_[i] - without[i], worth, len(rows))
+        told_of = plan, row, values, with_[i] - without[i]
+        values["sentence"] = _sentence(*told_of, int(told[i]), worth, alpha, len(rows))
         out.append(values)
     return out
 
@@ -132,7 +133,7 @@ def features(plan: Plan, folder: Folder, failures: Mapping[str, str]) -> list[di
 def _as_good(rows: Sequence[Reported], right: Sequence[Tensor], alpha: float) -> list[bool]:
     """Whether the data do not put a technique behind another at its number of labels."""
     good = [True] * len(rows)
-    for labels in {row.labels for row in rows}:
+    for labels in dict.fromkeys(row.labels for row in rows):
         places = [i for i, row in enumerate(rows) if row.labels == labels]
         for i, kept in zip(
             places, as_good_as_best(torch.stack([right[i] for i in places]), alpha).tolist(), strict=True
@@ -141,8 +142,8 @@ def _as_good(rows: Sequence[Reported], right: Sequence[Tensor], alpha: float) ->
     return good
 
 
-def _accuracy(name: str, right: Tensor) -> dict[str, float]:
-    found = estimate(right)
+def _accuracy(name: str, right: Tensor, alpha: float) -> dict[str, float]:
+    found = estimate(right, alpha)
     low, high = max(0.0, float(found.low)), min(100.0, float(found.high))
     return {name: float(found.gain), f"{name}_low": low, f"{name}_high": high}
 
@@ -188,15 +189,23 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _sentence(
-    plan: Plan, row: Reported, values: dict[str, Any], verdict: int, difference: Tensor, worth: LabelWorth, family: int
+    plan: Plan,
+    row: Reported,
+    values: dict[str, Any],
+    difference: Tensor,
+    verdict: int,
+    worth: LabelWorth,
+    alpha: float,
+    family: int,
 ) -> str:
     low, high = (values[f"gain_{end}"] for end in ("low", "high"))
     interval = (values["gain"], -math.inf if low is None else low, math.inf if high is None else high)
     labels = f"{row.labels} label{'s' if row.labels > 1 else ''} a class"
     seconds = 60 * values["minutes"] if row.technique.steps else None  # not of what takes no budget
-    parts = [verdict_sentence(verdict, interval, row.technique.name, labels, seconds, plan.worth, family)]
+    encoders = plan.shared(row.technique, len(difference))
+    parts = [verdict_sentence(verdict, interval, row.technique.name, labels, seconds, plan.worth, family, encoders)]
     if verdict == CANNOT_TELL and len(difference) > 1:
-        parts.append(would_tell_sentence(what_would_tell(difference, plan.worth, 0.05 / family)))
+        parts.append(would_tell_sentence(what_would_tell(difference, plan.worth, alpha / family)))
     elif values["gain"] > 0:
         parts.append(label_worth_sentence(worth))
     return " ".join(parts)

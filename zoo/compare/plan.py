@@ -101,6 +101,11 @@ class Plan(NamedTuple):
         number = CHOOSING_SEEDS.index(seed) if seed in CHOOSING_SEEDS else seed
         return Cell(technique.name, "pretrain", seed=number % self.pretrainings if self.pretrainings else number)
 
+    def shared(self, technique: Entry, seeds: int) -> int:
+        """Number of a technique's encoders that so many seeds share; 0 where each has its own."""
+        count = self.pretrainings if technique.path else 1
+        return count if count < seeds else 0
+
     @property
     def looks(self) -> list[tuple[int, float]]:
         """Numbers of seeds after which the verdicts are looked at, each with the error that it may have."""

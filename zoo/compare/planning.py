@@ -106,6 +106,8 @@ def technique(asked: Asked, data: Any, network: Spec | None, common: str) -> Ent
         other = own != common and getattr(encoder.trunk, "learns_from_scratch", True)
         return Entry(asked.name, weights=asked.weights, network=own, own_network=other, digest=_digest(encoder))
     cls, unlabelled = load(asked.path), data.without_labels()
+    if getattr(cls, "learns_from_labels", False):
+        raise ValueError(f"{asked.name} learns from labels: leave it out, every technique's encoder is fine-tuned here")
     try:
         module, options = _built(cls, asked.options, unlabelled, network)
     except Exception as error:

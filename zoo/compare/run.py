@@ -18,6 +18,7 @@ from zoo.functional.verdict import CANNOT_TELL
 
 Say = Callable[[str], None]
 _INTERVAL = 10.0  # seconds between lines of progress
+_BESIDE = 1.0  # seconds that a cell takes beside its steps, about
 
 
 class Outcome(NamedTuple):
@@ -30,6 +31,7 @@ class Outcome(NamedTuple):
         failures: Messages of the techniques that failed, by name.
         warnings: What makes the numbers less than they seem.
         seeds: Number of seeds that were needed.
+        alpha: Error of intervals: of one look, where there may be several.
         copies: Test samples that occur among the training samples, and were left out.
         tested: Test samples that were not.
     """
@@ -40,24 +42,31 @@ class Outcome(NamedTuple):
     failures: dict[str, str]
     warnings: list[str]
     seeds: int
+    alpha: float
     copies: int
     tested: int
 
 
 class Progress:
-    """Lines that say how far the comparison is."""
+    """Lines that say how far the comparison is: of the trainings that are not there yet, each as long as planned."""
 
-    def __init__(self, plan: Plan, say: Say) -> None:
-        self.say, self.total = say, len(plan.expected_cells)
-        self.done, self.began, self.last = 0, time.monotonic(), 0.0
+    def __init__(self, work: Work, say: Say) -> None:
+        missing = [cell for cell in dict.fromkeys(work.plan.expected_cells) if not work.folder.result(cell).exists()]
+        self.say, self.plan, self.total = say, work.plan, len(missing)
+        self.ahead = sum(map(self._seconds, missing))
+        self.done, self.behind = 0, 0.0
+        self.began = self.last = time.monotonic()
+
+    def _seconds(self, cell: Cell) -> float:
+        return self.plan.expected_seconds(cell) + _BESIDE
 
     def __call__(self, cell: Cell) -> None:
-        self.done += 1
+        self.done, self.behind = self.done + 1, self.behind + self._seconds(cell)
         now = time.monotonic()
         if now - self.last < _INTERVAL:
             return
         self.last, gone = now, now - self.began
-        left = gone / self.done * max(0, self.total - self.done)
+        left = gone / self.behind * max(0, self.ahead - self.behind)
         times = f"{duration(gone)} gone, about {duration(left)} left"
         self.say(f"{self.done} of about {self.total} trainings, {times}: {cell.name}")
 
@@ -68,10 +77,10 @@ def compare(work: Work, pool: Executor | None, say: Say) -> Outcome:
     Raises:
         ValueError: nothing can be compared.
     """
-    run = runner(work, pool, Progress(work.plan, say))
+    run = runner(work, pool, Progress(work, say))
     if not work.plan.labels:
-        failures = _failed(run([(cell, "val") for cell in work.plan.pretrainings_of(work.plan.seeds)]))
-        return Outcome([], features(work.plan, work.folder, failures), [], failures, [], work.plan.seeds, 0, 0)
+        failures = _failed(work.plan, run([(cell, "val") for cell in work.plan.pretrainings_of(work.plan.seeds)]))
+        return Outcome([], features(work.plan, work.folder, failures), [], failures, [], work.plan.seeds, 0.05, 0, 0)
     kept = ~copied(work.data)
     for seeds, alpha in work.plan.looks:
         outcome = _look(work, run, Answers(work.folder, seeds, kept), alpha)
@@ -83,33 +92,44 @@ def compare(work: Work, pool: Executor | None, say: Say) -> Outcome:
 def _look(work: Work, run: Run, answers: Answers, alpha: float) -> Outcome:
     """All cells of the first seeds, and what they say."""
     plan, folder, seeds = work.plan, work.folder, answers.seeds
-    failures = _failed(run([(cell, "val") for cell in plan.pretrainings_of(seeds)]))
+    copies, tested = int((~answers.kept).sum()), int(answers.kept.sum())
+    failures = _failed(plan, run([(cell, "val") for cell in plan.pretrainings_of(seeds)]))
     able, chosen = [t for t in plan.techniques if t.name not in failures], []
+    if not able:
+        return Outcome([], [], [], failures, [], seeds, alpha, copies, tested)
     for labels in plan.labels:
         choice, failed = choose(plan, folder, run, labels, able)
-        failures = {**_failed(failed), **failures}
+        failures = {**_failed(plan, failed), **failures}
         chosen.append(choice)
     rows = [row for choice in chosen for row in reported(plan, folder, choice, _better(folder))]
     cells = [cell for row in rows for cell in (row.way, row.without, row.scratch, row.same, row.knn)]
-    failures = {**_failed(run([(seeded(cell, seed), "test") for cell in cells for seed in range(seeds)])), **failures}
+    failed = run([(seeded(cell, seed), "test") for cell in cells for seed in range(seeds)])
+    failures = {**_failed(plan, failed), **failures}
     curve = _curve(work, run, chosen, seeds)
     rows = [row for row in rows if row.technique.name not in failures]
     found = table(plan, answers, rows, curve, alpha)
     accuracies = [{"labels": labels, "accuracy": 100 * answers.of(cell).mean().item()} for labels, cell in curve]
     told = warnings(work.data, answers, rows)
-    copies, tested = int((~answers.kept).sum()), int(answers.kept.sum())
-    return Outcome(found, features(plan, folder, failures), accuracies, failures, told, seeds, copies, tested)
+    return Outcome(found, features(plan, folder, failures), accuracies, failures, told, seeds, alpha, copies, tested)
 
 
-def _failed(failures: dict[Cell, str]) -> dict[str, str]:
-    """Messages of techniques that failed, by name.
+def _failed(plan: Plan, failures: dict[Cell, str]) -> dict[str, str]:
+    """Messages of techniques that failed, by name; also of those whose own network failed without their weights.
 
     Raises:
-        ValueError: what needs no pretraining failed, so that there is nothing to compare with.
+        ValueError: what all are compared with failed.
     """
-    if lost := [message for cell, message in failures.items() if cell.source in (UNTRAINED, PIXELS, PCA)]:
-        raise ValueError(f"what needs no pretraining failed: {lost[0]}")
-    return {cell.source: message for cell, message in reversed(failures.items())}  # the first of each
+    found: dict[str, str] = {}
+    for cell, message in failures.items():
+        names = [cell.source]
+        if cell.source in (UNTRAINED, PIXELS, PCA):
+            own = cell.network not in ("", plan.network)
+            names = [entry.name for entry in plan.techniques if own and entry.network == cell.network]
+        if not names:
+            raise ValueError(f"what needs no pretraining failed: {message}")
+        for name in names:
+            found.setdefault(name, message)  # the first of each
+    return found
 
 
 def warnings(data: Any, answers: Answers, rows: Sequence[Reported]) -> list[str]:
@@ -134,5 +154,5 @@ def _curve(work: Work, run: Run, chosen: list[Chosen], seeds: int) -> list[tuple
     plan, folder = work.plan, work.folder
     more = [choose(plan, folder, run, labels, [])[0] for labels in plan.further]
     curve = sorted((choice.labels, choice.without) for choice in [*chosen, *more])
-    _failed(run([(seeded(cell, seed), "test") for _, cell in curve for seed in range(seeds)]))
+    _failed(plan, run([(seeded(cell, seed), "test") for _, cell in curve for seed in range(seeds)]))
     return curve

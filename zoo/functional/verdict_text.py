@@ -15,6 +15,7 @@ def verdict_sentence(
     seconds: float | None = None,
     worth: float = 1.0,
     comparisons: int = 1,
+    encoders: int = 0,
 ) -> str:
     """Such as "With 10 labels a class, 3 minutes of `contrastive` are worth 4.1 points (2.9 to 5.3): it pays."
 
@@ -26,26 +27,32 @@ def verdict_sentence(
         seconds: Time that pretraining took.
         worth: The smallest gain worth having, in points.
         comparisons: Number of comparisons that the verdict was adjusted for.
+        encoders: Number of pretrained encoders that the seeds share, of which alone the verdict then is; 0 where each
+            seed has its own.
     """
     gain, low, high = interval
     time = "" if seconds is None else _duration(seconds)
     subject = f"{time} of `{technique}`" if time else f"`{technique}`"
     verb = "is" if not time or time.startswith("1 ") else "are"
     bounds = f" ({_points(low)} to {_points(high)})" if math.isfinite(low) else ""
+    answer = _answer(verdict, low, high, worth, comparisons, encoders)
     start = f"With {labels}, {subject}" if labels else subject
-    return f"{start} {verb} worth {_points(gain)} points{bounds}: {_answer(verdict, low, high, worth, comparisons)}."
+    return f"{start} {verb} worth {_points(gain)} points{bounds}: {answer}."
 
 
-def _answer(verdict: int, low: float, high: float, worth: float, comparisons: int) -> str:
+def _answer(verdict: int, low: float, high: float, worth: float, comparisons: int, encoders: int) -> str:
+    several = encoders > 1
+    who = f"these {encoders} encoders" if several else "this encoder" if encoders else "it"
+    pays, does_not_pay = (f"{who} pay", f"{who} do not pay") if several else (f"{who} pays", f"{who} does not pay")
     if verdict == PAYS:
-        return "it pays"
+        return pays
     if verdict != CANNOT_TELL:
-        return "it does not pay" if low <= 0 else f"less than {_unit(worth)}, so it does not pay"
+        return does_not_pay if low <= 0 else f"less than {_unit(worth)}, so {does_not_pay}"
     if not math.isfinite(low):
         return "a single seed cannot tell, three or more can"
     if low > worth or high < worth:
         return f"as one of {comparisons} comparisons that may be chance, which cannot tell"
-    return f"the data cannot tell whether {f'that is {_unit(worth)} or more' if low > 0 else 'it pays'}"
+    return f"the data cannot tell whether {f'that is {_unit(worth)} or more' if low > 0 else pays}"
 
 
 def would_tell_sentence(would: WouldTell) -> str:

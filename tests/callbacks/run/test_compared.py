@@ -235,6 +235,17 @@ def test_a_single_seed_has_neither_verdicts_nor_intervals():
     assert not accuracy_figure(technique_lines(rows), []).axes[0].collections
 
 
+def test_of_several_looks_the_page_is_of_the_one_that_ended_it():
+    text = words(page(outcome([row()], plan={"seeds": 12}, seeds=5, alpha=0.0125)))
+    assert "12 seeds" not in text and "mean of 5 seeds" in text
+    assert "95 %" not in text and text.count("98.75 % interval") == 3
+
+
+def test_intervals_of_shared_pretrainings_are_of_these():
+    assert "for other seeds of these pretrainings and other" in words(page(outcome(plan={"pretrainings": 2})))
+    assert "for other seeds and other" in words(page(outcome()))
+
+
 def test_two_seeds_have_intervals_and_no_verdicts():
     text = page(outcome([row(verdict="cannot tell")], plan={"seeds": 2}))
     assert boxes(text)[0][1].startswith("No verdicts of 2 seeds.") and '<line class="bar cannot-tell"' in text

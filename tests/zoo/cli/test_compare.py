@@ -108,6 +108,7 @@ IRIS = "--data vectors --data.source iris --steps 5 --tuning_steps 5 "
         (IRIS + "--labels 100", "fewer than 100: --labels 36 works"),
         ("--data vectors --data.source diabetes --steps 5", "the task of these data is regression"),
         (IRIS + "--modules contrastive --labels 3", "contrastive cannot be built for these data: "),
+        (IRIS + "--modules finetune --labels 3", "finetune learns from labels: leave it out"),
         (IRIS + "--modules skipgram --labels 3", "skipgram has no `encoder` that was made from a spec"),
         (IRIS + "--modules torchvision:resnet18 --labels 3", "resnet18 takes images of 1 or 3 channels; got (4,)"),
         (IRIS + "--modules pca --labels 3 --network mpl", "unknown network 'mpl' (did you mean 'mlp'?)"),

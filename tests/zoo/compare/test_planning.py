@@ -54,6 +54,14 @@ def test_a_plan_with_labels_added_is_that_of_all_at_once(tmp_path):
     assert plan(tmp_path / "out", "--labels 3 --modules pca") == added
 
 
+def test_seeds_share_encoders_where_there_are_fewer_and_weights_always(tmp_path):
+    made = plan(tmp_path / "out", "--labels 3 --modules pca --seeds 5 --pretrainings 2")
+    weights = made.techniques[0]._replace(path="", weights="somewhere")
+    assert [made.shared(made.techniques[0], seeds) for seeds in (2, 3, 5)] == [0, 2, 2]
+    assert [made.shared(weights, seeds) for seeds in (1, 3)] == [0, 1]
+    assert made._replace(pretrainings=0).shared(made.techniques[0], 5) == 0
+
+
 @pytest.mark.parametrize(
     ("before", "now", "looks"),
     [("5", "3", [5]), ("3", "5", [5]), ("3..12", "5", [5]), ("5", "3..12", [3, 5, 8, 12])],

@@ -29,6 +29,20 @@ def test_verdicts(verdict, interval, expected):
     assert found == f"With 10 labels a class, 3 minutes of `contrastive` are worth {expected}"
 
 
+@pytest.mark.parametrize(
+    ("verdict", "interval", "encoders", "expected"),
+    [
+        (PAYS, (4, 3, 5), 1, "this encoder pays."),
+        (PAYS, (4, 3, 5), 2, "these 2 encoders pay."),
+        (DOES_NOT_PAY, (-4, -5, -3), 1, "this encoder does not pay."),
+        (DOES_NOT_PAY, (0.5, 0.4, 0.6), 2, "less than 1 point, so these 2 encoders do not pay."),
+        (CANNOT_TELL, (0.5, -1, 2), 1, "the data cannot tell whether this encoder pays."),
+    ],
+)
+def test_of_encoders_that_seeds_share_the_verdict_is_of_these(verdict, interval, encoders, expected):
+    assert verdict_sentence(verdict, interval, "som", encoders=encoders).endswith(f"): {expected}")
+
+
 def test_what_is_not_known_is_left_out():
     assert verdict_sentence(PAYS, (4, 3, 5), "som") == "`som` is worth 4.0 points (3.0 to 5.0): it pays."
 
