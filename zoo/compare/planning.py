@@ -66,7 +66,8 @@ def check_data(data: Any, labels: tuple[int, ...]) -> tuple[int, ...]:
         least = 100 * 1.96 * (0.5 / max(tested, 1)) ** 0.5
         raise ValueError(
             f"{tested} labelled test samples that are not trained on tell no gain of less than about {least:.0f} "
-            f"points: {_FEWEST_TESTED} or more are needed"
+            f"points: {_FEWEST_TESTED} or more are needed (of images without a test part, a larger `data.val_fraction` "
+            "sets more aside)"
         )
     return labels
 

@@ -141,7 +141,8 @@ def warnings(data: Any, answers: Answers, rows: Sequence[Reported]) -> list[str]
         scores["without pretraining"] = answers.of(own[0].without).mean(1)
         chosen = [data.labelled_indices(labels, seed) for seed in range(answers.seeds)]
         told = seed_warnings(scores, chosen, samples=int(answers.kept.sum()))
-        found += [f"with {labels} labels a class {text[0].lower()}{text[1:]}" for text in told]
+        with_labels = f"with {labels} label{'s' if labels > 1 else ''} a class"
+        found += [f"{with_labels} {text[0].lower()}{text[1:]}" for text in told]
     return found
 
 

@@ -54,6 +54,7 @@ def small(tmp_path_factory):
 def test_a_comparison_ends_in_sentences_a_table_and_files(small):
     out, text = small
     first, second, *_ = text.splitlines()
+    assert "careful: with 3 labels a class " in text
     assert first.startswith("With 3 labels a class, ") and "`autoencoder`" in first and "`pca`" in second
     rows = found(out)["rows"]
     assert [row["technique"] for row in rows] == ["autoencoder", "pca"]

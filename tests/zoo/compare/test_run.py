@@ -1,10 +1,12 @@
 """A comparison's parts: progress, and what failed."""
 
 import pytest
+import torch
 
 from datamodules.tabular import Vectors
 from zoo.compare import run
 from zoo.compare.cells import PIXELS, UNTRAINED, Cell, Folder
+from zoo.compare.outcome import Answers, Reported
 from zoo.compare.plan import Entry, Plan
 from zoo.compare.trainings import Work
 
@@ -53,3 +55,17 @@ def test_where_all_pretrainings_fail_nothing_else_is_trained(tmp_path, monkeypat
     outcome = run.compare(Work(plan(), Folder(tmp_path), data), None, print)
     assert outcome.failures == {"first": "no", "second": "no"} and outcome.rows == []
     assert {cell.mode for cell, _ in asked} == {"pretrain"}
+
+
+@pytest.mark.parametrize(("labels", "begin"), [(1, "with 1 label a class "), (2, "with 2 labels a class ")])
+def test_warnings_say_with_how_many_labels(labels, begin, tmp_path):
+    """All test samples are right, and labels of iris's 36 a class overlap."""
+    data, made = Vectors("iris"), plan(labels=(labels,))
+    data.setup()
+    folder, count = Folder(tmp_path), len(data.labels_of("test"))
+    way = Cell("first", "probe", 0.0, labels)
+    for seed in range(3):
+        folder.write(way._replace(seed=seed), {"right": "ff" * -(-count // 8), "samples": count})
+    row = Reported(made.techniques[0], labels, way, way, way, way, way)
+    found = run.warnings(data, Answers(folder, 3, torch.ones(count, dtype=torch.bool)), [row])
+    assert found and all(text.startswith(begin) for text in found)
