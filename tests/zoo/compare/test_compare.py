@@ -226,14 +226,10 @@ def test_answers_that_are_known(tmp_path):
         f"--data digits --modules {tmp_path}/told,{MADE}Untrained,{MADE}Constant --labels 2 --seeds 5 "
         "--steps 2 --tuning_steps 20",
     )
-    rows = {
-        (row["technique"].rpartition(".")[2].rpartition("/")[2], row["labels"]): row
-        for row in found(tmp_path / "known")["rows"]
-    }
-    for labels in (1, 5):
-        assert rows["told", labels]["verdict"] == "pays"
-        assert rows["Untrained", labels]["over_untrained"] == 0 and rows["Untrained", labels]["verdict"] != "pays"
-        assert rows["Constant", labels]["verdict"] == "does not pay"
+    rows = {Path(row["technique"]).name.rpartition(".")[2]: row for row in found(tmp_path / "known")["rows"]}
+    assert rows["told"]["verdict"] == "pays" and "this encoder pays" in rows["told"]["sentence"]
+    assert rows["Untrained"]["over_untrained"] == 0 and rows["Untrained"]["verdict"] != "pays"
+    assert rows["Constant"]["verdict"] == "does not pay"
 
 
 @pytest.mark.long
