@@ -17,7 +17,6 @@ from zoo.functional.verdict_text import label_worth_sentence, verdict_sentence, 
 
 WORDS = {1: "pays", 0: "cannot tell", -1: "does not pay"}
 _SOURCES = {PIXELS: "raw inputs", PCA: "PCA of raw inputs"}
-_COLLAPSED = 0.05  # spread of features
 
 
 class Reported(NamedTuple):
@@ -180,7 +179,7 @@ def _costs(plan: Plan, answers: Answers, row: Reported) -> dict[str, Any]:
         "minutes": _mean([result["training_seconds"] for result in made]) / 60,
         "tuning_minutes": _mean([result["seconds"] for result in tuned]) / 60,
         "pretrainings": len(made),
-        "collapsed": sum(result["spread"] < _COLLAPSED for result in made),
+        "collapsed": sum(result["collapsed"] for result in made),
     }
 
 

@@ -27,6 +27,7 @@ from zoo.registry import DATA_TO_MODEL_ARGS
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 MOST_VALIDATED = 5000  # validation samples by which is chosen
 _COMPONENTS = 64  # principal components of the raw inputs
+_COLLAPSED = 0.05  # spread of features below which they have, unless the technique says that it cannot
 _PCA_SAMPLES = 10_000  # training samples of which they are found
 
 
@@ -78,6 +79,7 @@ def pretrain(work: Work, cell: Cell) -> dict[str, Any]:
     features = encoded(encoder, work.data, "val", 1000)[0]
     save_encoder(encoder, work.folder.encoder(cell.source, cell.seed))
     measures = {"spread": feature_spread(features), "rank_me": rank_me(features), "dimension": features.shape[1]}
+    measures["collapsed"] = measures["spread"] < _COLLAPSED and getattr(module, "may_collapse", True)
     return {"steps": trainer.global_step, "training_seconds": round(seconds, 3), **measures}
 
 
