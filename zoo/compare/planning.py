@@ -126,6 +126,14 @@ def _built(cls: Any, options: dict[str, Any], data: Any, network: Spec | None) -
     return build(cls, options, data), options
 
 
+def _say_who_refused(asked: Request, entries: Sequence[Entry], say: Callable[[str], None]) -> None:
+    """A line for each technique that takes networks, but not the one that was asked for."""
+    for entry in entries:
+        takes = entry.path and "network" in accepted_arguments(load(entry.path))
+        if asked.network and takes and "network" not in entry.options:
+            say(f"{entry.name} does not work with --network {asked.network}, and keeps {entry.network}")
+
+
 def _written(name: str, encoder: Any) -> str:
     """JSON of the spec of an encoder's network."""
     if getattr(encoder, "spec", None) is None:
@@ -183,6 +191,7 @@ def planned(asked: Request, data: Any, pool: Executor | None, say: Callable[[str
     Encoder(json.loads(common), data.input_shape)  # an unknown one is told here
     network = asked.network or (None if images else "mlp")
     entries = tuple(technique(each, data, network, common) for each in asked.techniques)
+    _say_who_refused(asked, entries, say)
     old = read_plan(folder)
     labels = tuple(sorted({*asked.labels, *(old.labels if old else ())}))
     plan = Plan(

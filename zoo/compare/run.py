@@ -68,7 +68,7 @@ class Progress:
         self.last, gone = now, now - self.began
         left = gone / self.behind * max(0, self.ahead - self.behind)
         times = f"{duration(gone)} gone, about {duration(left)} left"
-        self.say(f"{self.done} of about {self.total} trainings, {times}: {cell.name}")
+        self.say(f"{self.done} of about {max(self.done, self.total)} trainings, {times}: {cell.name}")
 
 
 def compare(work: Work, pool: Executor | None, say: Say) -> Outcome:

@@ -9,6 +9,7 @@ from zoo.compare.cells import Folder
 from zoo.compare.plan import write_plan
 from zoo.compare.planning import planned
 from zoo.compare.pool import read_data
+from zoo.compare.request import Asked, Request
 from zoo.networks.encoder import Encoder
 
 DATA = "--data vectors --data.source iris --steps 5 --tuning_steps 5 "
@@ -52,6 +53,18 @@ def test_a_plan_with_labels_added_is_that_of_all_at_once(tmp_path):
     assert (added.labels, added.further) == ((3, 9), (18, 36))
     assert added == plan(tmp_path / "anew", "--labels 3,9 --modules pca")
     assert plan(tmp_path / "out", "--labels 3 --modules pca") == added
+
+
+def test_a_technique_that_does_not_work_with_the_common_network_is_told(tmp_path):
+    """A transformer has no decoder of the autoencoder's; a map has no network at all."""
+    paths = {"autoencoder": "zoo.modules.autoencoder.AutoencoderModule", "som": "zoo.modules.som.SOMModule"}
+    techniques = tuple(Asked(name, path) for name, path in paths.items())
+    asked = Request("datamodules.images.Digits", {}, techniques, (1,), steps=1, out=tmp_path, network="vit")
+    data, lines = read_data(asked.data, {}), []
+    planned(asked, data, None, lines.append)
+    assert lines == ['autoencoder does not work with --network vit, and keeps "conv"']
+    planned(asked._replace(network="conv"), data, None, lines.append)
+    assert len(lines) == 1
 
 
 def test_seeds_share_encoders_where_there_are_fewer_and_weights_always(tmp_path):
