@@ -94,7 +94,7 @@ class ContrastiveModule(ZooModule):
     def __init__(
         self,
         input_shape: Sequence[int] = (1, 28, 28),
-        method: Name = "lejepa",
+        method: Name = "simclr",
         network: Spec | nn.Module = "conv",
         recipe: Spec | None = None,
         global_views: int = 2,
