@@ -73,7 +73,7 @@ def _map_figure(points: Tensor, labels: Tensor, share: float) -> Figure:
         few = labels.max() < 10
         colours = "tab10" if few else "nipy_spectral"
         known = axes.scatter(x[~unknown], y[~unknown], s=8, c=labels[~unknown], cmap=colours, linewidths=0)
-        axes.legend(*known.legend_elements(num=None if few else 10), title="label", fontsize=8)  # type: ignore[arg-type]
+        axes.legend(*known.legend_elements(num=None if few else 10, fmt="{x:.0f}"), title="label", fontsize=8)  # type: ignore[arg-type]
     axes.set_title(
         f"features of {len(points)} inputs on the first two principal components ({share:.0%} of the variance)",
         fontsize=10,

@@ -454,7 +454,7 @@ for run in "ab":
 @pytest.mark.long
 @pytest.mark.parametrize("data", [{}, {"flip": True, "views": 1}])
 def test_two_processes_share_a_cache(two_processes, teacher, tmp_path, data):
-    two_processes(TWO, teacher=teacher, data=data)
+    two_processes(TWO, teacher=teacher, data={"labels_per_class": 20, "labelled_only": True, **data})
     files = {path.name for path in (tmp_path / "cache").iterdir()}
     assert files == {f"view-000-{rank}-of-2.safetensors" for rank in (0, 1)}
     first, second = (torch.load(tmp_path / f"{run}.ckpt", weights_only=True)["state_dict"] for run in "ab")
