@@ -144,7 +144,7 @@ MODULES = {
         examples=(
             "",
             "--module.method simclr --module.recipe mild",
-            "--data cifar10 --module.network cifar_resnet --module.local_views 4",
+            "--data digits_m --module.network cifar_resnet --module.local_views 4",
         ),
     ),
     "finetune": Technique(
