@@ -1,6 +1,6 @@
-"""Joint-embedding methods with their defaults: how good are the features after so many seconds, and is a collapse told?
+"""Joint-embedding methods with their defaults: how good are the features after some seconds, is a collapse reported?
 
-    python benchmarks/contrastive.py methods --root data --seconds 180 [--only simclr vicreg] [--data cifar10]
+    python benchmarks/contrastive.py methods --root data --seconds 360 [--only simclr vicreg] [--data cifar10]
     python benchmarks/contrastive.py collapses --root data
     python benchmarks/contrastive.py sigreg
     python benchmarks/contrastive.py peer --root data      (needs lightly)

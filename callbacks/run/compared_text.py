@@ -150,7 +150,7 @@ def method(plan: Plan, comparisons: int) -> list[str]:
         f"{level(plan)} interval (Banerjee's, by Student's quantiles) is for other seeds{these} and other test "
         "samples, since both are drawn by chance.",
         f"Pretraining pays where its gain is shown to be above {worth}, does not pay where it is shown to be below, "
-        "and otherwise the data cannot tell; three seeds are the fewest of which anything is told.",
+        "and otherwise the data cannot tell; a verdict needs three seeds or more.",
         f"What is shown must hold {together}: with a chance of 2.5 % at most any technique is said to pay that does "
         "not, and with one of 2.5 % at most any is said not to pay that does.",
     )

@@ -18,7 +18,7 @@ class Cell(NamedTuple):
     """One training: a pretraining, or what is learned from labels with a source of features.
 
     Args:
-        source: Name of a technique; or what needs no pretraining: ``SCRATCH`` and so on.
+        source: Name of a technique; or what needs no pretraining: ``UNTRAINED``, ``PIXELS`` or ``PCA``.
         mode: "pretrain"; "probe", "full" or "lp_ft"; "longer", which is "full" with pretraining's time added; "knn".
         rate: Learning rate of ``full``, ``longer`` and ``lp_ft``; otherwise 0.
         labels: Labels a class; 0 of a pretraining.
